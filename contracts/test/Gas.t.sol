@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.34;
+
+import {contributorIdOf} from "../src/ContributorId.sol";
+import {Contribution} from "../src/interfaces/IContributionRegistry.sol";
+import {State} from "../src/interfaces/IJobEscrow.sol";
+import {Committee} from "../src/interfaces/INodeRegistry.sol";
+import {GovernanceBase} from "./GovernanceBase.sol";
+import {Merkle} from "./Merkle.sol";
+import {vm} from "./Vm.sol";
+
+/// @dev What each operation costs as a transaction. The figures are in .gas-snapshot/operations.json; a change of one is a
+/// change of the repository.
+contract GasTest is GovernanceBase {
+    bytes32 internal constant ROOT = keccak256("root");
+    uint256 internal constant BATCH_LIMIT = 50_000;
+
+    function test_gas_contributions() public {
+        vm.prank(aggregator);
+        contributions.commitBatch(collective, ROOT, 10_000, MANIFEST);
+        vm.assertLe(_note("commitBatch of 10000, first"), BATCH_LIMIT);
+        vm.prank(aggregator);
+        contributions.commitBatch(collective, MANIFEST, 10_000, ROOT);
+        vm.assertLe(_note("commitBatch of 10000, next"), BATCH_LIMIT);
+
+        Contribution memory c = _contribution(1);
+        vm.prank(contributor);
+        contributions.contribute(c);
+        _note("contribute, first of a collective");
+        c = _contribution(2);
+        vm.prank(contributor);
+        contributions.contribute(c);
+        _note("contribute, next");
+
+        vm.prank(contributor);
+        contributions.revoke(0, 1 << 7);
+        _note("revoke, first of 256");
+        vm.prank(contributor);
+        contributions.revoke(0, 1 << 8);
+        _note("revoke, next of 256");
+        bytes32 structHash = keccak256(
+            abi.encode(
+                keccak256("Revoke(bytes32 contributorId,uint248 word,uint256 mask,uint256 deadline)"),
+                contributorIdOf(contributor),
+                0,
+                2,
+                block.timestamp
+            )
+        );
+        bytes memory signature = _sign(_key("contributor"), _digest(structHash));
+        contributions.revokeBySig(contributor, 0, 2, block.timestamp, signature);
+        _note("revokeBySig, next of 256");
+        vm.prank(contributor);
+        contributions.revokeAll(1_000);
+        _note("revokeAll, first");
+        vm.prank(collective);
+        contributions.setAdmission(ROOT, MANIFEST);
+        _note("setAdmission, first");
+    }
+
+    function test_gas_governance() public {
+        vm.prank(stranger);
+        codes.approve(MANIFEST, _terms(), "ipfs://manifest");
+        _note("approve");
+        vm.prank(stranger);
+        codes.revoke(MANIFEST);
+        _note("revoke code");
+
+        uint256 id = _propose(address(codes), _approval(), DESCRIPTION);
+        _note("propose");
+        vm.warp(block.timestamp + VOTING_DELAY + 1);
+        _vote(id, founders[0], 1);
+        _note("vote, first");
+        _vote(id, founders[1], 1);
+        _vote(id, founders[2], 1);
+        _note("vote, next");
+        vm.warp(block.timestamp + VOTING_PERIOD);
+        _queue(address(codes), _approval(), DESCRIPTION);
+        _note("queue");
+        vm.warp(block.timestamp + TIMELOCK_DELAY);
+        _execute(address(codes), _approval(), DESCRIPTION);
+        _note("execute an approval");
+        vm.prank(collective);
+        membership.admit(stranger);
+        _note("admit");
+    }
+
+    function test_gas_nodes() public {
+        _register("another", stranger, 3);
+        _note("register node");
+        _accept(worker);
+        _note("accept node");
+        Committee memory c = _committee(1, 2);
+        bytes32 hash = _publish(c);
+        _note("publishCommittee of 3");
+        vm.prank(collective);
+        nodes.acceptCommittee(hash);
+        _note("acceptCommittee of 3");
+    }
+
+    function test_gas_jobs() public {
+        _ready();
+        _note("depositBond");
+        uint256 id = _jobIn(State.Requested);
+        _note("request");
+        _lease(id);
+        _note("lease");
+        _release(id);
+        _note("recordRelease, 2 of 3");
+        _complete(id);
+        _note("complete");
+        vm.warp(block.timestamp + escrow.DISPUTE_SECONDS() + 1);
+        escrow.settle(id);
+        _note("settle, first of a collective");
+        id = _jobIn(State.Requested);
+        _note("request, next");
+        _lease(id);
+        _note("lease, next");
+        _release(id);
+        _complete(id);
+        vm.warp(block.timestamp + escrow.DISPUTE_SECONDS() + 1);
+        escrow.settle(id);
+        _note("settle, next");
+        vm.prank(operator);
+        escrow.withdraw(address(token));
+        _note("withdraw");
+    }
+
+    function test_gas_rewards() public {
+        _install(1, 2);
+        vm.prank(requester);
+        rewards.fund(collective, address(token), 1e6);
+        _note("fund, first");
+        bytes32[] memory leaves = new bytes32[](1_024);
+        for (uint256 i = 0; i < leaves.length; ++i) {
+            leaves[i] = rewards.leaf(bytes32(0xbeef0000 + i), 100);
+        }
+        bytes32 root = Merkle.root(leaves);
+        bytes32 digest = rewards.rootDigest(collective, address(token), root, 102_400, MANIFEST, 1);
+        rewards.propose(collective, address(token), root, 102_400, MANIFEST, 1, _quorum(digest, 2));
+        _note("propose root, 2 of 3");
+        vm.warp(block.timestamp + rewards.CHALLENGE_SECONDS());
+        rewards.activate(collective, address(token));
+        _note("activate root");
+        for (uint256 i = 0; i < 2; ++i) {
+            bytes32[] memory proof = Merkle.proof(leaves, i);
+            rewards.claim(collective, address(token), bytes32(0xbeef0000 + i), 100, proof);
+            _note(i == 0 ? "claim among 1024, first" : "claim among 1024, next");
+        }
+    }
+
+    function _note(string memory name) internal returns (uint256) {
+        return vm.snapshotGasLastCall("operations", name);
+    }
+
+    function _digest(bytes32 structHash) internal view returns (bytes32) {
+        bytes32 domain = keccak256(
+            abi.encode(
+                keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
+                keccak256("ContributionRegistry"),
+                keccak256("1"),
+                block.chainid,
+                address(contributions)
+            )
+        );
+        return keccak256(abi.encodePacked(hex"1901", domain, structHash));
+    }
+}

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.34;
+
+import {CodeRegistry} from "../src/CodeRegistry.sol";
+import {ContributionRegistry} from "../src/ContributionRegistry.sol";
+import {JobEscrow} from "../src/JobEscrow.sol";
+import {NodeRegistry} from "../src/NodeRegistry.sol";
+import {RewardDistributor} from "../src/RewardDistributor.sol";
+import {Contribution} from "../src/interfaces/IContributionRegistry.sol";
+import {Receipt, Release} from "../src/interfaces/IJobEscrow.sol";
+import {Committee, NodeKeys} from "../src/interfaces/INodeRegistry.sol";
+import {vm} from "./Vm.sol";
+
+/// @dev The vectors of SPEC.md, computed by an independent EIP-712 implementation (eth-account) and written down here.
+/// Every contract stands at the same address, on chain 31337; `_word(n)` is the byte n, 32 times.
+contract VectorsTest {
+    address internal constant AT = address(0xC0DE);
+    address internal constant COLLECTIVE = address(0xAA);
+    address internal constant TOKEN = address(0xEE);
+    uint256 internal constant KEY = 1;
+    address internal constant CONTRIBUTOR = 0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf;
+    bytes32 internal constant ID = bytes32(uint256(uint160(CONTRIBUTOR)));
+    uint256 internal constant DEADLINE = 4_102_444_800;
+
+    CodeRegistry internal codes = new CodeRegistry();
+    NodeRegistry internal nodes = new NodeRegistry();
+    RewardDistributor internal rewards = new RewardDistributor(codes, nodes);
+
+    function setUp() public {
+        vm.chainId(31_337);
+    }
+
+    function test_contribution() public {
+        ContributionRegistry registry = ContributionRegistry(_at(address(new ContributionRegistry())));
+        Contribution memory c = Contribution({
+            collective: COLLECTIVE, contributorId: ID, point: _word(1), commitment: _word(2), terms: _word(3), nonce: 7
+        });
+        vm.assertEq(registry.digest(c), 0x32653ae594de19bbffb533b5c42ad49efbdebda70a7436f0ef525798d96f13e6);
+        vm.assertEq(registry.leaf(c), 0xc442c4cee9a51900b04cb1e7daebd35a09053dbfd7364575b84434ff7d98daf9);
+        vm.assertEq(registry.admissionLeaf(ID), 0xf36a8b87aafd9478d7d2381b28af812b645a6b4ef1df15781b38e01ef44d0b5c);
+        vm.prank(CONTRIBUTOR);
+        registry.contribute(c);
+        vm.assertEq(registry.directHead(COLLECTIVE), 0x7d3b0c75297d2bff7019f928601bb51f0087226bd53d93d023a51480cda62f44);
+        vm.prank(TOKEN);
+        registry.commitBatch(COLLECTIVE, _word(1), 944, _word(2));
+        vm.assertEq(
+            registry.head(COLLECTIVE, TOKEN), 0xeeb0c0a49b15c24d1d7b441d61400d69855f686ffb766821b9fc9d0845c58e19
+        );
+    }
+
+    function test_revocations() public {
+        ContributionRegistry registry = ContributionRegistry(_at(address(new ContributionRegistry())));
+        bytes memory signature = _sign(0x745f928e2b7df547fb4aecfd6ea1aa98d5183df3233ad45e3f9c1fdc410c1242);
+        registry.revokeBySig(CONTRIBUTOR, 1, 2, DEADLINE, signature);
+        signature = _sign(0x85be287079688b9584735814e7ef003809a60e9b48bd400e389ccffbe0034a4d);
+        registry.revokeAllBySig(CONTRIBUTOR, 7, DEADLINE, signature);
+        vm.assertTrue(registry.isRevoked(ID, 257));
+        vm.assertTrue(registry.isRevoked(ID, 6));
+    }
+
+    function test_nodes() public {
+        NodeRegistry registry = NodeRegistry(_at(address(nodes)));
+        Committee memory c =
+            Committee({epoch: 1, threshold: 2, senderProof: true, recipient: _word(4), members: new bytes32[](2)});
+        (c.members[0], c.members[1]) = (_word(5), _word(6));
+        vm.assertEq(
+            registry.hashCommittee(COLLECTIVE, c), 0xb227544cb0b1df3445fef885b0210a83cc494eb44245a122cbbf56b925abefaa
+        );
+        vm.assertEq(
+            registry.committeeDigest(COLLECTIVE, c), 0x0a41815e132e92b821ded436085fafd5314186070c8866ec74f7fb39cabe7f73
+        );
+        NodeKeys memory keys =
+            NodeKeys({signer: address(0xDD), recipient: sha256("age1"), roles: 3, measurement: _word(8)});
+        vm.prank(address(0xCC));
+        bytes32 node = registry.register(_word(9), keys, "age1", "");
+        vm.assertEq(node, 0xec15958439c7aca6106b64b3664b3eb8c537242c1ccc53803aba175b22375e61);
+        // The registry's own hash has this form (NodeRegistry.t.sol); here with the vector's values.
+        keys.recipient = _word(4);
+        vm.assertEq(
+            keccak256(abi.encode(_word(5), address(0xCC), keys)),
+            0x3ef35446cd44587bf6b4e87d1f62607c719e1bbab6de4a9e3fe4e8e6450adffe
+        );
+    }
+
+    function test_jobs() public {
+        JobEscrow escrow = JobEscrow(_at(address(new JobEscrow(codes, nodes, rewards))));
+        Receipt memory r = Receipt({
+            job: 1,
+            attempt: 1,
+            manifest: _word(10),
+            allowHash: _word(12),
+            denyHash: _word(13),
+            inputRoot: _word(14),
+            inputCount: 944,
+            outcome: 1,
+            output: _word(15),
+            outputBytes: 4_096,
+            fuel: 1_000_000,
+            memoryBytes: 65_536,
+            milliseconds: 250,
+            sandbox: _word(16),
+            evidence: 0,
+            lag: 100
+        });
+        vm.assertEq(escrow.receiptDigest(r), 0xea978e87ce8a3951f13b109327a0dee13468bef4e484fd7cf940419ef8f1ab88);
+        // The escrow's own hash has this form (jobs/Receipt.t.sol); here with the vector's values.
+        Release memory release = Release({
+            job: 1,
+            attempt: 1,
+            collective: COLLECTIVE,
+            manifest: _word(10),
+            node: _word(5),
+            keys: _word(11),
+            allowBlock: 100,
+            allowHash: _word(12),
+            denyBlock: 200,
+            denyHash: _word(13),
+            inputRoot: _word(14),
+            inputCount: 944,
+            epoch: 1
+        });
+        bytes32 typehash = keccak256(
+            "Release(uint256 job,uint32 attempt,address collective,bytes32 manifest,bytes32 node,bytes32 keys,uint64 allowBlock,bytes32 allowHash,uint64 denyBlock,bytes32 denyHash,bytes32 inputRoot,uint32 inputCount,uint64 epoch)"
+        );
+        vm.assertEq(
+            keccak256(abi.encode(typehash, release)), 0xb65c99ec64a4b8369654c4b139056778ce9a0609f264eb3fc06e0c8255e00978
+        );
+    }
+
+    function test_rewards() public {
+        RewardDistributor distributor = RewardDistributor(_at(address(rewards)));
+        vm.assertEq(
+            distributor.rootDigest(COLLECTIVE, TOKEN, _word(17), 1_000, _word(18), 1),
+            0x530cb592e9590bbfcd47573d09ccfbe8d56f4383948f124e0ecad4a83e556fad
+        );
+        vm.assertEq(distributor.leaf(ID, 42), 0x7784cec83137aee6235ca0317b1bb5c498f56eb7a3c6f16f9442c5ec0d706053);
+    }
+
+    function _at(address deployed) internal returns (address) {
+        vm.etch(AT, deployed.code);
+        return AT;
+    }
+
+    function _word(uint8 n) internal pure returns (bytes32 word) {
+        for (uint256 i = 0; i < 32; ++i) {
+            word = (word << 8) | bytes32(uint256(n));
+        }
+    }
+
+    function _sign(bytes32 digest) internal pure returns (bytes memory) {
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(KEY, digest);
+        return abi.encodePacked(r, s, v);
+    }
+}
