@@ -1,0 +1,106 @@
+//! The library as an age client: seals or opens standard input to standard output, for people and for `interop/`.
+//!
+//! ```text
+//! age key                 a new collective key, one per line: identity, age1tag1… and age1tagpq1…
+//! age seal RECIPIENT      to age1…, age1tag1… or age1tagpq1…
+//! age open IDENTITY       AGE-SECRET-KEY-1… or COLLECTIVE-SECRET-KEY-1…; an armored file opens too
+//! age check RECIPIENT CONTEXT     what a node asks of a contribution, sender proof included; prints the point's name
+//! ```
+//!
+//! CONTEXT is SPEC's, in hexadecimal: chain id, registry, collective, contributor, nonce.
+
+use std::error::Error;
+use std::fs::File;
+use std::io::{self, Read, Write};
+
+use alloy_primitives::hex;
+use collective::seal::proof::SenderContext;
+use collective::seal::tagged::{TaggedIdentity, TaggedRecipient};
+use collective::seal::{self, Identity, Recipient, armor, contribution};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let output = match arguments[..] {
+        ["key"] => key()?,
+        ["seal", recipient] => {
+            let recipient: Recipient = recipient.parse()?;
+            seal::seal(&[recipient], &input()?, &mut randomness()?)?
+        }
+        ["open", identity] => {
+            let identity: Identity = identity.parse()?;
+            open(&identity, input()?)?
+        }
+        ["check", recipient, context] => {
+            let recipient: TaggedRecipient = recipient.parse()?;
+            let context = context_from(hex::decode_to_array(context)?);
+            check(&recipient, &context, &input()?)?
+        }
+        _ => {
+            return Err(
+                "usage: age key | seal RECIPIENT | open IDENTITY | check RECIPIENT CONTEXT".into(),
+            );
+        }
+    };
+    Ok(io::stdout().write_all(&output)?)
+}
+
+fn key() -> io::Result<Vec<u8>> {
+    let identity = TaggedIdentity::random(&mut randomness()?);
+    let hybrid = identity.recipient();
+    let lines = format!(
+        "{}\n{}\n{}\n",
+        *identity.to_secret_string(),
+        hybrid.classical(),
+        hybrid
+    );
+    Ok(lines.into_bytes())
+}
+
+fn open(identity: &Identity, file: Vec<u8>) -> Result<Vec<u8>, Box<dyn Error>> {
+    let file = if armor::is_armored(&file) {
+        armor::decode(&file)?
+    } else {
+        file
+    };
+    Ok(seal::open(std::slice::from_ref(identity), &file)?)
+}
+
+fn check(
+    recipient: &TaggedRecipient,
+    context: &SenderContext,
+    file: &[u8],
+) -> Result<Vec<u8>, Box<dyn Error>> {
+    let (header, _) = contribution::parse(file, recipient, context)?;
+    let name = header.require_proof()?.point_id();
+    Ok(format!("{}\n", hex::encode(name)).into_bytes())
+}
+
+/// The inverse of [`SenderContext::to_bytes`].
+fn context_from(bytes: [u8; 112]) -> SenderContext {
+    fn part<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+        bytes[at..at + N].try_into().expect("N bytes were taken")
+    }
+    SenderContext {
+        chain_id: u64::from_be_bytes(part(&bytes, 0)),
+        registry: part(&bytes, 8),
+        collective: part(&bytes, 28),
+        contributor: part(&bytes, 48),
+        nonce: part(&bytes, 80),
+    }
+}
+
+fn input() -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    io::stdin().read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// A generator seeded by the machine: the library takes its randomness as an argument.
+fn randomness() -> io::Result<ChaCha20Rng> {
+    let mut seed = [0; 32];
+    File::open("/dev/urandom")?.read_exact(&mut seed)?;
+    Ok(ChaCha20Rng::from_seed(seed))
+}

@@ -1,0 +1,346 @@
+//! The approval manifest: exactly what members vote on (SPEC "Approval manifest").
+//!
+//! Canonical JSON (RFC 8785), named by its SHA-256. Amounts and fuel are decimal strings, because
+//! the canonical form writes numbers as doubles. Whatever is not in the manifest is not approved.
+
+use alloy_primitives::{Address, U256};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::id::{BlobId, KeysHash, ManifestDigest, NodeId, sha256};
+use crate::limits::{MAX_COLUMNS, MAX_MANIFEST_BYTES, MAX_OUTPUT_BYTES};
+use crate::terms::Purpose;
+
+pub use output::{OutputKind, OutputRefusal, OutputRule};
+
+mod output;
+
+/// Everything a program may do, read, send out and cost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Manifest {
+    /// Version of this format.
+    pub format: Format,
+    /// EIP-155 id of the chain that the vote is on.
+    pub chain_id: u64,
+    /// The collective that votes.
+    pub collective: Address,
+    /// The program's bytes and where they come from.
+    pub program: Program,
+    /// What the program is started with.
+    pub arguments: String,
+    /// Which records it may read.
+    pub dataset: Selector,
+    /// What it does with them: contributors allowed it or their records are left out.
+    pub purpose: Purpose,
+    /// Who alone can open the output.
+    pub recipient: Recipient,
+    /// What may leave.
+    pub output: OutputRule,
+    /// What it may use up.
+    pub limits: Limits,
+    /// What a run costs and who gets it.
+    pub payment: Payment,
+    /// What a node must prove of itself before anything is released to it.
+    pub evidence: Evidence,
+    /// How often it may run.
+    pub max_runs: u32,
+    /// Unix seconds from which on it may not run; block time decides.
+    pub expiry: u64,
+}
+
+/// The format's name, which is also its version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Format {
+    /// This version.
+    #[serde(rename = "collective/manifest/v1")]
+    V1,
+}
+
+/// The program's bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Program {
+    /// What kind of bytes.
+    pub kind: ProgramKind,
+    /// SHA-256 of the bytes that run.
+    pub sha256: BlobId,
+    /// Where the source can be read, if it is published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+}
+
+/// Kinds of program that a node can run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProgramKind {
+    /// A WebAssembly component of the world in `wit/`.
+    Component,
+}
+
+/// The commit that the bytes were built from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Origin {
+    /// Address of the git repository.
+    pub repository: String,
+    /// Commit id.
+    pub commit: String,
+    /// Tree id of the program's folder.
+    pub tree: String,
+    /// Command that makes the bytes.
+    pub build: String,
+}
+
+/// Which records a program reads. The input set is derived from this, never chosen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Selector {
+    /// Name of the source.
+    pub source: String,
+    /// Digest of the source's declaration ([`crate::source::Source::digest`]): the vote fixes what
+    /// its columns may hold.
+    pub declaration: BlobId,
+    /// Columns the program sees, in this order; the others are cut before it starts.
+    pub columns: Vec<String>,
+    /// Only contributions anchored in a block of at least this time (Unix seconds).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<u64>,
+    /// Only contributions anchored in a block before this time (Unix seconds).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<u64>,
+}
+
+/// Who can open the output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub enum Recipient {
+    /// An age recipient string.
+    Age(String),
+    /// A node of NodeRegistry, under the keys it had when the vote began.
+    #[serde(rename_all = "camelCase")]
+    Node {
+        /// The node.
+        id: NodeId,
+        /// Its keys.
+        keys: KeysHash,
+    },
+}
+
+impl Recipient {
+    /// What CodeRegistry stores and a request must name: SHA-256 of the age string, or of the
+    /// node id and its keys.
+    pub fn digest(&self) -> alloy_primitives::B256 {
+        match self {
+            Self::Age(recipient) => sha256(recipient.as_bytes()),
+            Self::Node { id, keys } => sha256(&[id.0, keys.0].concat()),
+        }
+    }
+}
+
+/// What a run may use up. The sandbox holds it; fuel decides, seconds are the safety net.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Limits {
+    /// Units of fuel, about one for each WebAssembly instruction.
+    #[serde(with = "decimal")]
+    pub fuel: u64,
+    /// Bytes of linear memory.
+    pub memory_bytes: u64,
+    /// Seconds of wall clock.
+    pub seconds: u32,
+}
+
+/// What a run costs. The contracts hold the same figures and enforce them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Payment {
+    /// ERC-20 token.
+    pub token: Address,
+    /// Price of one run, in the token's smallest unit.
+    #[serde(with = "decimal")]
+    pub price: U256,
+    /// What the node has at stake for one run, in the token's smallest unit.
+    #[serde(with = "decimal")]
+    pub bond: U256,
+    /// How the contributors' share is divided among them.
+    pub rule: SplitRule,
+    /// Contributors' share of the price, in hundredths of a per cent.
+    pub contributors_bps: u16,
+    /// Node's share; the treasury gets the rest.
+    pub node_bps: u16,
+}
+
+/// How the contributors' share is divided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SplitRule {
+    /// The same for every contributor in the input set; the remainder goes to the treasury.
+    Equal,
+}
+
+/// Evidence that a node must have before release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Evidence {
+    /// The collective's acceptance of its operator is enough.
+    None,
+}
+
+/// Why bytes are no manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ManifestRefusal {
+    /// Over the limit.
+    #[error("the manifest is longer than {MAX_MANIFEST_BYTES} bytes")]
+    TooLong,
+    /// Not the documented shape.
+    #[error("the manifest does not parse: {0}")]
+    Malformed(String),
+    /// Same content in other bytes would have two digests.
+    #[error("the manifest is not canonical JSON (RFC 8785)")]
+    NotCanonical,
+    /// No column, or more than a source can have.
+    #[error("a selector names 1 to {MAX_COLUMNS} columns, not {0}")]
+    ColumnCount(usize),
+    /// Shares above the whole.
+    #[error("the shares add up to {0} hundredths of a per cent, more than 10000")]
+    SharesTooLarge(u32),
+    /// More than a node ever sends out.
+    #[error("the output may have {0} bytes, more than {MAX_OUTPUT_BYTES}")]
+    OutputTooLarge(u64),
+    /// The output's schema is no JSON Schema, or refers to something outside itself.
+    #[error("the output's schema is unusable: {0}")]
+    BadSchema(String),
+}
+
+impl Manifest {
+    /// Parses canonical bytes and checks the rules that hold without a chain.
+    ///
+    /// # Errors
+    /// [`ManifestRefusal`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, ManifestRefusal> {
+        if bytes.len() > MAX_MANIFEST_BYTES {
+            return Err(ManifestRefusal::TooLong);
+        }
+        let manifest: Self = serde_json::from_slice(bytes)
+            .map_err(|error| ManifestRefusal::Malformed(error.to_string()))?;
+        if manifest.to_bytes() != bytes {
+            return Err(ManifestRefusal::NotCanonical);
+        }
+        let columns = manifest.dataset.columns.len();
+        if columns == 0 || columns > MAX_COLUMNS {
+            return Err(ManifestRefusal::ColumnCount(columns));
+        }
+        let shares =
+            u32::from(manifest.payment.contributors_bps) + u32::from(manifest.payment.node_bps);
+        if shares > 10_000 {
+            return Err(ManifestRefusal::SharesTooLarge(shares));
+        }
+        if manifest.output.max_bytes > MAX_OUTPUT_BYTES {
+            return Err(ManifestRefusal::OutputTooLarge(manifest.output.max_bytes));
+        }
+        manifest
+            .output
+            .check_schema()
+            .map_err(ManifestRefusal::BadSchema)?;
+        Ok(manifest)
+    }
+
+    /// The canonical bytes that the digest is made of.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json_canonicalizer::to_vec(self).expect("a manifest is plain JSON values")
+    }
+
+    /// What members vote on.
+    pub fn digest(&self) -> ManifestDigest {
+        ManifestDigest(sha256(&self.to_bytes()))
+    }
+}
+
+/// Numbers as decimal strings in one spelling.
+mod decimal {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<T: Display, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(value)
+    }
+
+    pub fn deserialize<'de, T, D>(from: D) -> Result<T, D::Error>
+    where
+        T: FromStr + Display,
+        D: Deserializer<'de>,
+    {
+        let text = String::deserialize(from)?;
+        text.parse::<T>()
+            .ok()
+            .filter(|value| value.to_string() == text)
+            .ok_or_else(|| D::Error::custom("not a decimal number in its shortest spelling"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_story::manifest;
+
+    #[test]
+    fn a_manifest_has_one_spelling() {
+        let bytes = manifest().to_bytes();
+        assert_eq!(Manifest::parse(&bytes), Ok(manifest()));
+        let mut spaced = bytes.clone();
+        spaced.insert(1, b' ');
+        assert_eq!(Manifest::parse(&spaced), Err(ManifestRefusal::NotCanonical));
+    }
+
+    #[test]
+    fn an_unknown_field_is_refused_rather_than_left_unread() {
+        let text = String::from_utf8(manifest().to_bytes()).expect("JSON is UTF-8");
+        let more = text.replacen('{', "{\"aside\":1,", 1);
+        assert!(matches!(
+            Manifest::parse(more.as_bytes()),
+            Err(ManifestRefusal::Malformed(_))
+        ));
+    }
+
+    #[test]
+    fn amounts_have_one_spelling() {
+        let text = String::from_utf8(manifest().to_bytes()).expect("JSON is UTF-8");
+        for spelling in ["\"01000\"", "\"0x3e8\"", "\"-1\"", "1000"] {
+            let other = text.replace("\"price\":\"1000\"", &format!("\"price\":{spelling}"));
+            assert_ne!(other, text);
+            assert!(Manifest::parse(other.as_bytes()).is_err(), "{spelling}");
+        }
+    }
+
+    #[test]
+    fn limits_of_the_format_hold() {
+        let refused = |change: fn(&mut Manifest)| {
+            let mut manifest = manifest();
+            change(&mut manifest);
+            Manifest::parse(&manifest.to_bytes()).expect_err("a defect")
+        };
+        assert_eq!(
+            refused(|m| m.dataset.columns.clear()),
+            ManifestRefusal::ColumnCount(0)
+        );
+        assert_eq!(
+            refused(|m| m.payment.node_bps = 9_000),
+            ManifestRefusal::SharesTooLarge(17_000)
+        );
+        assert_eq!(
+            refused(|m| m.output.max_bytes = MAX_OUTPUT_BYTES + 1),
+            ManifestRefusal::OutputTooLarge(MAX_OUTPUT_BYTES + 1)
+        );
+        assert_eq!(
+            refused(|m| m.arguments = "x".repeat(MAX_MANIFEST_BYTES)),
+            ManifestRefusal::TooLong
+        );
+        assert!(matches!(
+            refused(|m| m.output.schema = Some(serde_json::json!({"type": "nothing"}))),
+            ManifestRefusal::BadSchema(_)
+        ));
+    }
+}

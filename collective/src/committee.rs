@@ -1,0 +1,222 @@
+//! A committee: n holders of one key, of whom any t can open what is sealed to it. A trusted node is a committee of one.
+//!
+//! This module owns key shares, the public certificate that binds them to a recipient, quorums, and the arithmetic of a
+//! threshold Diffie–Hellman. It must not know how holders talk, how shares are made without a dealer, or who approved
+//! what: it says what a holder computes, never that it may.
+//!
+//! The P-256 half is shared (Shamir), the ML-KEM half is held by every member: against a classical attacker opening needs
+//! t members, against a quantum one it needs one.
+
+use p256::ProjectivePoint;
+use zeroize::Zeroize;
+
+use crate::seal::contribution::{ContributionHeader, Sender};
+use crate::seal::curve::{DhValue, Point, SecretScalar};
+use crate::seal::header::{FileKey, Header, MacError, StanzaError};
+use crate::seal::hpke::MlKemSecret;
+use crate::seal::tagged::{MlKemKey, TaggedIdentity, TaggedRecipient, TaggedStanza};
+
+mod certificate;
+mod dealer;
+pub mod equality;
+
+pub use certificate::{CertificateError, Member, Quorum, QuorumError, ShareCertificate};
+pub use dealer::split;
+
+/// One member's secret: its share of the P-256 key, and the ML-KEM key that all hold. Has no Debug.
+pub struct KeyShare {
+    member: Member,
+    scalar: SecretScalar,
+    ml_kem: MlKemKey,
+    certificate: ShareCertificate,
+}
+
+impl KeyShare {
+    /// Takes a share over, after checking it against the certificate.
+    pub fn new(
+        certificate: ShareCertificate,
+        member: Member,
+        scalar: SecretScalar,
+        ml_kem: MlKemKey,
+    ) -> Result<Self, CertificateError> {
+        if certificate.public_share(member) != Some(&scalar.public()) {
+            return Err(CertificateError::NotAShare(member));
+        }
+        let recipient = certificate.recipient();
+        if recipient.is_post_quantum() && ml_kem.recipient(recipient.point().clone()) != *recipient
+        {
+            return Err(CertificateError::AnotherKey);
+        }
+        Ok(Self {
+            member,
+            scalar,
+            ml_kem,
+            certificate,
+        })
+    }
+
+    /// The only share of a committee of one.
+    pub fn sole(identity: TaggedIdentity, epoch: u64) -> Self {
+        let certificate = ShareCertificate::sole(identity.recipient(), epoch);
+        let (scalar, ml_kem) = identity.into_parts();
+        Self {
+            member: Member::SOLE,
+            scalar,
+            ml_kem,
+            certificate,
+        }
+    }
+
+    /// Whose share it is.
+    pub fn member(&self) -> Member {
+        self.member
+    }
+
+    /// The committee it belongs to.
+    pub fn certificate(&self) -> &ShareCertificate {
+        &self.certificate
+    }
+
+    /// What this member gives towards opening a contribution. A committee of more than one refuses headers without
+    /// sender proof: see [`KeyShare::partial`].
+    pub fn release(
+        &self,
+        quorum: &Quorum,
+        contribution: &ContributionHeader,
+    ) -> Result<Release, ReleaseError> {
+        if self.certificate.threshold() > 1 && contribution.sender() == Sender::Unproven {
+            return Err(ReleaseError::ProofMissing);
+        }
+        let stanza = contribution.stanza();
+        if !stanza.is_for(self.certificate.recipient().point()) {
+            return Err(ReleaseError::AnotherKey);
+        }
+        Ok(Release {
+            partial: self.partial(quorum, stanza.point())?,
+            ml_kem: self.ml_kem.secret_for(stanza),
+        })
+    }
+
+    /// λᵢ(S)·xᵢ·E, in constant time. **Linear in E**: partials for E + rG, 2E or −E give away the one for E, so this is
+    /// for points whose sender is known to know their logarithm, and its result is for nobody but the grantee.
+    pub fn partial(&self, quorum: &Quorum, point: &Point) -> Result<Partial, ReleaseError> {
+        let factor = self.factor(quorum)?;
+        Ok(Partial {
+            member: self.member,
+            point: factor.times(point),
+        })
+    }
+
+    /// λᵢ(S)·xᵢ.
+    fn factor(&self, quorum: &Quorum) -> Result<SecretScalar, ReleaseError> {
+        if !quorum.members().contains(&self.member) {
+            return Err(ReleaseError::NotInQuorum);
+        }
+        let factor = quorum.coefficient(self.member) * self.scalar.scalar();
+        Ok(SecretScalar::new(factor).expect("neither the coefficient nor the share is zero"))
+    }
+}
+
+/// One member's partial decryption for one point and one quorum. It opens files: it travels sealed to the grantee, has no
+/// Debug and is wiped when dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Partial {
+    member: Member,
+    point: Point,
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        self.point.zeroize();
+    }
+}
+
+impl Partial {
+    /// As received from a member.
+    pub fn new(member: Member, point: Point) -> Self {
+        Self { member, point }
+    }
+
+    /// Whose it is.
+    pub fn member(&self) -> Member {
+        self.member
+    }
+
+    /// λᵢ(S)·xᵢ·E.
+    pub fn point(&self) -> &Point {
+        &self.point
+    }
+}
+
+/// What one member gives for one contribution: its partial and, where the stanza is hybrid, ss_pq.
+pub struct Release {
+    /// The partial decryption.
+    pub partial: Partial,
+    /// The ML-KEM secret of this file; the same from every honest member.
+    pub ml_kem: Option<MlKemSecret>,
+}
+
+/// The Diffie–Hellman value of the whole key, from one partial of every member of the quorum.
+pub fn combine(quorum: &Quorum, partials: &[Partial]) -> Result<DhValue, CombineError> {
+    let mut members: Vec<Member> = partials.iter().map(Partial::member).collect();
+    members.sort_unstable();
+    if members != quorum.members() {
+        return Err(CombineError::NotTheQuorum);
+    }
+    let sum: ProjectivePoint = partials
+        .iter()
+        .map(|partial| partial.point.projective())
+        .sum();
+    let shared = Point::from_projective(sum).ok_or(CombineError::NotADhValue)?;
+    Ok(DhValue::from_point(shared))
+}
+
+/// The file key of `header`, whose stanza for the committee is `stanza`. Where this fails although the file is good, a
+/// partial was wrong: [`equality`] tells whose.
+pub fn open_header(
+    recipient: &TaggedRecipient,
+    header: &Header,
+    stanza: &TaggedStanza,
+    dh: &DhValue,
+    ml_kem: Option<&MlKemSecret>,
+) -> Result<FileKey, OpenHeaderError> {
+    let file_key = stanza.open(recipient.point(), dh, ml_kem)?;
+    header.verify_mac(&file_key)?;
+    Ok(file_key)
+}
+
+/// Why a member gives nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReleaseError {
+    /// The member is not part of the named quorum.
+    #[error("this member is not in the quorum")]
+    NotInQuorum,
+    /// The header carries no sender proof, and the committee has more than one member.
+    #[error("the contribution carries no sender proof")]
+    ProofMissing,
+    /// The stanza is for another key.
+    #[error("the contribution is sealed to another key")]
+    AnotherKey,
+}
+
+/// Why partials give no Diffie–Hellman value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CombineError {
+    /// A partial is missing, twice there, or from outside the quorum.
+    #[error("the partials are not one of each member of the quorum")]
+    NotTheQuorum,
+    /// The partials cancel out; a member has cheated.
+    #[error("the partials add up to the neutral element")]
+    NotADhValue,
+}
+
+/// Why a header stayed closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenHeaderError {
+    /// The stanza does not open.
+    #[error(transparent)]
+    Stanza(#[from] StanzaError),
+    /// The stanza opens and the header was altered.
+    #[error(transparent)]
+    Mac(#[from] MacError),
+}

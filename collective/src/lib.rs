@@ -1,0 +1,24 @@
+//! Bytes and decisions of a data collective.
+
+#![deny(clippy::disallowed_macros)]
+#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_types)]
+
+pub mod admission;
+pub mod approval;
+pub mod charter;
+pub mod committee;
+pub mod contribution;
+pub mod id;
+pub mod input;
+pub mod limits;
+pub mod merkle;
+pub mod permit;
+pub mod receipt;
+pub mod reward;
+pub mod seal;
+pub mod source;
+pub mod terms;
+
+#[cfg(test)]
+mod test_story;

@@ -1,0 +1,60 @@
+//! Every limit of the library, with its reason (invariant 7: every loop, queue, body, count and duration has one).
+//!
+//! A limit says how much a stranger may ask for; what an approval allows is said by the approval itself.
+
+/// Longest age header, in bytes. A hybrid stanza takes 1.7 KB and a sender proof 0.2 KB, so this leaves room for
+/// several recipients and for the random stanzas that some clients add, and it bounds what an upload can make us parse.
+pub const MAX_HEADER_BYTES: usize = 16 * 1024;
+
+/// Most stanzas in one header. Each may cost a scalar multiplication when a file is opened.
+pub const MAX_STANZAS: usize = 32;
+
+/// Highest scrypt work factor (log₂ N) that is accepted. 2²⁰ with r = 8 takes 1 GiB and some seconds: an operator can
+/// wait that long for the own key file, and a stranger's file cannot ask for more.
+pub const MAX_SCRYPT_LOG_N: u8 = 20;
+
+/// scrypt work factor (log₂ N) for new key files: 256 MiB and about a second.
+pub const DEFAULT_SCRYPT_LOG_N: u8 = 18;
+
+/// Most members of a committee. Certificates are checked by every reader with t multiplications per member, and a
+/// quorum is written out by its numbers.
+pub const MAX_MEMBERS: u16 = 64;
+
+/// Most files that one batched proof of partial decryption covers: about half a second of work for the prover.
+pub const MAX_PROOF_BATCH: usize = 4096;
+
+/// Payloads below this many bytes are sealed and opened on the calling thread: starting a thread costs what 100 KiB of
+/// ChaCha20-Poly1305 costs, so a smaller piece gains nothing.
+pub const MIN_PARALLEL_BYTES: usize = 1024 * 1024;
+
+/// Contributions in one batch: a key holder checks one manifest in memory (about 1 KiB each) and in about a second of
+/// signature checks.
+pub const MAX_BATCH: usize = 10_000;
+
+/// Bytes of one record: a survey answer or a health row, not a file; the sandbox moves records in chunks of 1 MiB and
+/// must fit one.
+pub const MAX_RECORD_BYTES: usize = 64 * 1024;
+
+/// Columns of a source: what a member can still read before voting.
+pub const MAX_COLUMNS: usize = 256;
+
+/// Bytes of the name of a source or a column: it stands in tables and URLs.
+pub const MAX_NAME_BYTES: usize = 64;
+
+/// Bytes of an approval manifest: it is read by people and fetched by every key holder.
+pub const MAX_MANIFEST_BYTES: usize = 64 * 1024;
+
+/// Bytes that one job may send out: a model of moderate size; larger outputs are a hand-off.
+pub const MAX_OUTPUT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Seconds by which `denyBlock` may lie behind the newest block a holder knows: whoever names an old block hides the
+/// revocations after it.
+pub const MAX_DENY_AGE: u64 = 10 * 60;
+
+/// Seconds by which `allowBlock` may lie behind the newest finalized block: an approval that was since replaced must
+/// not be used for long, and a lease must survive one missed epoch.
+pub const MAX_ALLOW_AGE: u64 = 60 * 60;
+
+/// Seconds without a new block after which nothing is released: a stalled or censoring endpoint would otherwise freeze
+/// revocations. Ten Ethereum slots with room for a slow endpoint.
+pub const MAX_CHAIN_SILENCE: u64 = 5 * 60;

@@ -1,0 +1,664 @@
+//! The decision: may this node run this program over which contributions, now?
+//!
+//! [`grant`] is what every key holder works out for itself from chain facts before it releases
+//! anything. [`permit`] adds the program's bytes; only the [`Permit`] it returns runs code.
+//! Facts come in as arguments: this module knows no chain and no clock.
+
+use alloy_primitives::{Address, B256, U256};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::admission::{Admission, AdmissionList};
+use crate::approval::{Evidence, Manifest, ManifestRefusal};
+use crate::id::{BlobId, KeysHash, ManifestDigest, NodeId};
+use crate::input::{Anchored, InputSet, Revocations, Scope};
+use crate::limits::{MAX_ALLOW_AGE, MAX_CHAIN_SILENCE, MAX_DENY_AGE};
+use crate::receipt::{BlockRef, Release};
+use crate::source::{Source, SourceRefusal};
+
+/// Whether CodeRegistry holds an approval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ApprovalStatus {
+    /// The collective never approved this digest.
+    None,
+    /// An executed proposal approved it.
+    Approved,
+    /// It was approved once and is revoked for ever.
+    Revoked,
+}
+
+/// What CodeRegistry stores with an approval and JobEscrow enforces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovedTerms {
+    /// ERC-20 token of price and bond.
+    pub token: Address,
+    /// Price of one run.
+    pub price: U256,
+    /// What a node has at stake for one run.
+    pub bond: U256,
+    /// Digest of the only recipient.
+    pub recipient: B256,
+    /// Unix seconds.
+    pub expiry: u64,
+    /// Runs in all.
+    pub max_runs: u32,
+    /// Contributors' share, hundredths of a per cent.
+    pub contributors_bps: u16,
+    /// Node's share, hundredths of a per cent.
+    pub node_bps: u16,
+}
+
+impl ApprovedTerms {
+    /// The terms that a manifest's proposal has to store.
+    pub fn of(manifest: &Manifest) -> Self {
+        Self {
+            token: manifest.payment.token,
+            price: manifest.payment.price,
+            bond: manifest.payment.bond,
+            recipient: manifest.recipient.digest(),
+            expiry: manifest.expiry,
+            max_runs: manifest.max_runs,
+            contributors_bps: manifest.payment.contributors_bps,
+            node_bps: manifest.payment.node_bps,
+        }
+    }
+}
+
+/// What stood at `allowBlock`: every fact that permits.
+#[derive(Clone, Debug)]
+pub struct Allow {
+    /// The block.
+    pub block: BlockRef,
+    /// The manifest's status.
+    pub status: ApprovalStatus,
+    /// The terms stored with the approval.
+    pub terms: ApprovedTerms,
+    /// The node's keys that the collective accepted; zero where it accepted none.
+    pub accepted: KeysHash,
+    /// Who is admitted as contributor.
+    pub admission: Admission,
+    /// Epoch of the accepted committee.
+    pub epoch: u64,
+}
+
+/// What stood at `denyBlock`, or at the newest block that a holder knows: every fact that forbids.
+#[derive(Clone, Debug)]
+pub struct Deny {
+    /// The block.
+    pub block: BlockRef,
+    /// The manifest's status.
+    pub status: ApprovalStatus,
+    /// The node's keys that the collective accepts now.
+    pub accepted: KeysHash,
+    /// The node's keys as registered now: a rotation shows here first.
+    pub registered: KeysHash,
+    /// What contributors have taken back.
+    pub revocations: Revocations,
+}
+
+/// A job's lease, read from a finalized block: it fixes who may open what, under which facts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// The job's number in JobEscrow.
+    pub job: u64,
+    /// Counted from 1.
+    pub attempt: u32,
+    /// The collective whose approval the job used.
+    pub collective: Address,
+    /// The approval that the job used.
+    pub manifest: ManifestDigest,
+    /// The node that took it.
+    pub node: NodeId,
+    /// Its keys when it took it.
+    pub keys: KeysHash,
+    /// Where permits are read.
+    pub allow_block: (u64, B256),
+    /// Where denials are read.
+    pub deny_block: (u64, B256),
+    /// Unix seconds after which nothing is released under it.
+    pub deadline: u64,
+}
+
+/// Everything a decision looks at.
+pub struct Case<'a> {
+    /// Canonical bytes of the manifest.
+    pub manifest: &'a [u8],
+    /// EIP-155 id of the chain that the facts come from.
+    pub chain_id: u64,
+    /// Who asks.
+    pub node: NodeId,
+    /// The finalized lease.
+    pub lease: Lease,
+    /// Facts at `allowBlock`.
+    pub allow: &'a Allow,
+    /// Facts at `denyBlock`.
+    pub deny: &'a Deny,
+    /// The same facts at the newest block known here.
+    pub latest: &'a Deny,
+    /// Newest finalized block known here.
+    pub finalized: BlockRef,
+    /// Seconds of local, monotonic time since a new block arrived.
+    pub silence: u64,
+    /// Contributions anchored so far, in their order.
+    pub anchored: &'a [Anchored],
+    /// The admission list behind the root, where there is one.
+    pub list: Option<&'a AdmissionList>,
+}
+
+/// What a holder releases and signs: one input set, to one node, for one attempt of one job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grant {
+    manifest: Manifest,
+    release: Release,
+    input: InputSet,
+}
+
+impl Grant {
+    /// The approved manifest.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// What the quorum signs.
+    pub fn release(&self) -> &Release {
+        &self.release
+    }
+
+    /// The contributions to be released, all of them or none.
+    pub fn input(&self) -> &InputSet {
+        &self.input
+    }
+
+    /// Seconds by which permits may be older than denials.
+    pub fn lag(&self) -> u64 {
+        self.release
+            .deny
+            .time
+            .saturating_sub(self.release.allow.time)
+    }
+}
+
+/// A grant with the very bytes that it approves. Taken by value: one permit, one run.
+#[derive(Debug)]
+pub struct Permit {
+    grant: Grant,
+    program: Vec<u8>,
+    source: Source,
+    columns: Vec<usize>,
+}
+
+impl Permit {
+    /// What was granted.
+    pub fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
+    /// The program's bytes, whose hash is in the manifest.
+    pub fn program(&self) -> &[u8] {
+        &self.program
+    }
+
+    /// The declaration of the records, whose digest is in the manifest.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
+    /// Places of the approved columns in a record, in the approved order.
+    pub fn columns(&self) -> &[usize] {
+        &self.columns
+    }
+}
+
+/// Who has to do something about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fault {
+    /// Whoever asks for a run.
+    Requester,
+    /// The program's author.
+    Program,
+    /// A contributor.
+    Contributor,
+    /// Another node, a key holder or a chain endpoint.
+    Peer,
+    /// Whoever runs this node.
+    Operator,
+}
+
+/// Why nothing is released.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// The manifest's bytes.
+    #[error(transparent)]
+    Manifest(#[from] ManifestRefusal),
+    /// The manifest is not the one that the job names.
+    #[error("the manifest hashes to {found}, the job names {expected}")]
+    AnotherManifest {
+        /// What the job names.
+        expected: ManifestDigest,
+        /// What the bytes hash to.
+        found: ManifestDigest,
+    },
+    /// The manifest is for another chain or another collective.
+    #[error("the manifest is for another chain or collective")]
+    AnotherCollective,
+    /// No vote approved it.
+    #[error("the collective has not approved this manifest: propose it and let members vote")]
+    NotApproved,
+    /// It was revoked.
+    #[error("the collective has revoked this approval: a new manifest needs a new vote")]
+    ApprovalRevoked,
+    /// It has run out.
+    #[error("the approval expired at {expiry}, the block's time is {time}: propose it again")]
+    ApprovalExpired {
+        /// Unix seconds.
+        expiry: u64,
+        /// Unix seconds of the newest block.
+        time: u64,
+    },
+    /// The contract stores other figures than members read.
+    #[error("the terms stored on chain are not those of the manifest")]
+    TermsDiffer,
+    /// Evidence that this node cannot give.
+    #[error("the manifest requires evidence that this node does not have")]
+    EvidenceMissing,
+    /// The lease is another node's.
+    #[error("the lease belongs to node {0}")]
+    AnotherNode(NodeId),
+    /// The lease ran out.
+    #[error("the lease ended at {deadline}, the newest block's time is {time}: take a new one")]
+    LeaseExpired {
+        /// Unix seconds.
+        deadline: u64,
+        /// Unix seconds of the newest block.
+        time: u64,
+    },
+    /// The facts are not from the blocks that the lease fixes.
+    #[error("the facts are not from the blocks that the lease names")]
+    AnotherBlock,
+    /// `allowBlock` is not below the finalized block, or above `denyBlock`.
+    #[error("allowBlock {allow} is not finalized, or lies above denyBlock {deny}")]
+    NotFinalized {
+        /// Height.
+        allow: u64,
+        /// Height.
+        deny: u64,
+    },
+    /// A block is older than its limit.
+    #[error("the facts are {age} s old, the limit is {limit} s: take a new lease")]
+    Stale {
+        /// Seconds behind this holder's own view.
+        age: u64,
+        /// Seconds allowed.
+        limit: u64,
+    },
+    /// The chain has not moved for too long.
+    #[error("no new block for {0} s: the chain endpoint stalls, nothing is released")]
+    ChainSilent(u64),
+    /// The collective did not accept the node, or not with these keys.
+    #[error("the collective has not accepted this node with the keys it uses: ask for a vote")]
+    NodeNotAccepted,
+    /// A newer block forbids what `denyBlock` did not.
+    #[error("a denial is newer than denyBlock: take a new lease")]
+    NewerDenial,
+    /// Nobody's data passes.
+    #[error("no contribution matches the selector, the purpose and the terms")]
+    NothingToRead,
+    /// Too few people.
+    #[error("{contributors} contributors match, the manifest's minimum group is {minimum}")]
+    GroupTooSmall {
+        /// Contributors in the input set.
+        contributors: u32,
+        /// Contributors required.
+        minimum: u32,
+    },
+    /// The bytes are not the approved ones.
+    #[error("the program hashes to {found}, the manifest approves {approved}")]
+    AnotherProgram {
+        /// What the manifest names.
+        approved: BlobId,
+        /// What the bytes hash to.
+        found: BlobId,
+    },
+    /// The source's declaration is not the approved one.
+    #[error("the source is declared as {found}, the manifest approves {approved}")]
+    AnotherDeclaration {
+        /// What the manifest names.
+        approved: BlobId,
+        /// What the declaration at hand hashes to.
+        found: BlobId,
+    },
+    /// A column that the source does not have.
+    #[error(transparent)]
+    Columns(#[from] SourceRefusal),
+}
+
+impl Refusal {
+    /// Who has to act.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Manifest(_)
+            | Self::AnotherManifest { .. }
+            | Self::AnotherCollective
+            | Self::NotApproved
+            | Self::ApprovalRevoked
+            | Self::ApprovalExpired { .. }
+            | Self::TermsDiffer
+            | Self::NothingToRead
+            | Self::GroupTooSmall { .. }
+            | Self::AnotherDeclaration { .. }
+            | Self::Columns(_) => Fault::Requester,
+            Self::AnotherProgram { .. } => Fault::Program,
+            Self::EvidenceMissing
+            | Self::AnotherNode(_)
+            | Self::LeaseExpired { .. }
+            | Self::AnotherBlock
+            | Self::NotFinalized { .. }
+            | Self::NodeNotAccepted => Fault::Operator,
+            Self::Stale { .. } | Self::ChainSilent(_) | Self::NewerDenial => Fault::Peer,
+        }
+    }
+
+    /// Whether the same job may succeed under a new lease.
+    pub fn is_transient(&self) -> bool {
+        self.fault() == Fault::Peer || matches!(self, Self::LeaseExpired { .. })
+    }
+}
+
+/// Works out what may be released, from facts alone.
+///
+/// # Errors
+/// The first fact that is missing or forbids.
+pub fn grant(case: &Case<'_>) -> Result<Grant, Refusal> {
+    let manifest = approved_manifest(case)?;
+    check_lease(case)?;
+    check_freshness(case)?;
+    check_node(case)?;
+
+    let derive = |deny: &Deny| {
+        let scope = Scope {
+            selector: &manifest.dataset,
+            purpose: manifest.purpose,
+            allow_block: case.allow.block.number,
+            deny_time: deny.block.time,
+            admission: case.allow.admission,
+            list: case.list,
+            revocations: &deny.revocations,
+        };
+        InputSet::derive(&scope, case.anchored)
+    };
+    let input = derive(case.deny).ok_or(Refusal::NothingToRead)?;
+    if input.count() < manifest.output.minimum_group {
+        return Err(Refusal::GroupTooSmall {
+            contributors: input.count(),
+            minimum: manifest.output.minimum_group,
+        });
+    }
+    let taken_back = |set: &InputSet| {
+        set.members().iter().any(|member| {
+            let contribution = &member.entry.contribution;
+            case.latest
+                .revocations
+                .contains(contribution.contributor, contribution.nonce)
+        })
+    };
+    if taken_back(&input) {
+        return Err(Refusal::NewerDenial);
+    }
+
+    let release = Release {
+        job: case.lease.job,
+        attempt: case.lease.attempt,
+        collective: case.lease.collective,
+        manifest: case.lease.manifest,
+        node: case.lease.node,
+        keys: case.lease.keys,
+        allow: case.allow.block,
+        deny: case.deny.block,
+        input_root: input.root(),
+        input_count: input.count(),
+        epoch: case.allow.epoch,
+    };
+    Ok(Grant {
+        manifest,
+        release,
+        input,
+    })
+}
+
+/// Adds the program's bytes and the records' declaration to a grant. The only way to a [`Permit`].
+///
+/// # Errors
+/// Those of [`grant`], and [`Refusal::AnotherProgram`] when one bit of the program differs.
+pub fn permit(case: &Case<'_>, program: Vec<u8>, source: Source) -> Result<Permit, Refusal> {
+    let grant = grant(case)?;
+    let (approved, found) = (grant.manifest.dataset.declaration, source.digest());
+    if found != approved {
+        return Err(Refusal::AnotherDeclaration { approved, found });
+    }
+    let columns = source.select(&grant.manifest.dataset.columns)?;
+    let approved = grant.manifest.program.sha256;
+    let found = BlobId::of(&program);
+    if found != approved {
+        return Err(Refusal::AnotherProgram { approved, found });
+    }
+    Ok(Permit {
+        grant,
+        program,
+        source,
+        columns,
+    })
+}
+
+fn approved_manifest(case: &Case<'_>) -> Result<Manifest, Refusal> {
+    let manifest = Manifest::parse(case.manifest)?;
+    let found = manifest.digest();
+    if found != case.lease.manifest {
+        return Err(Refusal::AnotherManifest {
+            expected: case.lease.manifest,
+            found,
+        });
+    }
+    if manifest.chain_id != case.chain_id || manifest.collective != case.lease.collective {
+        return Err(Refusal::AnotherCollective);
+    }
+    match (case.allow.status, case.deny.status) {
+        (ApprovalStatus::None, _) => return Err(Refusal::NotApproved),
+        (ApprovalStatus::Approved, ApprovalStatus::Approved) => {}
+        _ => return Err(Refusal::ApprovalRevoked),
+    }
+    if case.latest.status != ApprovalStatus::Approved {
+        return Err(Refusal::NewerDenial);
+    }
+    if case.allow.terms != ApprovedTerms::of(&manifest) {
+        return Err(Refusal::TermsDiffer);
+    }
+    let time = case.deny.block.time.max(case.latest.block.time);
+    if time >= manifest.expiry {
+        return Err(Refusal::ApprovalExpired {
+            expiry: manifest.expiry,
+            time,
+        });
+    }
+    match manifest.evidence {
+        Evidence::None => Ok(manifest),
+    }
+}
+
+fn check_lease(case: &Case<'_>) -> Result<(), Refusal> {
+    let lease = &case.lease;
+    if lease.node != case.node {
+        return Err(Refusal::AnotherNode(lease.node));
+    }
+    let pinned = |block: &BlockRef| (block.number, block.hash);
+    if pinned(&case.allow.block) != lease.allow_block
+        || pinned(&case.deny.block) != lease.deny_block
+    {
+        return Err(Refusal::AnotherBlock);
+    }
+    let (allow, deny) = (case.allow.block.number, case.deny.block.number);
+    if allow > deny || allow > case.finalized.number {
+        return Err(Refusal::NotFinalized { allow, deny });
+    }
+    let time = case.latest.block.time;
+    if time > lease.deadline {
+        return Err(Refusal::LeaseExpired {
+            deadline: lease.deadline,
+            time,
+        });
+    }
+    Ok(())
+}
+
+fn check_freshness(case: &Case<'_>) -> Result<(), Refusal> {
+    let age = |newest: u64, block: &BlockRef, limit: u64| {
+        let age = newest.saturating_sub(block.time);
+        if age > limit {
+            Err(Refusal::Stale { age, limit })
+        } else {
+            Ok(())
+        }
+    };
+    age(case.finalized.time, &case.allow.block, MAX_ALLOW_AGE)?;
+    age(case.latest.block.time, &case.deny.block, MAX_DENY_AGE)?;
+    if case.silence > MAX_CHAIN_SILENCE {
+        return Err(Refusal::ChainSilent(case.silence));
+    }
+    Ok(())
+}
+
+fn check_node(case: &Case<'_>) -> Result<(), Refusal> {
+    let keys = case.lease.keys;
+    let accepted =
+        case.allow.accepted == keys && case.deny.accepted == keys && case.deny.registered == keys;
+    if !accepted {
+        return Err(Refusal::NodeNotAccepted);
+    }
+    if case.latest.accepted != keys || case.latest.registered != keys {
+        return Err(Refusal::NewerDenial);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_story::{Story, contributor};
+
+    #[test]
+    fn a_case_with_every_fact_is_granted_and_permitted() {
+        let story = Story::new();
+        let grant = grant(&story.case()).expect("nothing is missing");
+        assert_eq!(grant.input().count(), 5);
+        assert_eq!(grant.release().input_root, grant.input().root());
+        let permit = permit(&story.case(), story.program.clone(), story.source.clone())
+            .expect("the approved bytes");
+        assert_eq!(permit.program(), story.program);
+        assert_eq!(permit.columns(), [1]);
+    }
+
+    /// Each line takes away one thing that [`grant`] checks, and says what it is told.
+    #[test]
+    fn whatever_is_taken_away_is_missed() {
+        let refused = |what: &str, change: &dyn Fn(&mut Story)| {
+            let mut story = Story::new();
+            change(&mut story);
+            let refusal = grant(&story.case()).expect_err(what);
+            (refusal.fault(), refusal)
+        };
+        let later = B256::repeat_byte(0x77);
+
+        let (fault, refusal) = refused("no vote", &|s| s.allow.status = ApprovalStatus::None);
+        assert_eq!((fault, refusal), (Fault::Requester, Refusal::NotApproved));
+        let (_, refusal) = refused("revoked", &|s| s.deny.status = ApprovalStatus::Revoked);
+        assert_eq!(refusal, Refusal::ApprovalRevoked);
+        let (_, refusal) = refused("revoked now", &|s| {
+            s.latest.status = ApprovalStatus::Revoked
+        });
+        assert_eq!(refusal, Refusal::NewerDenial);
+        let (_, refusal) = refused("other price", &|s| s.allow.terms.price += U256::from(1));
+        assert_eq!(refusal, Refusal::TermsDiffer);
+        let (_, refusal) = refused("other recipient", &|s| s.allow.terms.recipient = later);
+        assert_eq!(refusal, Refusal::TermsDiffer);
+        let (_, refusal) = refused("expired", &|s| s.latest.block.time = 1 << 40);
+        assert!(matches!(refusal, Refusal::ApprovalExpired { .. }));
+        let (_, refusal) = refused("one byte more", &|s| s.manifest.push(b' '));
+        assert_eq!(refusal, Refusal::Manifest(ManifestRefusal::NotCanonical));
+        let (_, refusal) = refused("another job", &|s| s.lease.manifest = ManifestDigest(later));
+        assert!(matches!(refusal, Refusal::AnotherManifest { .. }));
+        let (_, refusal) = refused("another chain", &|s| s.chain_id = 1);
+        assert_eq!(refusal, Refusal::AnotherCollective);
+        let elsewhere = Address::repeat_byte(9);
+        let (_, refusal) = refused("another DAO", &|s| s.lease.collective = elsewhere);
+        assert_eq!(refusal, Refusal::AnotherCollective);
+
+        let (fault, refusal) = refused("another node", &|s| s.lease.node = NodeId(later));
+        assert_eq!(
+            (fault, refusal),
+            (Fault::Operator, Refusal::AnotherNode(NodeId(later)))
+        );
+        let (_, refusal) = refused("other facts", &|s| s.allow.block.hash = later);
+        assert_eq!(refusal, Refusal::AnotherBlock);
+        let (_, refusal) = refused("other denials", &|s| s.deny.block.hash = later);
+        assert_eq!(refusal, Refusal::AnotherBlock);
+        let (_, refusal) = refused("not final", &|s| s.finalized.number = 9);
+        assert!(matches!(refusal, Refusal::NotFinalized { allow: 10, .. }));
+        let (_, refusal) = refused("late", &|s| s.lease.deadline = s.latest.block.time - 1);
+        assert!(matches!(refusal, Refusal::LeaseExpired { .. }));
+        let (_, refusal) = refused("old allow", &|s| s.finalized.time += MAX_ALLOW_AGE);
+        assert!(matches!(refusal, Refusal::Stale { .. }));
+        let (fault, refusal) = refused("old deny", &|s| s.latest.block.time += MAX_DENY_AGE);
+        assert!(matches!(refusal, Refusal::Stale { .. }));
+        assert_eq!(fault, Fault::Peer);
+        let (_, refusal) = refused("stall", &|s| s.silence = MAX_CHAIN_SILENCE + 1);
+        assert_eq!(refusal, Refusal::ChainSilent(MAX_CHAIN_SILENCE + 1));
+
+        let (_, refusal) = refused("not accepted", &|s| s.allow.accepted = KeysHash(B256::ZERO));
+        assert_eq!(refusal, Refusal::NodeNotAccepted);
+        let (_, refusal) = refused("rejected", &|s| s.deny.accepted = KeysHash(B256::ZERO));
+        assert_eq!(refusal, Refusal::NodeNotAccepted);
+        let (_, refusal) = refused("rotated", &|s| s.deny.registered = KeysHash(later));
+        assert_eq!(refusal, Refusal::NodeNotAccepted);
+        let (_, refusal) = refused("rotated now", &|s| s.latest.registered = KeysHash(later));
+        assert_eq!(refusal, Refusal::NewerDenial);
+
+        let (_, refusal) = refused("no data", &|s| s.anchored.clear());
+        assert_eq!(refusal, Refusal::NothingToRead);
+        let (_, refusal) = refused("few", &|s| s.anchored.truncate(2));
+        assert_eq!(
+            refusal,
+            Refusal::GroupTooSmall {
+                contributors: 2,
+                minimum: 3
+            }
+        );
+        let (_, refusal) = refused("a revocation that denyBlock does not know", &|s| {
+            s.latest
+                .revocations
+                .set_watermark(contributor(1), U256::from(9));
+        });
+        assert_eq!(refusal, Refusal::NewerDenial);
+    }
+
+    #[test]
+    fn a_program_altered_by_one_bit_gets_no_permit() {
+        let story = Story::new();
+        for bit in 0..story.program.len() * 8 {
+            let mut program = story.program.clone();
+            program[bit / 8] ^= 1 << (bit % 8);
+            let refusal =
+                permit(&story.case(), program, story.source.clone()).expect_err("another program");
+            assert!(matches!(refusal, Refusal::AnotherProgram { .. }));
+        }
+    }
+
+    #[test]
+    fn a_source_declared_otherwise_gets_no_permit() {
+        let mut story = Story::new();
+        story.source.columns.swap(0, 1);
+        let refusal = permit(&story.case(), story.program.clone(), story.source.clone())
+            .expect_err("another declaration");
+        assert!(matches!(refusal, Refusal::AnotherDeclaration { .. }));
+    }
+}
