@@ -1,0 +1,138 @@
+//! The child's main: shut itself in, say how well that went, then compile or run one program.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write};
+use std::os::fd::AsFd;
+use std::panic::{self, AssertUnwindSafe};
+
+use super::component::{self, check_imports};
+use super::failure::Trap;
+use super::wire::{Kind, MAX_FRAME_BYTES, Report, TaskFrame, read_frame, write_frame};
+use super::{MAX_COMPILED_BYTES, MAX_COMPONENT_BYTES, engine, execute, jail, probe, sys};
+
+/// Bytes read from the pipe at once.
+const READ_BYTES: usize = 256 << 10;
+
+/// What `collective sandbox-child …` does. Must be called before any thread is started, with the
+/// arguments after `sandbox-child`. Never returns.
+pub fn child_main(arguments: impl Iterator<Item = String>) -> ! {
+    if sys::close_inherited().is_err() {
+        std::process::exit(KERNEL);
+    }
+    let arguments: Vec<String> = arguments.collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let code = match arguments[..] {
+        ["probe", ref without @ ..] => probe::probe(without),
+        [mode @ ("compile" | "run"), memory, seconds] => match (memory.parse(), seconds.parse()) {
+            (Ok(memory), Ok(seconds)) => serve(mode, jail::KernelLimits { memory, seconds }),
+            _ => USAGE,
+        },
+        _ => USAGE,
+    };
+    std::process::exit(code)
+}
+
+/// Exit code for arguments that no parent gives.
+const USAGE: i32 = 64;
+/// Exit code for a kernel before Linux 5.9, which cannot close what was inherited.
+const KERNEL: i32 = 69;
+/// Exit code for a pipe that broke: the parent is gone.
+const BROKEN: i32 = 74;
+
+fn serve(mode: &str, limits: jail::KernelLimits) -> i32 {
+    // A panic's message could show contributed bytes.
+    panic::set_hook(Box::new(|_| {}));
+    let Ok((from, mut to)) = pipes() else {
+        return BROKEN;
+    };
+    let mut from = BufReader::with_capacity(READ_BYTES, from);
+    let layers = jail::enter(limits, &[]);
+    let layers = serde_json::to_vec(&layers).expect("layers have only plain fields");
+    let done = write_frame(&mut to, Kind::Layers, &layers).and_then(|()| match mode {
+        "compile" => compile(&mut from, &mut to),
+        _ => run(from, to),
+    });
+    match done {
+        Ok(()) => 0,
+        Err(_) => BROKEN,
+    }
+}
+
+/// Own copies of the two pipes, made while copying is still allowed.
+fn pipes() -> io::Result<(File, File)> {
+    let from = io::stdin().as_fd().try_clone_to_owned()?;
+    let to = io::stdout().as_fd().try_clone_to_owned()?;
+    Ok((File::from(from), File::from(to)))
+}
+
+fn compile(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+    let (component, _) = gather(from, Kind::Go, MAX_COMPONENT_BYTES)?;
+    // Decoder and compiler meet hostile bytes here: a panic of theirs is a refusal like any other.
+    let compiled = panic::catch_unwind(AssertUnwindSafe(|| {
+        check_imports(&component)?;
+        engine::engine()
+            .and_then(|engine| engine.precompile_component(&component))
+            .map_err(|error| component::invalid(&error))
+    }))
+    .unwrap_or_else(|_| Err(Trap::Invalid("the compiler gave up on it".into())));
+    let trap = match compiled {
+        Ok(bytes) if bytes.len() <= MAX_COMPILED_BYTES => {
+            for piece in bytes.chunks(MAX_FRAME_BYTES) {
+                write_frame(to, Kind::Compiled, piece)?;
+            }
+            None
+        }
+        Ok(_) => Some(Trap::CompileLimit),
+        Err(trap) => Some(trap),
+    };
+    report(
+        to,
+        &Report {
+            trap,
+            ..Report::default()
+        },
+    )?;
+    wait_for_the_end(from)
+}
+
+fn run(mut from: execute::Input, mut to: File) -> io::Result<()> {
+    let (compiled, task) = gather(&mut from, Kind::Task, MAX_COMPILED_BYTES)?;
+    let task: TaskFrame = serde_json::from_slice(&task)?;
+    let Some(loaded) = execute::load(&compiled) else {
+        return write_frame(&mut to, Kind::Stale, &[]);
+    };
+    drop(compiled);
+    execute::arm(&loaded, task.limits.seconds)?;
+    write_frame(&mut to, Kind::Ready, &[])?;
+    let (mut from, mut to, ended) = execute::run(&loaded, task, from, to)?;
+    report(&mut to, &ended)?;
+    wait_for_the_end(&mut from)
+}
+
+/// Program pieces up to the frame `last`, whose payload comes with them.
+fn gather(from: &mut impl Read, last: Kind, limit: usize) -> io::Result<(Vec<u8>, Vec<u8>)> {
+    let mut program = Vec::new();
+    loop {
+        match read_frame(from)? {
+            (Kind::Program, piece) if piece.len() <= limit - program.len() => program.extend(piece),
+            (kind, payload) if kind == last => return Ok((program, payload)),
+            _ => {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "unexpected frame",
+                ));
+            }
+        }
+    }
+}
+
+fn report(to: &mut impl Write, report: &Report) -> io::Result<()> {
+    let payload = serde_json::to_vec(report).expect("a report has only plain fields");
+    write_frame(to, Kind::Report, &payload)?;
+    to.flush()
+}
+
+/// Stays until the parent has read how much memory this process had, and ends it.
+fn wait_for_the_end(from: &mut impl Read) -> io::Result<()> {
+    io::copy(from, &mut io::sink()).map(drop)
+}

@@ -1,0 +1,393 @@
+//! Runs one approved program over contributed records, in a process of its own.
+//!
+//! Owns: the world that a program sees (`wit/program.wit`), the engine and its limits, the jail, and
+//! the process around them. Must not know: keys, chain, ledger, network, files other than its cache
+//! of compiled programs. It runs what it is handed; whether it may is decided by the caller's permit.
+//!
+//! The parent half (this module, [`cache`], [`worker`]) starts the same binary again as
+//! `sandbox-child`. The child half ([`child`], [`execute`], [`jail`]) shuts itself in before it reads
+//! a byte that anybody else wrote: components, compiled programs and records are all hostile to it.
+
+mod cache;
+mod child;
+mod component;
+mod engine;
+mod execute;
+mod failure;
+mod jail;
+mod probe;
+mod records;
+mod stream;
+mod sys;
+mod wire;
+mod worker;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use collective::source::Source;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+pub use cache::Cache;
+pub use child::child_main;
+pub use component::{ComponentizeError, WORLD, componentize};
+pub use engine::{ENGINE, EngineId, engine_id};
+pub use failure::{Failure, Fault, ProgramText, Stop, Trap};
+pub use jail::{Layer, Layers};
+pub use records::{Defect, Rejected};
+
+use stream::stream;
+use wire::{Kind, TaskFrame};
+use worker::{Worker, WorkerLimits};
+
+/// Bytes of a component: a Python interpreter fits (18 MiB), and a vote on more than a person can
+/// rebuild is worth nothing.
+pub const MAX_COMPONENT_BYTES: usize = 64 << 20;
+/// Bytes of a component's compiled form: about twice to ten times the component.
+pub const MAX_COMPILED_BYTES: usize = 256 << 20;
+/// Bytes of arguments: they stand in the manifest that members read.
+pub const MAX_ARGUMENT_BYTES: usize = 64 << 10;
+/// Bytes of memory a program may ask for: wasm32 addresses no more.
+pub const MAX_MEMORY_BYTES: u64 = 4 << 30;
+/// Seconds a program may ask for: a lease on chain is not held for longer than a day.
+pub const MAX_SECONDS: u32 = 86_400;
+/// Bytes of output: the parent holds them in memory until they are sealed.
+pub const MAX_OUTPUT_BYTES: u64 = collective::limits::MAX_OUTPUT_BYTES;
+/// Bytes of log lines in all, kept or not.
+pub const MAX_LOG_BYTES: usize = 64 << 10;
+
+/// From the start of a child to its being ready for records: jail and loading take milliseconds, a
+/// busy machine gets a thousand times that.
+const START_LIMIT: Duration = Duration::from_secs(20);
+/// Memory of the child besides the program's own: the process, the engine, chunks in flight.
+const HOST_BYTES: u64 = 64 << 20;
+/// Memory of the child for each byte of compiled program: the frames, the bytes joined, the image.
+const COPIES: u64 = 4;
+
+/// What compiling one component may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CompileLimits {
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+    /// Seconds of processor time; by the wall clock it may take twice as long, on a busy machine.
+    pub seconds: u32,
+}
+
+impl Default for CompileLimits {
+    /// Three times the memory and six times the time that a Python interpreter takes.
+    fn default() -> Self {
+        Self {
+            memory_bytes: 1 << 30,
+            seconds: 90,
+        }
+    }
+}
+
+/// What one run may use. Fuel decides; the others catch what fuel does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Units of work: about one for each WebAssembly instruction, 1,000 for each call to the host,
+    /// one for each byte that a call moves.
+    pub fuel: u64,
+    /// Bytes of the program's memories together.
+    pub memory_bytes: u64,
+    /// Seconds by the wall clock.
+    pub seconds: u32,
+    /// Bytes of output.
+    pub output_bytes: u64,
+}
+
+/// One approved program with everything the approval fixed.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// The component. The caller has compared its SHA-256 with the approval.
+    pub component: Vec<u8>,
+    /// The text handed to `run`.
+    pub arguments: String,
+    /// What it may use.
+    pub limits: Limits,
+    /// The declared columns of the records.
+    pub source: Source,
+    /// Places of the approved columns, in the approved order.
+    pub columns: Vec<usize>,
+    /// What `random.seed` answers.
+    pub seed: [u8; 32],
+    /// Keep the log lines: only for mock data.
+    pub keep_log: bool,
+}
+
+/// What a run used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Fuel. Exact for a run that ended well, and at least used where a program was stopped.
+    pub fuel: u64,
+    /// Greatest size of the program's memories together, in bytes.
+    pub memory_bytes: u64,
+    /// Greatest resident size of the whole child, in bytes, where the kernel told.
+    pub resident_bytes: Option<u64>,
+    /// From the moment the program was loaded to its end.
+    pub wall: Duration,
+}
+
+/// A run that ended well.
+pub struct Run {
+    /// What the program wrote.
+    pub output: Zeroizing<Vec<u8>>,
+    /// Its log lines, if they were to be kept.
+    pub log: String,
+    /// Records handed to the program.
+    pub accepted: u64,
+    /// Records left out, and why.
+    pub rejected: Rejected,
+    /// What it used.
+    pub usage: Usage,
+    /// The layers of the jail that were on, and those that the machine denied.
+    pub layers: Layers,
+}
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run")
+            .field("output_bytes", &self.output.len())
+            .field("accepted", &self.accepted)
+            .field("rejected", &self.rejected)
+            .field("usage", &self.usage)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where and how programs are run on this machine.
+#[derive(Debug)]
+pub struct Sandbox {
+    executable: PathBuf,
+    required: Vec<Layer>,
+    cache: Option<Cache>,
+    compile_limits: CompileLimits,
+}
+
+impl Sandbox {
+    /// Runs children from `executable`, which must call [`child_main`] first thing when its first
+    /// argument is `sandbox-child`. A child that lacks one of the `required` layers gets no task.
+    #[must_use]
+    pub fn new(executable: PathBuf, required: Vec<Layer>, cache: Option<Cache>) -> Self {
+        Self {
+            executable,
+            required,
+            cache,
+            compile_limits: CompileLimits::default(),
+        }
+    }
+
+    /// The same, with other limits for compiling.
+    #[must_use]
+    pub fn with_compile_limits(self, compile_limits: CompileLimits) -> Self {
+        Self {
+            compile_limits,
+            ..self
+        }
+    }
+
+    /// Runs children from the binary that is running now, even if its file was replaced.
+    #[must_use]
+    pub fn of_this_binary(required: Vec<Layer>, cache: Option<Cache>) -> Self {
+        Self::new(PathBuf::from("/proc/self/exe"), required, cache)
+    }
+
+    /// Starts a child that only shuts itself in, and says which layers are on.
+    ///
+    /// # Errors
+    /// [`Fault`] where no child starts or a required layer is missing.
+    pub fn layers(&self) -> Result<Layers, Fault> {
+        let limits = WorkerLimits {
+            memory_bytes: HOST_BYTES,
+            seconds: 1,
+        };
+        let (worker, layers) = self.start("run", limits, Instant::now() + START_LIMIT)?;
+        worker.kill();
+        Ok(layers)
+    }
+
+    /// Compiles a component ahead of its first run and keeps the compiled form in the cache.
+    ///
+    /// # Errors
+    /// [`Failure::Program`] where the component asks for too much or is none.
+    pub fn prepare(&self, component: &[u8]) -> Result<(), Failure> {
+        self.compiled(component).map(drop)
+    }
+
+    /// Runs `task` over `records`, each the plaintext of one contribution, in order. Blocks.
+    ///
+    /// Every way a program can misbehave ends as [`Failure::Program`]. The deadline holds as long as
+    /// `records` itself does not block.
+    ///
+    /// # Errors
+    /// Whose fault it was, and what.
+    pub fn run(
+        &self,
+        task: &Task,
+        records: impl Iterator<Item = Zeroizing<Vec<u8>>>,
+    ) -> Result<Run, Failure> {
+        check(task)?;
+        let compiled = self.compiled(&task.component)?;
+        match self.load(task, &compiled)? {
+            Some((worker, layers)) => stream(worker, layers, task, records),
+            // Compiled on another processor, or by a build with other settings: once more, afresh.
+            None => {
+                if let Some(cache) = &self.cache {
+                    cache.remove(&task.component);
+                }
+                let compiled = self.compiled(&task.component)?;
+                let (worker, layers) = self.load(task, &compiled)?.ok_or(Fault::NotLoadable)?;
+                stream(worker, layers, task, records)
+            }
+        }
+    }
+
+    /// The compiled form, from the cache or from a child made for it.
+    fn compiled(&self, component: &[u8]) -> Result<Vec<u8>, Failure> {
+        if component.len() > MAX_COMPONENT_BYTES {
+            return Err(Failure::before_start(Trap::Invalid(
+                "the component is too large".into(),
+            )));
+        }
+        if let Some(found) = self.cache.as_ref().and_then(|cache| cache.find(component)) {
+            return Ok(found);
+        }
+        let compiled = self.compile(component)?;
+        if let Some(cache) = &self.cache {
+            cache.keep(component, &compiled).map_err(Fault::Cache)?;
+        }
+        Ok(compiled)
+    }
+
+    fn compile(&self, component: &[u8]) -> Result<Vec<u8>, Failure> {
+        let CompileLimits {
+            memory_bytes,
+            seconds,
+        } = self.compile_limits;
+        let limits = WorkerLimits {
+            memory_bytes,
+            seconds,
+        };
+        let deadline = Instant::now() + 2 * Duration::from_secs(seconds.into());
+        let (mut worker, layers) = self.start("compile", limits, deadline)?;
+        let sent = worker
+            .send_all(Kind::Program, component)
+            .and_then(|()| worker.send(Kind::Go, &[]))
+            .and_then(|()| worker.flush());
+        let compiled = worker.collect(deadline, Kind::Compiled, MAX_COMPILED_BYTES);
+        match compiled {
+            Ok(ended) => {
+                worker.kill();
+                match ended.report.trap {
+                    None => Ok(ended.bytes.to_vec()),
+                    Some(trap) => Err(Failure::program(trap, None, Usage::default(), layers)),
+                }
+            }
+            Err(worker::Silence::TimedOut) => {
+                worker.kill();
+                Err(Failure::program(
+                    Trap::CompileLimit,
+                    None,
+                    Usage::default(),
+                    layers,
+                ))
+            }
+            Err(worker::Silence::Protocol(what)) => {
+                worker.kill();
+                Err(Fault::Protocol(what).into())
+            }
+            Err(worker::Silence::Ended) => {
+                match worker.reap() {
+                    // Out of memory aborts; out of processor time is a signal of its own.
+                    worker::Death::Signal(signal) if signal != libc::SIGKILL => Err(
+                        Failure::program(Trap::CompileLimit, None, Usage::default(), layers),
+                    ),
+                    death => Err(sent
+                        .err()
+                        .map_or_else(|| Fault::Died(death), Fault::Pipe)
+                        .into()),
+                }
+            }
+        }
+    }
+
+    /// Starts a child and hands it program and task. None: it cannot load this compiled form.
+    fn load(&self, task: &Task, compiled: &[u8]) -> Result<Option<(Worker, Layers)>, Failure> {
+        let limits = WorkerLimits {
+            memory_bytes: task.limits.memory_bytes + HOST_BYTES + COPIES * compiled.len() as u64,
+            seconds: task.limits.seconds + 1,
+        };
+        let deadline = Instant::now() + START_LIMIT;
+        let (mut worker, layers) = self.start("run", limits, deadline)?;
+        let frame = serde_json::to_vec(&TaskFrame::of(task)).expect("a task has only plain fields");
+        worker
+            .send_all(Kind::Program, compiled)
+            .and_then(|()| worker.send(Kind::Task, &frame))
+            .and_then(|()| worker.flush())
+            .map_err(Fault::Pipe)?;
+        match worker.receive(deadline) {
+            Ok((Kind::Ready, _)) => Ok(Some((worker, layers))),
+            Ok((Kind::Stale, _)) => {
+                worker.kill();
+                Ok(None)
+            }
+            Ok(_) => Err(worker.blame("a frame before ready").into()),
+            Err(silence) => Err(worker.explain(silence).into()),
+        }
+    }
+
+    /// Starts a child and hears which layers it is behind.
+    fn start(
+        &self,
+        mode: &str,
+        limits: WorkerLimits,
+        deadline: Instant,
+    ) -> Result<(Worker, Layers), Fault> {
+        let mut worker = Worker::start(&self.executable, mode, limits).map_err(Fault::Spawn)?;
+        let layers: Layers = match worker.receive(deadline) {
+            Ok((Kind::Layers, bytes)) => match serde_json::from_slice(&bytes) {
+                Ok(layers) => layers,
+                Err(_) => return Err(worker.blame("layers that are none")),
+            },
+            Ok(_) => return Err(worker.blame("a frame before its layers")),
+            Err(silence) => return Err(worker.explain(silence)),
+        };
+        if let Some(missing) = self
+            .required
+            .iter()
+            .find(|layer| !layers.on.contains(layer))
+        {
+            worker.kill();
+            return Err(Fault::MissingLayer {
+                layer: *missing,
+                reason: layers.reason(*missing),
+            });
+        }
+        Ok((worker, layers))
+    }
+}
+
+/// Refuses a task that no sandbox could run.
+fn check(task: &Task) -> Result<(), Fault> {
+    let limits = &task.limits;
+    let width = task.source.columns.len();
+    let problem = if task.arguments.len() > MAX_ARGUMENT_BYTES {
+        "arguments too long"
+    } else if limits.memory_bytes > MAX_MEMORY_BYTES {
+        "more memory than a program can address"
+    } else if limits.seconds == 0 || limits.seconds > MAX_SECONDS {
+        "not between one second and a day"
+    } else if limits.output_bytes > MAX_OUTPUT_BYTES {
+        "more output than a node keeps"
+    } else if task.columns.is_empty() || task.columns.iter().any(|column| *column >= width) {
+        "columns that the source does not have"
+    } else {
+        return Ok(());
+    };
+    Err(Fault::BadTask(problem))
+}

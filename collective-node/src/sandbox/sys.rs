@@ -1,0 +1,229 @@
+//! The system calls that the standard library does not offer, each behind a safe function.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use wasmtime::Engine;
+
+/// Closes every descriptor but the first three.
+pub(super) fn close_inherited() -> io::Result<()> {
+    // SAFETY: no object of this process owns a descriptor above 2: this runs first in main, before
+    // anything was opened.
+    check(unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) })
+}
+
+/// Asks the kernel to kill this process when the thread that started it ends.
+pub(super) fn die_with_parent() -> io::Result<()> {
+    prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong)
+}
+
+/// Gives up gaining rights by exec, for good.
+pub(super) fn no_new_privileges() -> io::Result<()> {
+    prctl(libc::PR_SET_NO_NEW_PRIVS, 1)
+}
+
+/// Lets no other process of this user look into this one, and leaves no core.
+pub(super) fn not_dumpable() -> io::Result<()> {
+    prctl(libc::PR_SET_DUMPABLE, 0)
+}
+
+fn prctl(option: libc::c_int, value: libc::c_ulong) -> io::Result<()> {
+    // SAFETY: the options above take one integer and touch no memory.
+    check(unsafe { libc::prctl(option, value, 0, 0, 0) }.into())
+}
+
+/// Leaves one or more namespaces for fresh ones.
+pub(super) fn unshare(flags: libc::c_int) -> io::Result<()> {
+    // SAFETY: takes an integer and touches no memory.
+    check(unsafe { libc::unshare(flags) }.into())
+}
+
+/// Sets a resource limit, soft and hard.
+pub(super) fn set_limit(resource: libc::__rlimit_resource_t, value: u64) -> io::Result<()> {
+    set_limits(resource, value, value)
+}
+
+/// Limits processor time. The hard limit is one second later, as it kills without saying why.
+pub(super) fn set_processor_seconds(seconds: u64) -> io::Result<()> {
+    set_limits(libc::RLIMIT_CPU, seconds, seconds + 1)
+}
+
+fn set_limits(resource: libc::__rlimit_resource_t, soft: u64, hard: u64) -> io::Result<()> {
+    let limit = libc::rlimit {
+        rlim_cur: soft,
+        rlim_max: hard,
+    };
+    // SAFETY: the pointer is to a live struct that the kernel reads.
+    check(unsafe { libc::setrlimit(resource, &raw const limit) }.into())
+}
+
+/// Gives up every capability that is in effect, permitted or inheritable.
+pub(super) fn drop_capabilities() -> io::Result<()> {
+    /// `_LINUX_CAPABILITY_VERSION_3`: two words of each set.
+    const VERSION: u32 = 0x2008_0522;
+    let header = [VERSION, 0];
+    let none = [0_u32; 6];
+    // SAFETY: header (two words) and sets (six words) have the sizes that version 3 has; the kernel
+    // reads both.
+    check(unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) })
+}
+
+/// Makes an empty, read-only file system this process's root. Needs a mount namespace of its own.
+pub(super) fn empty_root() -> io::Result<()> {
+    let mount = |target: &std::ffi::CStr, kind: &std::ffi::CStr, flags| {
+        // SAFETY: the strings are live and end with a zero; data may be null.
+        check(
+            unsafe {
+                let none = std::ptr::null();
+                libc::mount(
+                    c"none".as_ptr(),
+                    target.as_ptr(),
+                    kind.as_ptr(),
+                    flags,
+                    none,
+                )
+            }
+            .into(),
+        )
+    };
+    mount(c"/", c"none", libc::MS_REC | libc::MS_PRIVATE)?;
+    let bare = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC | libc::MS_RDONLY;
+    // Any folder will do: it becomes the root and what was the root goes away.
+    mount(c"/proc", c"tmpfs", bare)?;
+    // SAFETY: live strings; pivot_root(".", ".") puts the old root over the new one, where it is then
+    // detached (man 2 pivot_root).
+    unsafe {
+        check(libc::chdir(c"/proc".as_ptr()).into())?;
+        check(libc::syscall(
+            libc::SYS_pivot_root,
+            c".".as_ptr(),
+            c".".as_ptr(),
+        ))?;
+        check(libc::umount2(c".".as_ptr(), libc::MNT_DETACH).into())?;
+        check(libc::chdir(c"/".as_ptr()).into())
+    }
+}
+
+/// Raises the epoch of `engine` once, after `seconds`, from a signal: no thread is needed for it.
+pub(super) fn raise_epoch_after(engine: &Engine, seconds: u32) -> io::Result<()> {
+    static ENGINE: OnceLock<Engine> = OnceLock::new();
+    extern "C" fn raise(_: libc::c_int) {
+        // Async-signal-safe: an atomic load and `increment_epoch`, which says so of itself.
+        if let Some(engine) = ENGINE.get() {
+            engine.increment_epoch();
+        }
+    }
+    ENGINE.get_or_init(|| engine.clone());
+    // SAFETY: zero is a valid sigaction; the handler is async-signal-safe; the structs are live.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = raise as extern "C" fn(libc::c_int) as usize;
+        action.sa_flags = libc::SA_RESTART | libc::SA_ONSTACK;
+        check(libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()).into())?;
+        let once = libc::timeval {
+            tv_sec: seconds.into(),
+            tv_usec: 0,
+        };
+        let never = libc::timeval {
+            tv_sec: 0,
+            tv_usec: 0,
+        };
+        let timer = libc::itimerval {
+            it_interval: never,
+            it_value: once,
+        };
+        check(libc::syscall(
+            libc::SYS_setitimer,
+            libc::ITIMER_REAL,
+            &raw const timer,
+            std::ptr::null::<()>(),
+        ))
+    }
+}
+
+/// Whether there is something to read (or the end) before `deadline`.
+pub(super) fn wait_readable(from: &impl AsFd, deadline: Instant) -> io::Result<bool> {
+    loop {
+        let left = deadline
+            .saturating_duration_since(Instant::now())
+            .as_millis();
+        // One more millisecond: the time that is left was rounded down.
+        let wait = libc::c_int::try_from(left + 1).unwrap_or(libc::c_int::MAX);
+        let mut asked = libc::pollfd {
+            fd: from.as_fd().as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // SAFETY: one live pollfd, and the length says one.
+        match unsafe { libc::poll(&raw mut asked, 1, wait) } {
+            0 if Instant::now() >= deadline => return Ok(false),
+            0 => {}
+            -1 => match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::Interrupted => {}
+                error => return Err(error),
+            },
+            _ => return Ok(true),
+        }
+    }
+}
+
+/// Greatest resident size of another process, as long as it has not ended.
+pub(super) fn peak_resident_bytes(process: u32) -> Option<u64> {
+    // Not wait4's ru_maxrss: it also counts this process's memory at the moment of the fork.
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+fn check(result: libc::c_long) -> io::Result<()> {
+    if result == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether this process may send signals to the one that started it. Sends none.
+pub(super) fn may_signal_parent() -> io::Result<()> {
+    // SAFETY: signal 0 only checks; both calls take integers.
+    check(unsafe { libc::kill(libc::getppid(), 0) }.into())
+}
+
+/// Whether a descriptor is open, told by reading nothing from it or writing nothing to it.
+pub(super) fn is_open(descriptor: i32) -> bool {
+    let mut nothing = [0_u8; 1];
+    let known = |result: isize| {
+        result == 0 || io::Error::last_os_error().raw_os_error() != Some(libc::EBADF)
+    };
+    // SAFETY: a live buffer of one byte, of which none is read or filled.
+    unsafe {
+        known(libc::read(descriptor, nothing.as_mut_ptr().cast(), 0))
+            || known(libc::write(descriptor, nothing.as_ptr().cast(), 0))
+    }
+}
+
+/// Names of the network interfaces that this process sees.
+pub(super) fn interfaces() -> io::Result<Vec<String>> {
+    // SAFETY: the list ends with an entry of index 0; names are read before it is freed, once.
+    unsafe {
+        let list = libc::if_nameindex();
+        if list.is_null() {
+            return Err(io::Error::last_os_error());
+        }
+        let mut names = Vec::new();
+        let mut entry = list;
+        while (*entry).if_index != 0 {
+            let name = std::ffi::CStr::from_ptr((*entry).if_name);
+            names.push(name.to_string_lossy().into_owned());
+            entry = entry.add(1);
+        }
+        libc::if_freenameindex(list);
+        Ok(names)
+    }
+}
