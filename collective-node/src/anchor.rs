@@ -1,0 +1,157 @@
+//! Anchors held contributions on chain, in batches.
+//!
+//! A batch's manifest is a blob before the ledger names it, and the ledger names it before it is
+//! sent. A batch that stands neither in a finalized block nor in one above is sent (again): after
+//! a crash, after a reorganisation. A second copy on chain would change nothing, for a point
+//! counts once.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use alloy::primitives::B256;
+use alloy::providers::Provider;
+use alloy::rpc::types::{Filter, Log};
+use alloy::sol_types::SolEvent;
+use bytes::Bytes;
+use collective::contribution::Batch;
+use collective::id::BlobId;
+use collective::limits::MAX_BATCH;
+use thiserror::Error;
+use tokio::sync::watch;
+
+use crate::blobs::{BlobError, Blobs};
+use crate::chain::{Chain, ChainError};
+use crate::follower::View;
+use crate::ledger::{BatchRow, Ledger, LedgerError};
+use crate::pace::Pace;
+use collective_contracts::ContributionRegistry::{self, BatchCommitted};
+
+/// Why a step of anchoring did not work. The next step tries again.
+#[derive(Debug, Error)]
+pub enum AnchorError {
+    /// The chain.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The blob store.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+}
+
+/// Makes and sends batches.
+pub struct Anchor {
+    chain: Chain,
+    ledger: Ledger,
+    blobs: Blobs,
+    view: watch::Receiver<View>,
+}
+
+impl Anchor {
+    /// An anchor that has sent nothing yet.
+    pub fn new(chain: Chain, ledger: Ledger, blobs: Blobs, view: watch::Receiver<View>) -> Self {
+        Self {
+            chain,
+            ledger,
+            blobs,
+            view,
+        }
+    }
+
+    /// Steps for ever, `pause` after each: contributions wait at most that long for their batch.
+    pub async fn run(self, pause: Duration) {
+        let mut pace = Pace::new(pause);
+        loop {
+            let step = self.step().await;
+            pace.rest("contributions could not be anchored", step).await;
+        }
+    }
+
+    /// Notes what has become final, makes a batch of what waits, sends what is not on its way.
+    ///
+    /// # Errors
+    /// [`AnchorError`]; nothing is lost.
+    pub async fn step(&self) -> Result<(), AnchorError> {
+        self.note_final().await?;
+        self.make_batch().await?;
+        let unanchored = self.ledger.unanchored().await?;
+        if unanchored.is_empty() {
+            return Ok(());
+        }
+        let on_the_way = self.not_yet_final().await?;
+        for batch in unanchored {
+            if !on_the_way.contains(&batch.manifest) {
+                self.send(&batch).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Manifests in blocks above the finalized one.
+    async fn not_yet_final(&self) -> Result<HashSet<BlobId>, AnchorError> {
+        let deployment = self.chain.deployment();
+        let finalized = self.view.borrow().finalized.number;
+        let filter = Filter::new()
+            .address(deployment.contributions)
+            .event_signature(BatchCommitted::SIGNATURE_HASH)
+            .topic1(deployment.collective.into_word())
+            .from_block(finalized + 1);
+        let logs = self
+            .chain
+            .provider()
+            .get_logs(&filter)
+            .await
+            .map_err(ChainError::from)?;
+        let manifest = |log: &Log| {
+            BatchCommitted::decode_log(&log.inner)
+                .ok()
+                .map(|event| BlobId(event.manifest))
+        };
+        Ok(logs.iter().filter_map(manifest).collect())
+    }
+
+    async fn note_final(&self) -> Result<(), AnchorError> {
+        let anchored = self.view.borrow().batches.clone();
+        let anchored: HashSet<_> = anchored.iter().collect();
+        for batch in self.ledger.unanchored().await? {
+            if anchored.contains(&batch.manifest) {
+                self.ledger.anchored(batch.id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn make_batch(&self) -> Result<(), AnchorError> {
+        let waiting = self.ledger.waiting(MAX_BATCH).await?;
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let entries = waiting.into_iter().map(|held| held.entry).collect();
+        let batch = Batch::new(entries).expect("between one and the limit");
+        let leaves = batch
+            .entries()
+            .iter()
+            .map(|entry| entry.contribution.leaf())
+            .collect();
+        let manifest = self.blobs.put(Bytes::from(batch.manifest())).await?;
+        let root: B256 = batch.tree().root();
+        self.ledger.batch(manifest, root, leaves).await?;
+        tracing::info!(%manifest, count = batch.entries().len(), "made a batch");
+        Ok(())
+    }
+
+    async fn send(&self, batch: &BatchRow) -> Result<(), AnchorError> {
+        let deployment = self.chain.deployment();
+        let registry = ContributionRegistry::new(deployment.contributions, self.chain.provider());
+        let commit = registry.commitBatch(
+            deployment.collective,
+            batch.root,
+            batch.count,
+            batch.manifest.0,
+        );
+        let receipt = self.chain.submit(commit).await?;
+        tracing::info!(manifest = %batch.manifest, gas = receipt.gas_used, "sent a batch");
+        Ok(())
+    }
+}

@@ -1,0 +1,161 @@
+//! Immutable bytes named by their SHA-256, checked on the way in and on the way out.
+//!
+//! The place is not trusted: what comes back under a wrong name is refused. Nothing here is secret;
+//! whatever must be is sealed before it gets here.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use collective::id::BlobId;
+use object_store::{
+    ObjectStore, ObjectStoreExt, PutPayload, local::LocalFileSystem, path::Path as Key,
+};
+use thiserror::Error;
+
+use crate::client::{Client, ClientError};
+
+/// Why a blob could not be kept or given.
+#[derive(Debug, Error)]
+pub enum BlobError {
+    /// Nobody put it here.
+    #[error("no blob {0} here")]
+    Missing(BlobId),
+    /// The store gave other bytes.
+    #[error("the store holds other bytes under {0}: restore it from a copy")]
+    Garbled(BlobId),
+    /// A node that blobs are fetched from.
+    #[error("cannot fetch blob {id}: {error}")]
+    Fetch {
+        /// Which.
+        id: BlobId,
+        /// Why.
+        error: Box<ClientError>,
+    },
+    /// What is fetched from a node cannot be kept there by these means.
+    #[error("these blobs are another node's: they can be read, not written")]
+    ReadOnly,
+    /// The store does not work.
+    #[error("the blob store failed: {0}; check the disk")]
+    Store(object_store::Error),
+}
+
+/// A store of blobs. Clones share it.
+#[derive(Clone)]
+pub struct Blobs {
+    place: Place,
+}
+
+#[derive(Clone)]
+enum Place {
+    Store(Arc<dyn ObjectStore>),
+    Node(Client),
+}
+
+impl Blobs {
+    /// A store in a folder, which is made if it is not there. A blob is on the disk, and so is its
+    /// name, when [`Blobs::put`] returns.
+    ///
+    /// # Errors
+    /// [`BlobError::Store`].
+    pub fn folder(path: &Path) -> Result<Self, BlobError> {
+        std::fs::create_dir_all(path).map_err(|source| {
+            BlobError::Store(object_store::Error::Generic {
+                store: "folder",
+                source: source.into(),
+            })
+        })?;
+        let store = LocalFileSystem::new_with_prefix(path)
+            .map_err(BlobError::Store)?
+            .with_fsync(true);
+        Ok(Self {
+            place: Place::Store(Arc::new(store)),
+        })
+    }
+
+    /// The blobs of a node, for those who have none of their own. The node is not trusted with more
+    /// than having them: bytes are checked against their name here.
+    pub fn of_node(node: Client) -> Self {
+        Self {
+            place: Place::Node(node),
+        }
+    }
+
+    /// Keeps bytes under their name. Doing it twice is doing it once.
+    ///
+    /// # Errors
+    /// [`BlobError::Store`].
+    pub async fn put(&self, bytes: Bytes) -> Result<BlobId, BlobError> {
+        let Place::Store(store) = &self.place else {
+            return Err(BlobError::ReadOnly);
+        };
+        let id = BlobId::of(&bytes);
+        if store.head(&key(id)).await.is_err() {
+            store
+                .put(&key(id), PutPayload::from_bytes(bytes))
+                .await
+                .map_err(BlobError::Store)?;
+        }
+        Ok(id)
+    }
+
+    /// Gives the bytes of this name.
+    ///
+    /// # Errors
+    /// [`BlobError`].
+    pub async fn get(&self, id: BlobId) -> Result<Bytes, BlobError> {
+        let store = match &self.place {
+            Place::Store(store) => store,
+            Place::Node(node) => {
+                let fetched = node.blob(id).await;
+                return fetched.map_err(|error| BlobError::Fetch {
+                    id,
+                    error: Box::new(error),
+                });
+            }
+        };
+        let bytes = match store.get(&key(id)).await {
+            Ok(found) => found.bytes().await.map_err(BlobError::Store)?,
+            Err(object_store::Error::NotFound { .. }) => return Err(BlobError::Missing(id)),
+            Err(error) => return Err(BlobError::Store(error)),
+        };
+        if BlobId::of(&bytes) != id {
+            return Err(BlobError::Garbled(id));
+        }
+        Ok(bytes)
+    }
+}
+
+/// Two levels, so that no folder gets a million entries.
+fn key(id: BlobId) -> Key {
+    let name = alloy::hex::encode(id.0);
+    Key::from(format!("{}/{}", &name[..2], &name[2..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_kept_comes_back_and_what_is_garbled_does_not() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let blobs = Blobs::folder(folder.path()).expect("a store");
+        let id = blobs.put(Bytes::from_static(b"bytes")).await.expect("kept");
+        assert_eq!(
+            blobs
+                .put(Bytes::from_static(b"bytes"))
+                .await
+                .expect("kept again"),
+            id
+        );
+        assert_eq!(
+            blobs.get(id).await.expect("given"),
+            Bytes::from_static(b"bytes")
+        );
+
+        let other = BlobId::of(b"never kept");
+        assert!(matches!(blobs.get(other).await, Err(BlobError::Missing(_))));
+        std::fs::write(folder.path().join(key(id).as_ref()), b"bytez").expect("written over");
+        assert!(matches!(blobs.get(id).await, Err(BlobError::Garbled(_))));
+    }
+}

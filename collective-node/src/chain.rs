@@ -1,0 +1,375 @@
+//! The chain as this node knows it: blocks by hash, storage words proven against them, transactions.
+//!
+//! A decision reads every fact at one block hash. Words come with Merkle proofs that are checked
+//! against the block's own header, whose hash is recomputed: an endpoint can withhold, not lie.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy::contract::{CallBuilder, CallDecoder};
+use alloy::eips::{BlockId, BlockNumberOrTag};
+use alloy::network::EthereumWallet;
+use alloy::primitives::{Address, B256, U256, keccak256};
+use alloy::providers::{DynProvider, PendingTransactionBuilder, Provider, ProviderBuilder};
+use alloy::rpc::client::RpcClient;
+use alloy::rpc::types::{EIP1186AccountProofResponse, TransactionReceipt};
+use alloy::signers::local::PrivateKeySigner;
+use alloy_trie::{Nibbles, TrieAccount, proof::verify_proof};
+use collective::contribution::Registry;
+use collective::receipt::{BlockRef, Escrow};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tokio::sync::Mutex;
+
+pub mod facts;
+pub mod revert;
+
+/// Storage words in one `eth_getProof`: a proof of one word is about 3 KiB, and endpoints cap answers.
+const WORDS_PER_PROOF: usize = 256;
+
+/// How long a transaction may take to be mined before the caller looks again.
+const RECEIPT_PATIENCE: Duration = Duration::from_secs(120);
+
+/// Where a collective lives: the chain, its contracts and the block in which its story begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deployment {
+    /// EIP-155 chain id.
+    pub chain_id: u64,
+    /// The collective: its timelock.
+    pub collective: Address,
+    /// CollectiveGovernor.
+    pub governor: Address,
+    /// Membership, the votes.
+    pub membership: Address,
+    /// ContributionRegistry.
+    pub contributions: Address,
+    /// CodeRegistry.
+    pub code: Address,
+    /// NodeRegistry.
+    pub nodes: Address,
+    /// JobEscrow.
+    pub escrow: Address,
+    /// RewardDistributor.
+    pub rewards: Address,
+    /// ERC-20 token that this collective is paid in.
+    pub token: Address,
+    /// No event of interest is older than this block.
+    pub first_block: u64,
+}
+
+impl Deployment {
+    /// In whose name contributions are signed.
+    pub fn registry(&self) -> Registry {
+        Registry {
+            chain_id: self.chain_id,
+            address: self.contributions,
+        }
+    }
+
+    /// In whose name releases and receipts are signed.
+    pub fn job_escrow(&self) -> Escrow {
+        Escrow {
+            chain_id: self.chain_id,
+            address: self.escrow,
+        }
+    }
+}
+
+/// Why the chain gave no usable answer. All are the endpoint's or the operator's to mend.
+#[derive(Debug, Error)]
+pub enum ChainError {
+    /// No answer, or an error as answer.
+    #[error("the chain endpoint failed: {0}; check that it runs and that its address is right")]
+    Endpoint(String),
+    /// Another chain than configured.
+    #[error("the endpoint serves chain {found}, this node is configured for chain {expected}")]
+    AnotherChain {
+        /// Configured.
+        expected: u64,
+        /// Served.
+        found: u64,
+    },
+    /// The endpoint does not have the block.
+    #[error("the endpoint has no block {0}")]
+    NoBlock(String),
+    /// The header does not hash to what it is called.
+    #[error("the endpoint gave a header that does not hash to {0}")]
+    FalseHeader(B256),
+    /// The proof does not lead to the header's state root.
+    #[error("the endpoint gave a false proof for {contract} at block {block}")]
+    FalseProof {
+        /// Whose storage.
+        contract: Address,
+        /// Which block.
+        block: B256,
+    },
+    /// The contract refused a transaction.
+    #[error("the contract refused: {0}")]
+    Reverted(String),
+    /// A transaction was mined and failed, or was not mined in time.
+    #[error("transaction {hash} did not succeed: {why}")]
+    NotMined {
+        /// Its hash.
+        hash: B256,
+        /// What is known.
+        why: String,
+    },
+}
+
+impl<E: std::fmt::Display> From<alloy::transports::RpcError<E>> for ChainError {
+    fn from(error: alloy::transports::RpcError<E>) -> Self {
+        match error
+            .as_error_resp()
+            .and_then(|payload| payload.as_revert_data())
+        {
+            Some(data) => Self::Reverted(revert::name(&data)),
+            None => Self::Endpoint(error.to_string()),
+        }
+    }
+}
+
+impl From<alloy::contract::Error> for ChainError {
+    fn from(error: alloy::contract::Error) -> Self {
+        match error {
+            alloy::contract::Error::TransportError(error) => error.into(),
+            other => Self::Endpoint(other.to_string()),
+        }
+    }
+}
+
+/// A connection to a chain that holds one collective.
+#[derive(Clone)]
+pub struct Chain {
+    provider: DynProvider,
+    deployment: Deployment,
+    /// One transaction of this account is sent at a time, so that each gets a nonce of its own.
+    sending: Arc<Mutex<()>>,
+}
+
+impl Chain {
+    /// Connects without a key: reads only.
+    ///
+    /// # Errors
+    /// [`ChainError::Endpoint`] or [`ChainError::AnotherChain`].
+    pub async fn reader(client: RpcClient, deployment: Deployment) -> Result<Self, ChainError> {
+        let provider = ProviderBuilder::new().connect_client(client).erased();
+        Self::checked(provider, deployment).await
+    }
+
+    /// Connects with a key that signs this node's transactions.
+    ///
+    /// # Errors
+    /// [`ChainError::Endpoint`] or [`ChainError::AnotherChain`].
+    pub async fn signer(
+        client: RpcClient,
+        deployment: Deployment,
+        key: PrivateKeySigner,
+    ) -> Result<Self, ChainError> {
+        let provider = signing_provider(client, key);
+        Self::checked(provider, deployment).await
+    }
+
+    async fn checked(provider: DynProvider, deployment: Deployment) -> Result<Self, ChainError> {
+        let found = provider.get_chain_id().await?;
+        if found != deployment.chain_id {
+            return Err(ChainError::AnotherChain {
+                expected: deployment.chain_id,
+                found,
+            });
+        }
+        Ok(Self {
+            provider,
+            deployment,
+            sending: Arc::default(),
+        })
+    }
+
+    /// Where the collective lives.
+    pub fn deployment(&self) -> &Deployment {
+        &self.deployment
+    }
+
+    /// The alloy provider, for calls and transactions.
+    pub fn provider(&self) -> &DynProvider {
+        &self.provider
+    }
+
+    /// The newest finalized block.
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    pub async fn finalized(&self) -> Result<BlockRef, ChainError> {
+        self.block(BlockId::Number(BlockNumberOrTag::Finalized))
+            .await
+    }
+
+    /// The newest block.
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    pub async fn latest(&self) -> Result<BlockRef, ChainError> {
+        self.block(BlockId::Number(BlockNumberOrTag::Latest)).await
+    }
+
+    /// The block of this height on the chain that the endpoint holds to be right.
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    pub async fn at_height(&self, number: u64) -> Result<BlockRef, ChainError> {
+        self.block(BlockId::Number(number.into())).await
+    }
+
+    /// The block of this hash.
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    pub async fn at_hash(&self, hash: B256) -> Result<BlockRef, ChainError> {
+        self.block(BlockId::Hash(hash.into())).await
+    }
+
+    async fn block(&self, id: BlockId) -> Result<BlockRef, ChainError> {
+        self.header(id).await.map(|(block, _)| block)
+    }
+
+    /// A block and its state root, both bound by the recomputed header hash.
+    async fn header(&self, id: BlockId) -> Result<(BlockRef, B256), ChainError> {
+        let block = self
+            .provider
+            .get_block(id)
+            .await?
+            .ok_or_else(|| ChainError::NoBlock(format!("{id:?}")))?;
+        let header = &block.header.inner;
+        let hash = header.hash_slow();
+        let asked = if let BlockId::Hash(asked) = id {
+            asked.block_hash
+        } else {
+            hash
+        };
+        if hash != block.header.hash || hash != asked {
+            return Err(ChainError::FalseHeader(asked));
+        }
+        Ok((
+            BlockRef {
+                number: header.number,
+                hash,
+                time: header.timestamp,
+            },
+            header.state_root,
+        ))
+    }
+
+    /// Storage words of a contract at a block, each proven, absent ones as zero.
+    ///
+    /// # Errors
+    /// [`ChainError::FalseProof`] when one word's proof does not hold.
+    pub async fn words(
+        &self,
+        block: &BlockRef,
+        contract: Address,
+        slots: &[B256],
+    ) -> Result<Vec<U256>, ChainError> {
+        let at = BlockId::Hash(block.hash.into());
+        let (_, state_root) = self.header(at).await?;
+        let mut words = Vec::with_capacity(slots.len());
+        for slots in slots.chunks(WORDS_PER_PROOF) {
+            let answer = self
+                .provider
+                .get_proof(contract, slots.to_vec())
+                .block_id(at)
+                .await?;
+            let proven = proven_words(state_root, contract, slots, &answer).ok_or(
+                ChainError::FalseProof {
+                    contract,
+                    block: block.hash,
+                },
+            )?;
+            words.extend(proven);
+        }
+        Ok(words)
+    }
+
+    /// Sends a call as a transaction of this node's account and waits until it is mined.
+    ///
+    /// # Errors
+    /// [`ChainError::Reverted`] with the contract's reason, [`ChainError::NotMined`].
+    pub async fn submit<P: Provider, D: CallDecoder>(
+        &self,
+        call: CallBuilder<P, D>,
+    ) -> Result<TransactionReceipt, ChainError> {
+        let sent = {
+            let _turn = self.sending.lock().await;
+            call.send().await?
+        };
+        Self::mined(sent).await
+    }
+
+    /// Waits for a sent transaction and fails unless it succeeded.
+    ///
+    /// # Errors
+    /// [`ChainError::NotMined`].
+    pub async fn mined(
+        pending: PendingTransactionBuilder<alloy::network::Ethereum>,
+    ) -> Result<TransactionReceipt, ChainError> {
+        let hash = *pending.tx_hash();
+        let receipt = pending
+            .with_timeout(Some(RECEIPT_PATIENCE))
+            .get_receipt()
+            .await
+            .map_err(|error| ChainError::NotMined {
+                hash,
+                why: error.to_string(),
+            })?;
+        if !receipt.status() {
+            return Err(ChainError::NotMined {
+                hash,
+                why: "it was mined and reverted".into(),
+            });
+        }
+        Ok(receipt)
+    }
+}
+
+/// A provider that signs with `key`.
+pub fn signing_provider(client: RpcClient, key: PrivateKeySigner) -> DynProvider {
+    // The nonce is asked for each time: a cached one goes astray when a call is refused, or when
+    // the same account acts from somewhere else.
+    ProviderBuilder::default()
+        .with_gas_estimation()
+        .with_simple_nonce_management()
+        .fetch_chain_id()
+        .wallet(EthereumWallet::from(key))
+        .connect_client(client)
+        .erased()
+}
+
+/// Checks an `eth_getProof` answer; `None` when anything in it does not hold.
+fn proven_words(
+    state_root: B256,
+    contract: Address,
+    slots: &[B256],
+    answer: &EIP1186AccountProofResponse,
+) -> Option<Vec<U256>> {
+    let account = TrieAccount {
+        nonce: answer.nonce,
+        balance: answer.balance,
+        storage_root: answer.storage_hash,
+        code_hash: answer.code_hash,
+    };
+    // Before its deployment a contract is no account at all, and every word of it is zero.
+    let absent = account == TrieAccount::default();
+    let encoded = (!absent).then(|| alloy_rlp::encode(account));
+    let path = Nibbles::unpack(keccak256(contract));
+    verify_proof(state_root, path, encoded, &answer.account_proof).ok()?;
+    if answer.storage_proof.len() != slots.len() {
+        return None;
+    }
+    let word = |(slot, proof): (&B256, &alloy::rpc::types::EIP1186StorageProof)| {
+        let value = (!proof.value.is_zero()).then(|| alloy_rlp::encode(proof.value));
+        let path = Nibbles::unpack(keccak256(slot));
+        (proof.key.as_b256() == *slot
+            && verify_proof(answer.storage_hash, path, value, &proof.proof).is_ok())
+        .then_some(proof.value)
+    };
+    slots.iter().zip(&answer.storage_proof).map(word).collect()
+}

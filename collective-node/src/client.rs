@@ -1,0 +1,195 @@
+//! The node's HTTP interface from the other side: what contributors, requesters and auditors call.
+
+use std::time::Duration;
+
+use alloy::primitives::Address;
+use bytes::Bytes;
+use collective::id::{BlobId, Leaf};
+use reqwest::{Response, StatusCode};
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+use url::Url;
+
+use crate::http::{
+    ClaimAnswer, CollectiveAnswer, ContributionState, JobAnswer, MAX_BLOB_BYTES, Problem, Relayed,
+    RelayedRevocation, StatusAnswer,
+};
+use crate::intake::Acknowledgement;
+
+/// How long one request may take: an upload is at most a MiB, a relayed transaction a few blocks.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Why a request did not work.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// The node said no, and who has to act.
+    #[error("the node refused ({status}, fault: {fault}): {detail}", status = .0.status, fault = crate::driver::fault_name(.0.fault), detail = .0.detail)]
+    Refused(Box<Problem>),
+    /// Nobody answered.
+    #[error("no answer from the node: {0}; check its address and that it runs")]
+    Unreachable(#[from] reqwest::Error),
+    /// The node answered something else.
+    #[error("the node answered {0}, which is no answer of this interface")]
+    Unexpected(StatusCode),
+    /// The node gave other bytes.
+    #[error("the node gave other bytes than blob {0}")]
+    Garbled(BlobId),
+}
+
+impl ClientError {
+    /// The problem document, if there is one.
+    pub fn problem(&self) -> Option<&Problem> {
+        match self {
+            Self::Refused(problem) => Some(problem),
+            _ => None,
+        }
+    }
+}
+
+/// A node to talk to. Clones share connections.
+#[derive(Clone, Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+}
+
+impl Client {
+    /// The node at this address.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`] where no TLS roots or sockets are to be had.
+    pub fn new(base: Url) -> Result<Self, ClientError> {
+        let http = reqwest::Client::builder().timeout(PATIENCE).build()?;
+        Ok(Self { http, base })
+    }
+
+    /// Sends an upload ([`crate::intake::join`]).
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn contribute(&self, upload: Vec<u8>) -> Result<Acknowledgement, ClientError> {
+        let request = self.http.post(self.url("contributions")).body(upload);
+        json(request.send().await?).await
+    }
+
+    /// Where a contribution stands.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn contribution(&self, leaf: Leaf) -> Result<ContributionState, ClientError> {
+        self.get(&format!("contributions/{leaf}")).await
+    }
+
+    /// Has a signed revocation relayed.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn revoke(&self, revocation: &RelayedRevocation) -> Result<Relayed, ClientError> {
+        json(
+            self.http
+                .post(self.url("revocations"))
+                .json(revocation)
+                .send()
+                .await?,
+        )
+        .await
+    }
+
+    /// Keeps bytes at the node.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn keep(&self, bytes: Vec<u8>) -> Result<BlobId, ClientError> {
+        debug_assert!(bytes.len() <= MAX_BLOB_BYTES);
+        json(self.http.post(self.url("blobs")).body(bytes).send().await?).await
+    }
+
+    /// The bytes of this name, checked against it.
+    ///
+    /// # Errors
+    /// [`ClientError::Garbled`] when they are others.
+    pub async fn blob(&self, id: BlobId) -> Result<Bytes, ClientError> {
+        let bytes = ok(self
+            .http
+            .get(self.url(&format!("blobs/{id}")))
+            .send()
+            .await?)
+        .await?;
+        let bytes = bytes.bytes().await?;
+        if BlobId::of(&bytes) == id {
+            Ok(bytes)
+        } else {
+            Err(ClientError::Garbled(id))
+        }
+    }
+
+    /// A job.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn job(&self, job: u64) -> Result<JobAnswer, ClientError> {
+        self.get(&format!("jobs/{job}")).await
+    }
+
+    /// A job's sealed output.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn output(&self, job: u64) -> Result<Bytes, ClientError> {
+        let response = self
+            .http
+            .get(self.url(&format!("jobs/{job}/output")))
+            .send()
+            .await?;
+        Ok(ok(response).await?.bytes().await?)
+    }
+
+    /// What an account may claim.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn claim(&self, account: Address) -> Result<ClaimAnswer, ClientError> {
+        self.get(&format!("rewards/{account}")).await
+    }
+
+    /// Where the collective lives and how to seal to it.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn collective(&self) -> Result<CollectiveAnswer, ClientError> {
+        self.get("collective").await
+    }
+
+    /// How the node is.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn status(&self) -> Result<StatusAnswer, ClientError> {
+        self.get("status").await
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        json(self.http.get(self.url(path)).send().await?).await
+    }
+
+    fn url(&self, path: &str) -> Url {
+        let mut url = self.base.clone();
+        url.set_path(path);
+        url
+    }
+}
+
+async fn json<T: DeserializeOwned>(response: Response) -> Result<T, ClientError> {
+    Ok(ok(response).await?.json().await?)
+}
+
+async fn ok(response: Response) -> Result<Response, ClientError> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(response);
+    }
+    match response.json::<Problem>().await {
+        Ok(problem) => Err(ClientError::Refused(Box::new(problem))),
+        Err(_) => Err(ClientError::Unexpected(status)),
+    }
+}

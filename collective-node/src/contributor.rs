@@ -1,0 +1,163 @@
+//! What a contributor's own machine does: seal a record, sign the leaf, sign a revocation.
+//!
+//! The plaintext and the keys stay here; what leaves is an upload.
+
+use alloy::primitives::{B256, U256, aliases::U248};
+use alloy::signers::SignerSync;
+use alloy::signers::local::PrivateKeySigner;
+use alloy::sol_types::{SolStruct, eip712_domain};
+use collective::contribution::{Commitment, Contribution, SignedContribution, payload_root};
+use collective::id::{ContributorId, Point};
+use collective::seal::contribution::{self, ContributionError};
+use collective::seal::tagged::TaggedRecipient;
+use collective::seal::{SealError, header::Header};
+use collective::terms::Terms;
+use rand::CryptoRng;
+use thiserror::Error;
+
+use crate::chain::Deployment;
+use crate::http::RelayedRevocation;
+use crate::intake::sender_context;
+
+/// Why a contribution could not be made.
+#[derive(Debug, Error)]
+pub enum PrepareError {
+    /// It could not be sealed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The sealed file, made here or by another client, is none that the collective takes.
+    #[error(transparent)]
+    File(#[from] ContributionError),
+}
+
+/// To whom and for what somebody contributes.
+pub struct Destination<'a> {
+    /// Where the collective lives.
+    pub deployment: &'a Deployment,
+    /// The collective's key.
+    pub recipient: &'a TaggedRecipient,
+    /// Name of the record's source.
+    pub source: &'a str,
+    /// What the contributor allows.
+    pub terms: Terms,
+}
+
+/// Seals a record with a sender proof and signs its leaf.
+///
+/// # Errors
+/// [`PrepareError`].
+pub fn prepare(
+    to: &Destination<'_>,
+    account: &PrivateKeySigner,
+    nonce: u64,
+    record: &[u8],
+    rng: &mut impl CryptoRng,
+) -> Result<(SignedContribution, Vec<u8>), PrepareError> {
+    let id = ContributorId::from_address(account.address());
+    let context = sender_context(to.deployment, id, nonce);
+    let file = contribution::seal(to.recipient, &context, record, rng)?;
+    let entry = sign(to, account, nonce, &file)?;
+    Ok((entry, file))
+}
+
+/// Signs the leaf of a file that is sealed already, by this or by any other age client.
+///
+/// # Errors
+/// [`PrepareError::File`] where the file is none for this collective.
+pub fn sign(
+    to: &Destination<'_>,
+    account: &PrivateKeySigner,
+    nonce: u64,
+    file: &[u8],
+) -> Result<SignedContribution, PrepareError> {
+    let contributor = ContributorId::from_address(account.address());
+    let context = sender_context(to.deployment, contributor, nonce);
+    let (header, payload) = contribution::parse(file, to.recipient, &context)?;
+    let commitment = Commitment {
+        header: B256::from(header.sha256()),
+        payload: payload_root(payload),
+        length: payload.len() as u64,
+        source: to.source.to_owned(),
+    };
+    let contribution = Contribution {
+        collective: to.deployment.collective,
+        contributor,
+        point: Point(B256::from(header.point_id())),
+        commitment: commitment.digest(),
+        terms: to.terms.digest(),
+        nonce,
+    };
+    Ok(signed(
+        to.deployment,
+        account,
+        contribution,
+        commitment,
+        to.terms,
+    ))
+}
+
+/// Puts a signature under a leaf.
+pub fn signed(
+    deployment: &Deployment,
+    account: &PrivateKeySigner,
+    contribution: Contribution,
+    commitment: Commitment,
+    terms: Terms,
+) -> SignedContribution {
+    let hash = contribution.signing_hash(&deployment.registry());
+    let signature = account
+        .sign_hash_sync(&hash)
+        .expect("a local key signs any digest");
+    SignedContribution {
+        contribution,
+        commitment,
+        terms,
+        signature,
+    }
+}
+
+/// The sealed file's header and what follows it.
+pub fn split_file(file: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (_, payload) = Header::parse(file).ok()?;
+    Some(file.split_at(file.len() - payload.len()))
+}
+
+/// Signs the revocation of one contribution; `deadline` in Unix seconds.
+pub fn revocation(
+    deployment: &Deployment,
+    account: &PrivateKeySigner,
+    nonce: u64,
+    deadline: u64,
+) -> RelayedRevocation {
+    let domain = eip712_domain! {
+        name: "ContributionRegistry",
+        version: "1",
+        chain_id: deployment.chain_id,
+        verifying_contract: deployment.contributions,
+    };
+    let contributor = account.address();
+    let (word, mask) = (nonce >> 8, U256::from(1) << (nonce & 0xff));
+    let typed = typed::Revoke {
+        contributorId: contributor.into_word(),
+        word: U248::from(word),
+        mask,
+        deadline: U256::from(deadline),
+    };
+    let hash = typed.eip712_signing_hash(&domain);
+    let signature = account
+        .sign_hash_sync(&hash)
+        .expect("a local key signs any digest");
+    RelayedRevocation {
+        contributor,
+        word,
+        mask,
+        deadline,
+        signature: signature.as_bytes().into(),
+    }
+}
+
+mod typed {
+    alloy::sol! {
+        struct Revoke { bytes32 contributorId; uint248 word; uint256 mask; uint256 deadline; }
+    }
+}

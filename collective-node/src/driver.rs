@@ -1,0 +1,576 @@
+//! Takes jobs from request to settlement, one step at a time.
+//!
+//! The chain says where a job is; each step reads that, does the one next thing and may be done
+//! twice. What a run made is in blobs and ledger before the chain hears of it, so a crash anywhere
+//! is followed by the same step again. Only here and in the sandbox is plaintext ever held.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use alloy::primitives::{B256, Bytes as CallData, Signature, U256};
+use bytes::Bytes;
+use collective::approval::Recipient;
+use collective::id::{BlobId, ContributorId, Leaf, NodeId};
+use collective::permit::{
+    ApprovalStatus, ApprovedTerms, Case, Deny, Fault, Grant, Refusal, grant, permit,
+};
+use collective::receipt::{BlockRef, Outcome, Receipt};
+use collective::seal;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use tokio::sync::watch;
+
+use crate::blobs::{BlobError, Blobs};
+use crate::chain::facts::{JobFact, JobState};
+use crate::chain::{Chain, ChainError};
+use crate::follower::View;
+use crate::keystore::Keystore;
+use crate::ledger::{Ledger, LedgerError};
+use crate::pace::Pace;
+use crate::run::{self, Files, Ran, RunError};
+use crate::sandbox::{Layers, Sandbox};
+use collective_contracts::JobEscrow;
+
+/// Seconds of JobEscrow's dispute window (`DISPUTE_SECONDS`, immutable).
+const DISPUTE_SECONDS: u64 = 24 * 60 * 60;
+
+/// Pause after a job's first failure, and the longest: an endpoint that comes back is used within a
+/// minute, one that stays away is not hammered.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Why a step did not work. The next one tries again.
+#[derive(Debug, Error)]
+pub enum DriveError {
+    /// The chain.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The blob store.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The facts do not permit.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The run could not be made, which is not the program's fault.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The chain released another input set than the facts give.
+    #[error("job {job}: the release on chain names input {on_chain}, the facts give {derived}")]
+    AnotherInput {
+        /// The job.
+        job: u64,
+        /// In the release record.
+        on_chain: B256,
+        /// From the facts.
+        derived: B256,
+    },
+}
+
+/// What a run left: everything that a receipt's reader asks for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct RunRecord {
+    /// The node's statement.
+    pub receipt: Receipt,
+    /// The node's signature over it.
+    pub signature: Signature,
+    /// Blob of the input set's leaves, ascending, as a JSON array.
+    pub inputs: BlobId,
+    /// Blob of the [`SandboxDescription`] whose digest the receipt carries.
+    pub sandbox: BlobId,
+    /// Why the program failed, out of a closed set of sentences.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+}
+
+/// What stood around a program while it ran.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct SandboxDescription {
+    /// Name and version of the engine.
+    pub engine: String,
+    /// Digest of engine, version and settings.
+    pub engine_id: B256,
+    /// Layers of the jail that were on, and those that the machine denied.
+    pub layers: Layers,
+}
+
+/// Drives the jobs of one node.
+pub struct Driver {
+    /// The chain, with the node's account.
+    pub chain: Chain,
+    /// Runs and refusals.
+    pub ledger: Ledger,
+    /// Files, programs, outputs.
+    pub blobs: Blobs,
+    /// The node's keys.
+    pub keys: Arc<Keystore>,
+    /// Chain facts.
+    pub view: watch::Receiver<View>,
+    /// Where programs run.
+    pub sandbox: Arc<Sandbox>,
+    /// This node.
+    pub node: NodeId,
+}
+
+/// Which jobs have ended, and which wait after a failure. Lost with the process, and nothing with it.
+#[derive(Debug, Default)]
+pub struct Progress {
+    ended: BTreeSet<u64>,
+    waiting: HashMap<u64, (Instant, Duration)>,
+}
+
+impl Progress {
+    fn is_due(&self, job: u64) -> bool {
+        let waits = self
+            .waiting
+            .get(&job)
+            .is_some_and(|(until, _)| Instant::now() < *until);
+        !waits && !self.ended.contains(&job)
+    }
+
+    fn end(&mut self, job: u64) {
+        self.waiting.remove(&job);
+        self.ended.insert(job);
+    }
+
+    fn clear(&mut self, job: u64) {
+        self.waiting.remove(&job);
+    }
+
+    /// Twice as long after each failure.
+    fn postpone(&mut self, job: u64) -> Duration {
+        let last = self
+            .waiting
+            .get(&job)
+            .map_or(FIRST_PAUSE / 2, |(_, pause)| *pause);
+        let pause = (last * 2).min(LONGEST_PAUSE);
+        self.waiting.insert(job, (Instant::now() + pause, pause));
+        pause
+    }
+}
+
+/// What a decision was made on; [`Case`] borrows from it.
+struct Facts {
+    manifest: Bytes,
+    allow: collective::permit::Allow,
+    deny: Deny,
+    latest: Deny,
+    view: View,
+}
+
+impl Driver {
+    /// Steps for ever, `pause` after each.
+    pub async fn run(self, pause: Duration) {
+        let mut progress = Progress::default();
+        let mut pace = Pace::new(pause);
+        loop {
+            let step = self.step(&mut progress).await;
+            pace.rest("the jobs could not be read", step).await;
+        }
+    }
+
+    /// Does the next thing for every job that has not ended and is not waiting after a failure.
+    ///
+    /// # Errors
+    /// [`DriveError`] where the chain does not answer; what goes wrong with one job is logged.
+    pub async fn step(&self, progress: &mut Progress) -> Result<(), DriveError> {
+        let escrow = JobEscrow::new(self.chain.deployment().escrow, self.chain.provider());
+        let jobs = escrow.jobs().call().await.map_err(ChainError::from)?;
+        for job in 1..=jobs.saturating_to::<u64>() {
+            if !progress.is_due(job) {
+                continue;
+            }
+            match self.advance(job).await {
+                Ok(true) => progress.end(job),
+                Ok(false) => progress.clear(job),
+                Err(error) => {
+                    let pause = progress.postpone(job);
+                    tracing::warn!(job, %error, ?pause, "a job did not advance");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Does the next thing for one job; true once there is nothing left to do for it.
+    ///
+    /// # Errors
+    /// [`DriveError`]; the same step is right again.
+    pub async fn advance(&self, job: u64) -> Result<bool, DriveError> {
+        let latest = self.chain.latest().await?;
+        let fact = self.chain.job(&latest, job).await?;
+        if fact.lease.collective != self.chain.deployment().collective {
+            return Ok(true);
+        }
+        let mine = fact.lease.node == self.node;
+        match fact.state {
+            JobState::Requested => self.consider(job, &fact, latest).await,
+            JobState::Leased if !mine || latest.time > fact.lease.deadline => {
+                self.consider(job, &fact, latest).await
+            }
+            JobState::Leased => self.release(job, &fact).await.map(|()| false),
+            JobState::Released if mine => self.complete(job, &fact).await.map(|()| false),
+            JobState::Completed if latest.time >= fact.completed_at + DISPUTE_SECONDS => {
+                self.settle(job).await.map(|()| true)
+            }
+            JobState::Released | JobState::Completed | JobState::Disputed => Ok(false),
+            JobState::None | JobState::Settled | JobState::Refunded | JobState::Abandoned => {
+                Ok(true)
+            }
+        }
+    }
+
+    /// Requested: takes a lease, unless the facts already say that it would be for nothing.
+    async fn consider(
+        &self,
+        job: u64,
+        fact: &JobFact,
+        latest: BlockRef,
+    ) -> Result<bool, DriveError> {
+        if self.ledger.refusal(job).await?.is_some() {
+            return Ok(true);
+        }
+        if fact.state == JobState::Leased && latest.time <= fact.lease.deadline {
+            return Ok(false);
+        }
+        let allow = self.view.borrow().finalized;
+        let mut asked = *fact;
+        asked.lease.node = self.node;
+        asked.lease.allow_block = (allow.number, allow.hash);
+        asked.lease.deny_block = (latest.number, latest.hash);
+        asked.lease.deadline = u64::MAX;
+        let facts = self.facts(&asked).await?;
+        asked.lease.keys = facts.deny.registered;
+        let preview = grant(&self.case(&asked, &facts));
+        match preview {
+            Ok(_) => self.lease(job, allow, latest).await.map(|()| false),
+            Err(refusal) if refusal.is_transient() => Err(refusal.into()),
+            // What was approved in a block that is not final yet is worth waiting for.
+            Err(Refusal::NotApproved) if facts.deny.status == ApprovalStatus::Approved => Ok(false),
+            Err(refusal) => {
+                tracing::info!(job, %refusal, "refused a job");
+                let fault = fault_name(refusal.fault());
+                self.ledger.refuse(job, fault, refusal.to_string()).await?;
+                Ok(true)
+            }
+        }
+    }
+
+    async fn lease(&self, job: u64, allow: BlockRef, deny: BlockRef) -> Result<(), DriveError> {
+        let escrow = JobEscrow::new(self.chain.deployment().escrow, self.chain.provider());
+        let call = escrow.lease(
+            U256::from(job),
+            self.node.0,
+            allow.number,
+            allow.hash,
+            deny.number,
+            deny.hash,
+        );
+        match self.chain.submit(call).await {
+            Ok(_) => {
+                tracing::info!(job, "took a lease");
+                Ok(())
+            }
+            // The contract's word is final: a run too many, an approval that ended.
+            Err(ChainError::Reverted(reason)) => {
+                let fault = fault_name(Fault::Requester);
+                self.ledger
+                    .refuse(job, fault, format!("the contract refused: {reason}"))
+                    .await?;
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Leased and final: works the grant out, signs it as key holder, and records it on chain.
+    /// Nothing is opened before that record stands.
+    async fn release(&self, job: u64, fact: &JobFact) -> Result<(), DriveError> {
+        let finalized = self.view.borrow().finalized;
+        let settled = self.chain.job(&finalized, job).await?;
+        if settled.state != JobState::Leased || settled.lease != fact.lease {
+            return Ok(());
+        }
+        let facts = self.facts(fact).await?;
+        let granted = grant(&self.case(fact, &facts))?;
+        let release = granted.release();
+        self.keep_inputs(&granted).await?;
+        let digest = release.signing_hash(&self.chain.deployment().job_escrow());
+        let signature = self.keys.sign(digest);
+        let escrow = JobEscrow::new(self.chain.deployment().escrow, self.chain.provider());
+        let call = escrow.recordRelease(
+            U256::from(job),
+            release.attempt,
+            release.input_root,
+            release.input_count,
+            vec![CallData::copy_from_slice(&signature.as_bytes())],
+        );
+        self.chain.submit(call).await?;
+        tracing::info!(job, count = release.input_count, "released the input set");
+        Ok(())
+    }
+
+    /// Released: runs, unless a run of this attempt is kept; then hands the receipt in.
+    async fn complete(&self, job: u64, fact: &JobFact) -> Result<(), DriveError> {
+        let attempt = fact.lease.attempt;
+        let record = match self.ledger.run(job, attempt).await? {
+            Some(record) => record,
+            None => {
+                let record = self.run_once(job, fact).await?;
+                let text = serde_json::to_string(&record).expect("a record is plain JSON values");
+                self.ledger.keep_run(job, attempt, text.clone()).await?;
+                text
+            }
+        };
+        let record: RunRecord = serde_json::from_str(&record)
+            .map_err(|error| LedgerError::Corrupt(error.to_string()))?;
+        let escrow = JobEscrow::new(self.chain.deployment().escrow, self.chain.provider());
+        let signature = CallData::copy_from_slice(&record.signature.as_bytes());
+        let call = escrow.complete(U256::from(job), on_chain(&record.receipt), signature);
+        self.chain.submit(call).await?;
+        tracing::info!(job, outcome = ?record.receipt.outcome, "handed the receipt in");
+        Ok(())
+    }
+
+    async fn settle(&self, job: u64) -> Result<(), DriveError> {
+        let escrow = JobEscrow::new(self.chain.deployment().escrow, self.chain.provider());
+        self.chain.submit(escrow.settle(U256::from(job))).await?;
+        tracing::info!(job, "settled");
+        Ok(())
+    }
+
+    async fn run_once(&self, job: u64, fact: &JobFact) -> Result<RunRecord, DriveError> {
+        let facts = self.facts(fact).await?;
+        let view = &facts.view;
+        // The release on chain is the decision; here its facts are read again as they stood then.
+        let case = Case {
+            latest: &facts.deny,
+            finalized: facts.allow.block,
+            silence: 0,
+            ..self.case(fact, &facts)
+        };
+        let granted = grant(&case)?;
+        let derived = granted.input().root();
+        if derived != fact.input_root {
+            return Err(DriveError::AnotherInput {
+                job,
+                on_chain: fact.input_root,
+                derived,
+            });
+        }
+        let program = self.blobs.get(granted.manifest().program.sha256).await?;
+        let name = &granted.manifest().dataset.source;
+        let source = view
+            .charter
+            .as_ref()
+            .and_then(|charter| charter.source(name))
+            .cloned();
+        let source = source
+            .ok_or_else(|| RunError::Missing(format!("the charter declares no source '{name}'")))?;
+        let permit = permit(&case, program.to_vec(), source)?;
+        let inputs = self.keep_inputs(&granted).await?;
+        let files = self.files(&granted).await?;
+        let ran = run::run(permit, files, &self.keys, &self.sandbox).await?;
+        self.record(job, &granted, inputs, ran).await
+    }
+
+    /// Seals the output, describes the sandbox, signs the receipt.
+    async fn record(
+        &self,
+        job: u64,
+        granted: &Grant,
+        inputs: BlobId,
+        ran: Ran,
+    ) -> Result<RunRecord, DriveError> {
+        let description = SandboxDescription {
+            engine: crate::sandbox::ENGINE.into(),
+            engine_id: B256::from(crate::sandbox::engine_id().0),
+            layers: ran.layers,
+        };
+        let description = serde_json::to_vec(&description).expect("plain JSON values");
+        let sandbox = self.blobs.put(Bytes::from(description)).await?;
+        let (outcome, output, failure) = match ran.output {
+            Ok(plain) => {
+                let sealed = seal_output(&granted.manifest().recipient, &plain)?;
+                (Outcome::Ran, Bytes::from(sealed), None)
+            }
+            Err(failure) => (Outcome::Failed, Bytes::new(), Some(failure)),
+        };
+        let output_bytes = output.len() as u64;
+        let output = self.blobs.put(output).await?;
+        let release = granted.release();
+        let receipt = Receipt {
+            job,
+            attempt: release.attempt,
+            manifest: release.manifest,
+            allow_hash: release.allow.hash,
+            deny_hash: release.deny.hash,
+            input_root: release.input_root,
+            input_count: release.input_count,
+            outcome,
+            output,
+            output_bytes,
+            usage: ran.usage,
+            sandbox: sandbox.0,
+            evidence: B256::ZERO,
+            lag: granted.lag(),
+        };
+        let digest = receipt.signing_hash(&self.chain.deployment().job_escrow());
+        let signature = self.keys.sign(digest);
+        Ok(RunRecord {
+            receipt,
+            signature,
+            inputs,
+            sandbox,
+            failure,
+        })
+    }
+
+    async fn keep_inputs(&self, granted: &Grant) -> Result<BlobId, DriveError> {
+        let leaves: Vec<Leaf> = granted.input().leaves().collect();
+        let bytes = serde_json::to_vec(&leaves).expect("plain JSON values");
+        Ok(self.blobs.put(Bytes::from(bytes)).await?)
+    }
+
+    /// The sealed files of the input set, in its order.
+    async fn files(&self, granted: &Grant) -> Result<Files, DriveError> {
+        let mut members = Vec::with_capacity(granted.input().members().len());
+        for member in granted.input().members() {
+            let leaf = member.entry.contribution.leaf();
+            let file = self.ledger.file(leaf).await?;
+            let file = file.ok_or_else(|| RunError::Missing(format!("no file of leaf {leaf}")))?;
+            members.push((member.clone(), file));
+        }
+        let (blobs, deployment) = (self.blobs.clone(), *self.chain.deployment());
+        Ok(Files {
+            members,
+            blobs,
+            deployment,
+        })
+    }
+
+    async fn facts(&self, fact: &JobFact) -> Result<Facts, DriveError> {
+        let view = self.view.borrow().clone();
+        let lease = &fact.lease;
+        let manifest = self.blobs.get(BlobId(lease.manifest.0)).await?;
+        let (allow_block, deny_block) = (lease.allow_block.1, lease.deny_block.1);
+        let allow_block = self.chain.at_hash(allow_block).await?;
+        let deny_block = self.chain.at_hash(deny_block).await?;
+        let named: Vec<(ContributorId, u64)> = view
+            .anchored
+            .iter()
+            .map(|anchored| {
+                let contribution = &anchored.entry.contribution;
+                (contribution.contributor, contribution.nonce)
+            })
+            .collect();
+        let allow = self
+            .chain
+            .allow(allow_block, lease.manifest, self.node)
+            .await?;
+        let deny = self
+            .chain
+            .deny(deny_block, lease.manifest, self.node, &named)
+            .await?;
+        let newest = self.chain.latest().await?;
+        let latest = if newest == deny_block {
+            deny.clone()
+        } else {
+            self.chain
+                .deny(newest, lease.manifest, self.node, &named)
+                .await?
+        };
+        Ok(Facts {
+            manifest,
+            allow,
+            deny,
+            latest,
+            view,
+        })
+    }
+
+    fn case<'a>(&self, fact: &JobFact, facts: &'a Facts) -> Case<'a> {
+        Case {
+            manifest: &facts.manifest,
+            chain_id: self.chain.deployment().chain_id,
+            node: self.node,
+            lease: fact.lease,
+            allow: &facts.allow,
+            deny: &facts.deny,
+            latest: &facts.latest,
+            finalized: facts.view.finalized,
+            silence: facts.view.silence(),
+            anchored: &facts.view.anchored,
+            list: facts
+                .view
+                .charter
+                .as_ref()
+                .and_then(|charter| charter.admission.as_ref()),
+        }
+    }
+}
+
+fn seal_output(recipient: &Recipient, plain: &[u8]) -> Result<Vec<u8>, RunError> {
+    let unusable = |what: String| RunError::Missing(format!("the output's recipient: {what}"));
+    match recipient {
+        Recipient::Age(text) => {
+            let recipient: seal::Recipient = text
+                .parse()
+                .map_err(|error: seal::KeyStringError| unusable(error.to_string()))?;
+            seal::seal(&[recipient], plain, &mut rand::rng())
+                .map_err(|error| unusable(error.to_string()))
+        }
+        Recipient::Node { id, .. } => Err(unusable(format!(
+            "node {id}: outputs go to age recipients in this version"
+        ))),
+    }
+}
+
+/// A receipt as JobEscrow takes it.
+pub fn on_chain(receipt: &Receipt) -> JobEscrow::Receipt {
+    JobEscrow::Receipt {
+        job: U256::from(receipt.job),
+        attempt: receipt.attempt,
+        manifest: receipt.manifest.0,
+        allowHash: receipt.allow_hash,
+        denyHash: receipt.deny_hash,
+        inputRoot: receipt.input_root,
+        inputCount: receipt.input_count,
+        outcome: receipt.outcome.into(),
+        output: receipt.output.0,
+        outputBytes: receipt.output_bytes,
+        fuel: receipt.usage.fuel,
+        memoryBytes: receipt.usage.memory_bytes,
+        milliseconds: receipt.usage.milliseconds,
+        sandbox: receipt.sandbox,
+        evidence: receipt.evidence,
+        lag: receipt.lag,
+    }
+}
+
+/// The word for a fault in ledger, problem documents and JSON.
+pub fn fault_name(fault: Fault) -> String {
+    serde_json::to_value(fault)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .expect("a fault is a word")
+}
+
+/// The terms that a proposal stores with a manifest, as CodeRegistry takes them.
+pub fn stored_terms(terms: &ApprovedTerms) -> collective_contracts::CodeRegistry::Terms {
+    collective_contracts::CodeRegistry::Terms {
+        token: terms.token,
+        price: terms.price,
+        bond: terms.bond,
+        recipient: terms.recipient,
+        expiry: terms.expiry,
+        maxRuns: terms.max_runs,
+        contributorsBps: terms.contributors_bps,
+        nodeBps: terms.node_bps,
+    }
+}

@@ -1,0 +1,212 @@
+//! The node over HTTP. Handlers parse and answer; what is decided is decided elsewhere.
+//!
+//! Errors are problem documents (RFC 9457) whose `fault` says who has to act.
+
+use std::sync::Arc;
+
+use alloy::primitives::{Address, U256};
+use axum::extract::DefaultBodyLimit;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use collective::permit::Fault;
+use collective::seal::tagged::TaggedRecipient;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tower_http::cors::{Any, CorsLayer};
+
+use crate::blobs::{BlobError, Blobs};
+use crate::chain::{Chain, ChainError, Deployment};
+use crate::follower::View;
+use crate::intake::{Intake, IntakeRefusal, MAX_UPLOAD_BYTES};
+use crate::ledger::{Ledger, LedgerError};
+use crate::rewards::{RewardError, Rewards};
+
+mod blobs;
+mod contributions;
+mod jobs;
+mod relay;
+mod rewards;
+mod status;
+
+pub use contributions::ContributionState;
+pub use jobs::JobAnswer;
+pub use relay::{Relayed, RelayedRevocation};
+pub use rewards::ClaimAnswer;
+pub use status::{CollectiveAnswer, StatusAnswer};
+
+/// Bytes of a program or manifest that may be uploaded: a Python interpreter as a component fits.
+pub const MAX_BLOB_BYTES: usize = 32 * 1024 * 1024;
+
+/// What every handler can reach.
+#[derive(Clone)]
+pub struct App {
+    /// Taking contributions in.
+    pub intake: Arc<Intake>,
+    /// Contributions and runs.
+    pub ledger: Ledger,
+    /// Programs, manifests, outputs, input lists.
+    pub blobs: Blobs,
+    /// The chain, with the node's account: it relays what others signed.
+    pub chain: Chain,
+    /// Chain facts.
+    pub view: watch::Receiver<View>,
+    /// Rewards.
+    pub rewards: Rewards,
+    /// The collective's recipient.
+    pub recipient: TaggedRecipient,
+}
+
+/// All routes. Any page may ask: nothing here depends on who asks.
+pub fn router(app: App) -> Router {
+    let cors = CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods(Any)
+        .allow_headers([header::CONTENT_TYPE]);
+    Router::new()
+        .route("/", get(status::page))
+        .route("/status", get(status::status))
+        .route("/health", get(status::health))
+        .route("/collective", get(status::collective))
+        .route("/contributions", post(contributions::contribute))
+        .route("/contributions/{leaf}", get(contributions::state))
+        .route("/revocations", post(relay::revoke))
+        .route(
+            "/blobs",
+            post(blobs::keep).layer(DefaultBodyLimit::max(MAX_BLOB_BYTES)),
+        )
+        .route("/blobs/{id}", get(blobs::give))
+        .route("/jobs/{job}", get(jobs::job))
+        .route("/jobs/{job}/output", get(jobs::output))
+        .route("/rewards/{account}", get(rewards::claim))
+        // One byte over the limit is read, so that the intake can say what the limit is.
+        .layer(DefaultBodyLimit::max(MAX_UPLOAD_BYTES + 1))
+        .fallback(|| async { Problem::missing("no such page; see /").into_response() })
+        .layer(cors)
+        .with_state(app)
+}
+
+/// A problem document (RFC 9457) that says who has to act.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// HTTP status.
+    pub status: u16,
+    /// The kind of problem in a few words.
+    pub title: String,
+    /// What happened here, and what to do.
+    pub detail: String,
+    /// Who has to act.
+    pub fault: Fault,
+}
+
+impl Problem {
+    fn new(status: StatusCode, fault: Fault, detail: impl ToString) -> Self {
+        let title = status.canonical_reason().unwrap_or("Problem").to_owned();
+        Self {
+            status: status.as_u16(),
+            title,
+            detail: detail.to_string(),
+            fault,
+        }
+    }
+
+    fn missing(detail: impl ToString) -> Self {
+        Self::new(StatusCode::NOT_FOUND, Fault::Requester, detail)
+    }
+
+    fn malformed(detail: impl ToString) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, Fault::Requester, detail)
+    }
+
+    fn operator(detail: impl ToString) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Fault::Operator, detail)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(self)).into_response();
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            header::HeaderValue::from_static("application/problem+json"),
+        );
+        response
+    }
+}
+
+impl From<IntakeRefusal> for Problem {
+    fn from(refusal: IntakeRefusal) -> Self {
+        let status = match &refusal {
+            IntakeRefusal::Oversize => StatusCode::PAYLOAD_TOO_LARGE,
+            IntakeRefusal::Malformed(_) => StatusCode::BAD_REQUEST,
+            IntakeRefusal::NotAdmitted(_)
+            | IntakeRefusal::AnotherSigner { .. }
+            | IntakeRefusal::SignatureMismatch => StatusCode::FORBIDDEN,
+            IntakeRefusal::Replay(_) | IntakeRefusal::NonceTaken(_) | IntakeRefusal::PointTaken => {
+                StatusCode::CONFLICT
+            }
+            IntakeRefusal::Ledger(_) | IntakeRefusal::Blob(_) | IntakeRefusal::NoCharter => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            IntakeRefusal::AnotherCollective(_)
+            | IntakeRefusal::UnknownSource(_)
+            | IntakeRefusal::Contribution(_)
+            | IntakeRefusal::Sealed(_)
+            | IntakeRefusal::AnotherHeader
+            | IntakeRefusal::Truncated { .. }
+            | IntakeRefusal::AnotherPayload
+            | IntakeRefusal::AnotherPoint => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        Self::new(status, refusal.fault(), refusal)
+    }
+}
+
+impl From<LedgerError> for Problem {
+    fn from(error: LedgerError) -> Self {
+        Self::operator(error)
+    }
+}
+
+impl From<BlobError> for Problem {
+    fn from(error: BlobError) -> Self {
+        match error {
+            BlobError::Missing(_) => Self::missing(error),
+            _ => Self::operator(error),
+        }
+    }
+}
+
+impl From<ChainError> for Problem {
+    fn from(error: ChainError) -> Self {
+        match error {
+            ChainError::Reverted(_) => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, Fault::Requester, error)
+            }
+            _ => Self::operator(error),
+        }
+    }
+}
+
+impl From<RewardError> for Problem {
+    fn from(error: RewardError) -> Self {
+        Self::operator(error)
+    }
+}
+
+/// Amounts in JSON are decimal strings.
+fn decimal(amount: U256) -> String {
+    amount.to_string()
+}
+
+/// The deployment, for clients that have none yet.
+fn deployment(app: &App) -> &Deployment {
+    app.chain.deployment()
+}
+
+/// Parses an address in a path.
+fn address(text: &str) -> Result<Address, Problem> {
+    text.parse()
+        .map_err(|_| Problem::malformed(format!("'{text}' is no address")))
+}

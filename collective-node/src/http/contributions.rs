@@ -1,0 +1,62 @@
+//! `POST /contributions`, `GET /contributions/{leaf}`.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use collective::contribution::{Batch, BatchReceipt};
+use collective::id::Leaf;
+use serde::{Deserialize, Serialize};
+
+use super::{App, Problem};
+use crate::intake::{Acknowledgement, IntakeRefusal};
+
+/// Takes an upload in. 201 means that it is on this node's disk.
+pub async fn contribute(
+    State(app): State<App>,
+    upload: Result<Bytes, BytesRejection>,
+) -> Result<(StatusCode, Json<Acknowledgement>), Problem> {
+    let upload = upload.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => IntakeRefusal::Oversize,
+        _ => IntakeRefusal::Malformed(rejection.to_string()),
+    })?;
+    let acknowledgement = app.intake.accept(upload).await?;
+    Ok((StatusCode::CREATED, Json(acknowledgement)))
+}
+
+/// Where a contribution stands.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub enum ContributionState {
+    /// On this node's disk, in no batch yet.
+    Held,
+    /// In a batch.
+    Batched {
+        /// What proves the contribution for ever.
+        receipt: BatchReceipt,
+    },
+}
+
+/// Tells where a contribution stands, with its receipt once it has one.
+pub async fn state(
+    State(app): State<App>,
+    Path(leaf): Path<String>,
+) -> Result<Json<ContributionState>, Problem> {
+    let leaf: Leaf = leaf
+        .parse()
+        .map_err(|_| Problem::malformed("a leaf is 32 bytes in hex"))?;
+    let found = app.ledger.contribution(leaf).await?;
+    let (_, batch) =
+        found.ok_or_else(|| Problem::missing(format!("no contribution {leaf} here")))?;
+    let Some((batch, place)) = batch else {
+        return Ok(Json(ContributionState::Held));
+    };
+    let manifest = app.blobs.get(batch.manifest).await?;
+    let entries = serde_json::from_slice(&manifest).map_err(Problem::operator)?;
+    let receipt = Batch::new(entries)
+        .ok()
+        .and_then(|batch| batch.receipt(place));
+    let receipt = receipt.ok_or_else(|| Problem::operator("the batch does not hold the leaf"))?;
+    Ok(Json(ContributionState::Batched { receipt }))
+}

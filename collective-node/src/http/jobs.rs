@@ -1,0 +1,80 @@
+//! `GET /jobs/{job}`, `GET /jobs/{job}/output`.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use collective::permit::Fault;
+use serde::{Deserialize, Serialize};
+
+use super::{App, Problem};
+use crate::chain::facts::{JobFact, JobState};
+use crate::driver::RunRecord;
+
+/// What this node knows of a job.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JobAnswer {
+    /// Where it is on chain.
+    pub state: JobState,
+    /// Leases so far.
+    pub attempt: u32,
+    /// What its run left, once there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<RunRecord>,
+    /// Why it will not run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<JobRefusal>,
+}
+
+/// Why a job will not run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobRefusal {
+    /// Who has to act.
+    pub fault: String,
+    /// What is missing or forbidden.
+    pub reason: String,
+}
+
+/// Tells where a job is.
+pub async fn job(State(app): State<App>, Path(job): Path<u64>) -> Result<Json<JobAnswer>, Problem> {
+    let fact = fact(&app, job).await?;
+    let refusal = app.ledger.refusal(job).await?;
+    Ok(Json(JobAnswer {
+        state: fact.state,
+        attempt: fact.lease.attempt,
+        record: record(&app, job, &fact).await?,
+        refusal: refusal.map(|(fault, reason)| JobRefusal { fault, reason }),
+    }))
+}
+
+/// Gives the sealed output: only the approved recipient can open it.
+pub async fn output(State(app): State<App>, Path(job): Path<u64>) -> Result<Bytes, Problem> {
+    let fact = fact(&app, job).await?;
+    let record = record(&app, job, &fact).await?;
+    let record = record.ok_or_else(|| Problem::missing(format!("job {job} has not run yet")))?;
+    if let Some(failure) = record.failure {
+        let detail = format!("job {job} failed and has no output: {failure}");
+        return Err(Problem::new(StatusCode::CONFLICT, Fault::Program, detail));
+    }
+    Ok(app.blobs.get(record.receipt.output).await?)
+}
+
+async fn fact(app: &App, job: u64) -> Result<JobFact, Problem> {
+    let fact = app.chain.job(&app.chain.latest().await?, job).await?;
+    if fact.state == JobState::None || fact.lease.collective != super::deployment(app).collective {
+        return Err(Problem::missing(format!(
+            "this collective has no job {job}"
+        )));
+    }
+    Ok(fact)
+}
+
+async fn record(app: &App, job: u64, fact: &JobFact) -> Result<Option<RunRecord>, Problem> {
+    let Some(record) = app.ledger.run(job, fact.lease.attempt).await? else {
+        return Ok(None);
+    };
+    serde_json::from_str(&record)
+        .map(Some)
+        .map_err(Problem::operator)
+}

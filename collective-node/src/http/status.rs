@@ -1,0 +1,112 @@
+//! `GET /`, `/status`, `/health`, `/collective`.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::Html;
+use bytes::Bytes;
+use collective::charter::Charter;
+use collective::receipt::BlockRef;
+use serde::{Deserialize, Serialize};
+
+use super::{App, Problem, deployment};
+use crate::chain::Deployment;
+
+/// What a client needs before it can contribute.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CollectiveAnswer {
+    /// Where it lives.
+    pub deployment: Deployment,
+    /// To which contributions are sealed. Compare its digest with NodeRegistry's before you seal.
+    pub recipient: String,
+    /// Sources and admitted contributors.
+    pub charter: Option<Charter>,
+    /// Whether files without sender proof are refused.
+    pub sender_proof: bool,
+}
+
+/// How the node is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StatusAnswer {
+    /// The collective.
+    pub collective: alloy::primitives::Address,
+    /// Newest block.
+    pub latest: BlockRef,
+    /// Newest finalized block; the index is complete up to here.
+    pub finalized: BlockRef,
+    /// Seconds since a new block arrived.
+    pub silence: u64,
+    /// Contributions on this node's disk.
+    pub held: u64,
+    /// Those in no batch yet.
+    pub waiting: u64,
+    /// Contributions in finalized blocks.
+    pub anchored: u64,
+    /// Epoch of the committee.
+    pub epoch: u64,
+}
+
+/// Tells where the collective lives and how to seal to it.
+pub async fn collective(State(app): State<App>) -> Json<CollectiveAnswer> {
+    let view = app.view.borrow();
+    Json(CollectiveAnswer {
+        deployment: *deployment(&app),
+        recipient: app.recipient.to_string(),
+        charter: view.charter.as_deref().cloned(),
+        sender_proof: view.committee.sender_proof,
+    })
+}
+
+/// Tells how the node is.
+pub async fn status(State(app): State<App>) -> Result<Json<StatusAnswer>, Problem> {
+    Ok(Json(answer(&app).await?))
+}
+
+/// Healthy is: a blob was really written and a block really read just now.
+pub async fn health(State(app): State<App>) -> Result<&'static str, Problem> {
+    app.blobs
+        .put(Bytes::from_static(b"collective/health/v1"))
+        .await?;
+    app.chain.latest().await?;
+    app.ledger.counts().await?;
+    Ok("ok\n")
+}
+
+/// The same for people.
+pub async fn page(State(app): State<App>) -> Result<Html<String>, Problem> {
+    let status = answer(&app).await?;
+    Ok(Html(format!(
+        "<!doctype html><html lang=en><meta charset=utf-8><title>Collective</title>\
+         <style>body{{font:16px/1.5 system-ui;max-width:42rem;margin:3rem auto;padding:0 1rem}}\
+         td{{padding:.2rem 1.5rem .2rem 0}}code{{word-break:break-all}}</style>\
+         <h1>Collective</h1><p><code>{}</code></p><table>\
+         <tr><td>newest block<td>{}<tr><td>finalized block<td>{}\
+         <tr><td>contributions held<td>{}<tr><td>waiting for a batch<td>{}\
+         <tr><td>anchored<td>{}<tr><td>committee epoch<td>{}</table>\
+         <p>See <a href=/collective>/collective</a>, <a href=/status>/status</a>, \
+         <a href=/health>/health</a>.</p>",
+        status.collective,
+        status.latest.number,
+        status.finalized.number,
+        status.held,
+        status.waiting,
+        status.anchored,
+        status.epoch,
+    )))
+}
+
+async fn answer(app: &App) -> Result<StatusAnswer, Problem> {
+    let (held, waiting) = app.ledger.counts().await?;
+    let view = app.view.borrow();
+    Ok(StatusAnswer {
+        collective: deployment(app).collective,
+        latest: view.latest,
+        finalized: view.finalized,
+        silence: view.silence(),
+        held,
+        waiting,
+        anchored: view.anchored.len() as u64,
+        epoch: view.committee.epoch,
+    })
+}

@@ -1,0 +1,503 @@
+//! The node's only mutable state: SQLite, one writer, group commit (SPEC "Ledger").
+//!
+//! Every change names the state it expects and says when it found another. A reply means that the
+//! change is on the disk. What stands here and is not yet final on chain is all that a lost ledger
+//! loses; the rest comes back from chain and blobs.
+
+use std::path::Path;
+use std::str::FromStr;
+
+use alloy::primitives::B256;
+use collective::contribution::SignedContribution;
+use collective::id::{BlobId, ContributorId, Leaf};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection, Row};
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+
+/// Changes in one transaction: they share one disk sync, and the first waits for the last.
+const GROUP: usize = 256;
+
+/// Changes that may wait for the writer; more callers wait at the door.
+const QUEUE: usize = 1_024;
+
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS held (
+        leaf        BLOB PRIMARY KEY,
+        contributor BLOB NOT NULL,
+        nonce       INTEGER NOT NULL,
+        point       BLOB NOT NULL UNIQUE,
+        file        BLOB NOT NULL,
+        entry       TEXT NOT NULL,
+        batch       INTEGER REFERENCES batches(id),
+        place       INTEGER,
+        UNIQUE (contributor, nonce)
+    ) STRICT;
+    CREATE INDEX IF NOT EXISTS held_waiting ON held(batch) WHERE batch IS NULL;
+    CREATE TABLE IF NOT EXISTS batches (
+        id       INTEGER PRIMARY KEY,
+        manifest BLOB NOT NULL UNIQUE,
+        root     BLOB NOT NULL,
+        count    INTEGER NOT NULL,
+        anchored INTEGER NOT NULL DEFAULT 0
+    ) STRICT;
+    CREATE TABLE IF NOT EXISTS runs (
+        job     INTEGER NOT NULL,
+        attempt INTEGER NOT NULL,
+        record  TEXT NOT NULL,
+        PRIMARY KEY (job, attempt)
+    ) STRICT;
+    CREATE TABLE IF NOT EXISTS refusals (
+        job    INTEGER PRIMARY KEY,
+        fault  TEXT NOT NULL,
+        reason TEXT NOT NULL
+    ) STRICT;
+";
+
+/// Why the ledger did not answer.
+#[derive(Debug, Error)]
+pub enum LedgerError {
+    /// The database does not work.
+    #[error("the ledger failed: {0}; check the disk, then start again")]
+    Database(#[from] sqlx::Error),
+    /// A row that this version did not write.
+    #[error("the ledger has a row that does not parse: {0}")]
+    Corrupt(String),
+    /// The disk refused the transaction that this change was in: nothing of it was kept.
+    #[error("the ledger could not commit: {0}; nothing was kept, check the disk and send it again")]
+    NotCommitted(String),
+    /// The writer has stopped.
+    #[error("the ledger is closed")]
+    Closed,
+}
+
+/// A contribution that this node holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The signed leaf and its openings.
+    pub entry: SignedContribution,
+    /// The sealed file.
+    pub file: BlobId,
+}
+
+/// What became of a new contribution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// It is on the disk.
+    New,
+    /// This very leaf was here before.
+    Replay,
+    /// The contributor used this nonce for another leaf.
+    NonceTaken,
+    /// Somebody's file has this ephemeral point.
+    PointTaken,
+}
+
+/// A batch that is to be anchored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchRow {
+    /// Number in this ledger.
+    pub id: i64,
+    /// The manifest's blob.
+    pub manifest: BlobId,
+    /// The batch's root.
+    pub root: B256,
+    /// Contributions in it.
+    pub count: u32,
+}
+
+enum Change {
+    Keep(Box<Held>),
+    Batch {
+        manifest: BlobId,
+        root: B256,
+        leaves: Vec<Leaf>,
+    },
+    Anchored(i64),
+    Run {
+        job: u64,
+        attempt: u32,
+        record: String,
+    },
+    Refusal {
+        job: u64,
+        fault: String,
+        reason: String,
+    },
+}
+
+type Reply = oneshot::Sender<Result<Kept, LedgerError>>;
+
+/// Handle to the ledger. Clones share it; it closes with the last of them.
+#[derive(Clone)]
+pub struct Ledger {
+    writes: mpsc::Sender<(Change, Reply)>,
+    reads: SqlitePool,
+}
+
+impl Ledger {
+    /// Opens the ledger at `path`, or makes one.
+    ///
+    /// # Errors
+    /// [`LedgerError::Database`].
+    pub async fn open(path: &Path) -> Result<Self, LedgerError> {
+        let options = SqliteConnectOptions::from_str("sqlite:")?
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true);
+        let mut writer = options.clone().connect().await?;
+        sqlx::raw_sql(SCHEMA).execute(&mut writer).await?;
+        let reads = SqlitePoolOptions::new()
+            .max_connections(4)
+            .connect_with(options.read_only(true).create_if_missing(false))
+            .await?;
+        let (writes, queue) = mpsc::channel(QUEUE);
+        tokio::spawn(write(writer, queue));
+        Ok(Self { writes, reads })
+    }
+
+    /// Keeps a contribution, unless its leaf, nonce or point was used before.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn keep(&self, held: Held) -> Result<Kept, LedgerError> {
+        self.change(Change::Keep(Box::new(held))).await
+    }
+
+    /// Puts waiting contributions into a batch, in this order.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn batch(
+        &self,
+        manifest: BlobId,
+        root: B256,
+        leaves: Vec<Leaf>,
+    ) -> Result<(), LedgerError> {
+        self.change(Change::Batch {
+            manifest,
+            root,
+            leaves,
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Notes that a batch stands in a finalized block.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn anchored(&self, batch: i64) -> Result<(), LedgerError> {
+        self.change(Change::Anchored(batch)).await.map(drop)
+    }
+
+    /// Keeps what a run left: never more than one record for an attempt, the first one.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn keep_run(
+        &self,
+        job: u64,
+        attempt: u32,
+        record: String,
+    ) -> Result<(), LedgerError> {
+        self.change(Change::Run {
+            job,
+            attempt,
+            record,
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Notes why a job will not run.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn refuse(&self, job: u64, fault: String, reason: String) -> Result<(), LedgerError> {
+        self.change(Change::Refusal { job, fault, reason })
+            .await
+            .map(drop)
+    }
+
+    /// Contributions that are in no batch yet, oldest first.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn waiting(&self, limit: usize) -> Result<Vec<Held>, LedgerError> {
+        let query = "SELECT entry, file FROM held WHERE batch IS NULL ORDER BY rowid LIMIT ?";
+        let rows = sqlx::query(query)
+            .bind(limit as i64)
+            .fetch_all(&self.reads)
+            .await?;
+        rows.iter().map(held).collect()
+    }
+
+    /// Batches that stand in no finalized block yet, oldest first.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn unanchored(&self) -> Result<Vec<BatchRow>, LedgerError> {
+        let query = "SELECT id, manifest, root, count FROM batches WHERE anchored = 0 ORDER BY id";
+        let rows = sqlx::query(query).fetch_all(&self.reads).await?;
+        rows.iter().map(batch_row).collect()
+    }
+
+    /// A contribution by its leaf, with its batch and its place there once it has one.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn contribution(
+        &self,
+        leaf: Leaf,
+    ) -> Result<Option<(Held, Option<(BatchRow, usize)>)>, LedgerError> {
+        let query = "SELECT entry, file, batch, place FROM held WHERE leaf = ?";
+        let row = sqlx::query(query)
+            .bind(&leaf.0[..])
+            .fetch_optional(&self.reads)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let batch = match (
+            row.get::<Option<i64>, _>("batch"),
+            row.get::<Option<i64>, _>("place"),
+        ) {
+            (Some(id), Some(place)) => {
+                let query = "SELECT id, manifest, root, count FROM batches WHERE id = ?";
+                let batch = sqlx::query(query).bind(id).fetch_one(&self.reads).await?;
+                Some((batch_row(&batch)?, place as usize))
+            }
+            _ => None,
+        };
+        Ok(Some((held(&row)?, batch)))
+    }
+
+    /// Where the sealed file of a leaf is kept.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn file(&self, leaf: Leaf) -> Result<Option<BlobId>, LedgerError> {
+        Ok(self.contribution(leaf).await?.map(|(held, _)| held.file))
+    }
+
+    /// Contributions held, and how many of them are in no batch yet.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn counts(&self) -> Result<(u64, u64), LedgerError> {
+        let query = "SELECT count(*), count(*) - count(batch) FROM held";
+        let row = sqlx::query(query).fetch_one(&self.reads).await?;
+        Ok((row.get::<i64, _>(0) as u64, row.get::<i64, _>(1) as u64))
+    }
+
+    /// What a run left.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn run(&self, job: u64, attempt: u32) -> Result<Option<String>, LedgerError> {
+        let query = "SELECT record FROM runs WHERE job = ? AND attempt = ?";
+        let row = sqlx::query(query)
+            .bind(job as i64)
+            .bind(i64::from(attempt))
+            .fetch_optional(&self.reads)
+            .await?;
+        Ok(row.map(|row| row.get("record")))
+    }
+
+    /// Why a job will not run: who is at fault, and the reason.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn refusal(&self, job: u64) -> Result<Option<(String, String)>, LedgerError> {
+        let query = "SELECT fault, reason FROM refusals WHERE job = ?";
+        let row = sqlx::query(query)
+            .bind(job as i64)
+            .fetch_optional(&self.reads)
+            .await?;
+        Ok(row.map(|row| (row.get("fault"), row.get("reason"))))
+    }
+
+    async fn change(&self, change: Change) -> Result<Kept, LedgerError> {
+        let (reply, answer) = oneshot::channel();
+        self.writes
+            .send((change, reply))
+            .await
+            .map_err(|_| LedgerError::Closed)?;
+        answer.await.map_err(|_| LedgerError::Closed)?
+    }
+}
+
+/// The only writer: takes what waits, commits it together, then answers all.
+async fn write(mut connection: SqliteConnection, mut queue: mpsc::Receiver<(Change, Reply)>) {
+    let mut group = Vec::with_capacity(GROUP);
+    while queue.recv_many(&mut group, GROUP).await > 0 {
+        let (changes, replies): (Vec<Change>, Vec<Reply>) = group.drain(..).unzip();
+        match commit(&mut connection, &changes).await {
+            Ok(outcomes) => {
+                for (reply, outcome) in replies.into_iter().zip(outcomes) {
+                    // A caller that is gone does not need its answer; the change stands.
+                    let _ = reply.send(Ok(outcome));
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, changes = changes.len(), "nothing of a group was committed");
+                for reply in replies {
+                    let _ = reply.send(Err(LedgerError::NotCommitted(error.to_string())));
+                }
+            }
+        }
+    }
+}
+
+async fn commit(
+    connection: &mut SqliteConnection,
+    changes: &[Change],
+) -> Result<Vec<Kept>, sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    let mut outcomes = Vec::with_capacity(changes.len());
+    for change in changes {
+        outcomes.push(apply(&mut transaction, change).await?);
+    }
+    transaction.commit().await?;
+    Ok(outcomes)
+}
+
+async fn apply(to: &mut SqliteConnection, change: &Change) -> Result<Kept, sqlx::Error> {
+    match change {
+        Change::Keep(held) => return keep(to, held).await,
+        Change::Batch {
+            manifest,
+            root,
+            leaves,
+        } => {
+            let row = sqlx::query(
+                "INSERT INTO batches (manifest, root, count) VALUES (?, ?, ?) RETURNING id",
+            )
+            .bind(&manifest.0[..])
+            .bind(&root[..])
+            .bind(leaves.len() as i64)
+            .fetch_one(&mut *to)
+            .await?;
+            let id: i64 = row.get("id");
+            for (place, leaf) in leaves.iter().enumerate() {
+                sqlx::query(
+                    "UPDATE held SET batch = ?, place = ? WHERE leaf = ? AND batch IS NULL",
+                )
+                .bind(id)
+                .bind(place as i64)
+                .bind(&leaf.0[..])
+                .execute(&mut *to)
+                .await?;
+            }
+        }
+        Change::Anchored(batch) => {
+            let query = "UPDATE batches SET anchored = 1 WHERE id = ?";
+            sqlx::query(query).bind(batch).execute(to).await?;
+        }
+        Change::Run {
+            job,
+            attempt,
+            record,
+        } => {
+            let query =
+                "INSERT INTO runs (job, attempt, record) VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
+            sqlx::query(query)
+                .bind(*job as i64)
+                .bind(i64::from(*attempt))
+                .bind(record)
+                .execute(to)
+                .await?;
+        }
+        Change::Refusal { job, fault, reason } => {
+            let query =
+                "INSERT INTO refusals (job, fault, reason) VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
+            sqlx::query(query)
+                .bind(*job as i64)
+                .bind(fault)
+                .bind(reason)
+                .execute(to)
+                .await?;
+        }
+    }
+    Ok(Kept::New)
+}
+
+async fn keep(to: &mut SqliteConnection, held: &Held) -> Result<Kept, sqlx::Error> {
+    let contribution = &held.entry.contribution;
+    let leaf = contribution.leaf();
+    let entry = serde_json::to_string(&held.entry).expect("an entry is plain JSON values");
+    let inserted = sqlx::query(
+        "INSERT INTO held (leaf, contributor, nonce, point, file, entry)
+         VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+    )
+    .bind(&leaf.0[..])
+    .bind(&contribution.contributor.0[..])
+    .bind(contribution.nonce as i64)
+    .bind(&contribution.point.0[..])
+    .bind(&held.file.0[..])
+    .bind(entry)
+    .execute(&mut *to)
+    .await?;
+    if inserted.rows_affected() == 1 {
+        return Ok(Kept::New);
+    }
+    if holds_leaf(to, leaf).await? {
+        return Ok(Kept::Replay);
+    }
+    let taken = nonce_taken(to, contribution.contributor, contribution.nonce).await?;
+    Ok(if taken {
+        Kept::NonceTaken
+    } else {
+        Kept::PointTaken
+    })
+}
+
+async fn holds_leaf(to: &mut SqliteConnection, leaf: Leaf) -> Result<bool, sqlx::Error> {
+    let query = "SELECT 1 FROM held WHERE leaf = ?";
+    Ok(sqlx::query(query)
+        .bind(&leaf.0[..])
+        .fetch_optional(to)
+        .await?
+        .is_some())
+}
+
+async fn nonce_taken(
+    to: &mut SqliteConnection,
+    contributor: ContributorId,
+    nonce: u64,
+) -> Result<bool, sqlx::Error> {
+    let query = "SELECT 1 FROM held WHERE contributor = ? AND nonce = ?";
+    let row = sqlx::query(query)
+        .bind(&contributor.0[..])
+        .bind(nonce as i64)
+        .fetch_optional(to)
+        .await?;
+    Ok(row.is_some())
+}
+
+fn held(row: &sqlx::sqlite::SqliteRow) -> Result<Held, LedgerError> {
+    let entry = serde_json::from_str(&row.get::<String, _>("entry"))
+        .map_err(|error| LedgerError::Corrupt(error.to_string()))?;
+    Ok(Held {
+        entry,
+        file: BlobId(word(row.get("file"))?),
+    })
+}
+
+fn batch_row(row: &sqlx::sqlite::SqliteRow) -> Result<BatchRow, LedgerError> {
+    Ok(BatchRow {
+        id: row.get("id"),
+        manifest: BlobId(word(row.get("manifest"))?),
+        root: word(row.get("root"))?,
+        count: row.get::<i64, _>("count") as u32,
+    })
+}
+
+fn word(bytes: Vec<u8>) -> Result<B256, LedgerError> {
+    B256::try_from(&bytes[..])
+        .map_err(|_| LedgerError::Corrupt(format!("{} bytes where 32 belong", bytes.len())))
+}

@@ -1,0 +1,282 @@
+//! Checks a job's receipt from chain and blobs alone: no key, no ledger, no trust in a node.
+//!
+//! The input set is derived again from the anchored batches; everything on chain is read with
+//! proofs; blobs are checked against their names. What cannot be checked is said.
+
+use alloy::primitives::{Address, U256};
+use alloy::providers::Provider;
+use alloy::rpc::types::Filter;
+use alloy::sol_types::SolEvent;
+use collective::approval::Manifest;
+use collective::id::{BlobId, ContributorId};
+use collective::input::{InputSet, Scope};
+use collective::permit::{ApprovalStatus, ApprovedTerms};
+use collective::receipt::{BlockRef, Outcome, Receipt, Usage};
+use thiserror::Error;
+
+use crate::blobs::{BlobError, Blobs};
+use crate::chain::facts::{JobFact, JobState};
+use crate::chain::{Chain, ChainError};
+use crate::driver::SandboxDescription;
+use crate::follower::{FollowError, Follower};
+use collective_contracts::JobEscrow;
+
+/// Why a receipt could not be checked to the end. A check that fails is a [`Finding`] instead.
+#[derive(Debug, Error)]
+pub enum VerifyError {
+    /// The chain.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The batches.
+    #[error(transparent)]
+    Follow(#[from] FollowError),
+    /// A blob that the chain names.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// Nothing to check.
+    #[error("job {0} has no receipt on chain: it is {1:?}")]
+    NoReceipt(u64, JobState),
+    /// The manifest.
+    #[error(transparent)]
+    Manifest(#[from] collective::approval::ManifestRefusal),
+}
+
+/// One thing that was checked.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Finding {
+    /// What had to hold.
+    pub what: String,
+    /// Whether it does.
+    pub holds: bool,
+    /// What was seen.
+    pub seen: String,
+}
+
+/// What was checked and what cannot be.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Verdict {
+    /// In the order in which it was checked.
+    pub findings: Vec<Finding>,
+    /// What no outsider can check.
+    pub beyond: Vec<&'static str>,
+}
+
+impl Verdict {
+    /// Whether all that can be checked holds.
+    pub fn holds(&self) -> bool {
+        self.findings.iter().all(|finding| finding.holds)
+    }
+}
+
+const BEYOND: [&str; 4] = [
+    "that the output is right: that needs another run of the program by somebody with the data",
+    "that the node showed the plaintext to nobody: its operator could read it while the job ran",
+    "that the sandbox layers named were really on: the node says so, without attestation",
+    "that nothing was released besides this job: a committee of one is trusted not to",
+];
+
+/// Checks the receipt of `job`.
+///
+/// # Errors
+/// [`VerifyError`] where chain or blobs do not give what is needed.
+pub async fn receipt(chain: &Chain, blobs: &Blobs, job: u64) -> Result<Verdict, VerifyError> {
+    let mut findings = Vec::new();
+    let mut note = |what: &str, holds: bool, seen: String| {
+        findings.push(Finding {
+            what: what.into(),
+            holds,
+            seen,
+        });
+    };
+    let latest = chain.latest().await?;
+    let fact = chain.job(&latest, job).await?;
+    if fact.state < JobState::Completed || fact.completed_at == 0 {
+        return Err(VerifyError::NoReceipt(job, fact.state));
+    }
+    let receipt = receipt_on_chain(chain, job, &fact).await?;
+    note(
+        "the receipt in the log is the one in the contract's proven storage",
+        receipt.struct_hash() == fact.receipt,
+        format!("{} at block {}", fact.receipt, latest.number),
+    );
+    let (allow, deny) = blocks(chain, &receipt, &fact).await?;
+    note(
+        "allowBlock and denyBlock are on the chain, in this order, at most a lease apart",
+        allow.number <= deny.number && receipt.lag == deny.time - allow.time,
+        format!(
+            "blocks {} and {}, {} s apart",
+            allow.number, deny.number, receipt.lag
+        ),
+    );
+
+    let bytes = blobs.get(BlobId(receipt.manifest.0)).await?;
+    let manifest = Manifest::parse(&bytes)?;
+    let (status, terms) = chain.approval(&allow, receipt.manifest).await?;
+    note(
+        "the manifest was approved, and its terms are those stored with the approval",
+        status == ApprovalStatus::Approved && terms == ApprovedTerms::of(&manifest),
+        format!("{}, purpose {}", receipt.manifest, manifest.purpose),
+    );
+    let program = blobs.get(manifest.program.sha256).await?;
+    note(
+        "the approved program is at hand",
+        true,
+        format!("{} bytes", program.len()),
+    );
+
+    let input = derive(chain, blobs, &manifest, &fact, &allow, &deny).await?;
+    let (root, count) = input.map_or((Default::default(), 0), |set| (set.root(), set.count()));
+    note(
+        "the input set, derived again from all anchored batches, is the one released and receipted",
+        root == receipt.input_root
+            && root == fact.input_root
+            && count == receipt.input_count
+            && count == fact.input_count,
+        format!("{count} contributions, root {root}"),
+    );
+    note(
+        "it has at least the approved minimum group",
+        count >= manifest.output.minimum_group,
+        format!("{count} of {}", manifest.output.minimum_group),
+    );
+    note(
+        "the release was recorded on chain before the receipt",
+        fact.released_at != 0 && fact.released_at <= fact.completed_at,
+        format!(
+            "epoch {}, {} s earlier",
+            fact.epoch,
+            fact.completed_at - fact.released_at
+        ),
+    );
+    check_output(blobs, &receipt, &mut note).await?;
+    let description = blobs.get(BlobId(receipt.sandbox)).await?;
+    let description: Option<SandboxDescription> = serde_json::from_slice(&description).ok();
+    let told = description
+        .as_ref()
+        .map(|d| format!("{}, {} layers", d.engine, d.layers.on.len()));
+    note(
+        "the sandbox is described",
+        description.is_some(),
+        told.unwrap_or_default(),
+    );
+    Ok(Verdict {
+        findings,
+        beyond: BEYOND.to_vec(),
+    })
+}
+
+async fn check_output(
+    blobs: &Blobs,
+    receipt: &Receipt,
+    note: &mut impl FnMut(&str, bool, String),
+) -> Result<(), VerifyError> {
+    match receipt.outcome {
+        Outcome::Ran => {
+            let output = blobs.get(receipt.output).await?;
+            let bytes = output.len() as u64;
+            note(
+                "the sealed output is the one receipted",
+                bytes == receipt.output_bytes,
+                format!("{} of {bytes} bytes", receipt.output),
+            );
+        }
+        Outcome::Failed => note("the program failed and sent nothing", true, String::new()),
+    }
+    Ok(())
+}
+
+async fn receipt_on_chain(chain: &Chain, job: u64, fact: &JobFact) -> Result<Receipt, VerifyError> {
+    let deployment = chain.deployment();
+    let filter = Filter::new()
+        .address(deployment.escrow)
+        .event_signature(JobEscrow::Completed::SIGNATURE_HASH)
+        .topic1(U256::from(job))
+        .from_block(deployment.first_block);
+    let logs = chain
+        .provider()
+        .get_logs(&filter)
+        .await
+        .map_err(ChainError::from)?;
+    let event = logs
+        .iter()
+        .find_map(|log| JobEscrow::Completed::decode_log(&log.inner).ok());
+    let event = event.ok_or(VerifyError::NoReceipt(job, fact.state))?;
+    Ok(from_chain(&event.data.receipt))
+}
+
+/// The blocks that the receipt names by hash, as the chain has them at the lease's heights.
+async fn blocks(
+    chain: &Chain,
+    receipt: &Receipt,
+    fact: &JobFact,
+) -> Result<(BlockRef, BlockRef), VerifyError> {
+    let allow = chain.at_height(fact.lease.allow_block.0).await?;
+    let deny = chain.at_height(fact.lease.deny_block.0).await?;
+    for (block, named) in [(allow, receipt.allow_hash), (deny, receipt.deny_hash)] {
+        if block.hash != named {
+            return Err(ChainError::FalseHeader(named).into());
+        }
+    }
+    Ok((allow, deny))
+}
+
+async fn derive(
+    chain: &Chain,
+    blobs: &Blobs,
+    manifest: &Manifest,
+    fact: &JobFact,
+    allow: &BlockRef,
+    deny: &BlockRef,
+) -> Result<Option<InputSet>, VerifyError> {
+    let aggregator: Address = fact.signer;
+    let (_, view) = Follower::start(chain.clone(), blobs.clone(), aggregator).await?;
+    let view = view.borrow().clone();
+    let named: Vec<(ContributorId, u64)> = view
+        .anchored
+        .iter()
+        .map(|a| (a.entry.contribution.contributor, a.entry.contribution.nonce))
+        .collect();
+    let revocations = chain.revocations(deny, &named).await?;
+    let admission = chain.admission(allow).await?;
+    let scope = Scope {
+        selector: &manifest.dataset,
+        purpose: manifest.purpose,
+        allow_block: allow.number,
+        deny_time: deny.time,
+        admission,
+        list: view
+            .charter
+            .as_ref()
+            .and_then(|charter| charter.admission.as_ref()),
+        revocations: &revocations,
+    };
+    Ok(InputSet::derive(&scope, view.anchored.iter()))
+}
+
+fn from_chain(receipt: &JobEscrow::Receipt) -> Receipt {
+    Receipt {
+        job: receipt.job.saturating_to(),
+        attempt: receipt.attempt,
+        manifest: receipt.manifest.into(),
+        allow_hash: receipt.allowHash,
+        deny_hash: receipt.denyHash,
+        input_root: receipt.inputRoot,
+        input_count: receipt.inputCount,
+        // The contract knows no other outcome.
+        outcome: if receipt.outcome == 1 {
+            Outcome::Ran
+        } else {
+            Outcome::Failed
+        },
+        output: receipt.output.into(),
+        output_bytes: receipt.outputBytes,
+        usage: Usage {
+            fuel: receipt.fuel,
+            memory_bytes: receipt.memoryBytes,
+            milliseconds: receipt.milliseconds,
+        },
+        sandbox: receipt.sandbox,
+        evidence: receipt.evidence,
+        lag: receipt.lag,
+    }
+}
