@@ -1,0 +1,55 @@
+# Recipes for people. Each is one command that also works without just; .ci/run is what decides.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+# List the recipes
+_default:
+    @{{ just_executable() }} --list --unsorted
+
+# Every check, or the named steps of it
+ci *STEPS:
+    .ci/run {{ STEPS }}
+
+# README's test command
+test *ARGS:
+    cargo test --release {{ ARGS }}
+
+# The whole story on real data
+demo *ARGS:
+    cargo run --release -- demo {{ ARGS }}
+
+# Contracts: build, format, tests, gas, artifacts as committed
+contracts:
+    contracts/check.sh
+
+# Example programs: rebuilt, and the bytes compared with the committed ones
+jobs:
+    .ci/run jobs
+
+# Files made by other age clients open here, and ours there
+interop:
+    interop/run.sh
+
+# Coefficients by statsmodels, written anew to jobs/logit/reference/reference.json
+reference:
+    . .ci/tools.sh && "$(python_with jobs/logit/reference/requirements.txt)" jobs/logit/reference/reference.py
+
+# Sealing against raw ChaCha20-Poly1305 and against the age crate
+bench-seal:
+    cargo run --release --manifest-path bench/Cargo.toml --target-dir target
+
+# Gas of every user story, from the committed snapshot
+gas:
+    cat contracts/.gas-snapshot/*.json
+
+# Static analysis of the contracts
+slither:
+    .ci/run slither
+
+# The dev chain against a real anvil
+anvil-parity:
+    .ci/run anvil-parity
+
+# Lines of code: median, biggest file, and those over 400
+lines:
+    @.ci/lines
