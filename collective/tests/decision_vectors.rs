@@ -1,0 +1,129 @@
+//! Our own vectors of documents and digests: `vectors/decisions.json`. `WRITE_VECTORS=1` writes it.
+
+use std::path::PathBuf;
+
+use alloy_primitives::{Address, B256, U256};
+use collective::admission::AdmissionList;
+use collective::approval::{
+    Evidence, Format, Limits, Manifest, OutputKind, OutputRule, Payment, Program, ProgramKind,
+    Recipient, Selector, SplitRule,
+};
+use collective::charter::Charter;
+use collective::contribution::{Commitment, payload_root};
+use collective::id::{BlobId, ContributorId};
+use collective::source::{Column, ColumnType, Source};
+use collective::terms::{Purpose, Terms};
+use serde_json::{Value, json};
+
+fn source() -> Source {
+    let age = Column { name: "age".into(), kind: ColumnType::Integer { min: 18, max: 120 } };
+    let words = vec!["left".into(), "right".into()];
+    let side = Column { name: "side".into(), kind: ColumnType::Choice(words) };
+    Source::new("poll".into(), vec![age, side]).expect("a good declaration")
+}
+
+fn manifest() -> Manifest {
+    Manifest {
+        format: Format::V1,
+        chain_id: 31_337,
+        collective: Address::with_last_byte(0xaa),
+        program: Program {
+            kind: ProgramKind::Component,
+            sha256: BlobId(B256::repeat_byte(1)),
+            origin: None,
+        },
+        arguments: "age,side".into(),
+        dataset: Selector {
+            source: "poll".into(),
+            declaration: source().digest(),
+            columns: vec!["age".into(), "side".into()],
+            since: Some(1_767_225_600),
+            until: None,
+        },
+        purpose: Purpose::Statistics,
+        recipient: Recipient::Age("age1example".into()),
+        output: OutputRule {
+            kind: OutputKind::Aggregate,
+            max_bytes: 1_024,
+            minimum_group: 25,
+            schema: Some(json!({"type": "object", "required": ["n"]})),
+        },
+        limits: Limits { fuel: 1_000_000_000, memory_bytes: 67_108_864, seconds: 20 },
+        payment: Payment {
+            token: Address::with_last_byte(0xee),
+            price: U256::from(10_000_000),
+            bond: U256::from(1_000_000),
+            rule: SplitRule::Equal,
+            contributors_bps: 8_000,
+            node_bps: 1_500,
+        },
+        evidence: Evidence::None,
+        max_runs: 2,
+        expiry: 1_798_761_600,
+    }
+}
+
+fn vectors() -> Value {
+    let terms = Terms {
+        purposes: [Purpose::Statistics, Purpose::Transfer].into_iter().collect(),
+        expiry: 1_798_761_600,
+    };
+    let payload: Vec<u8> = (0..2_500_u32).map(|i| i as u8).collect();
+    let commitment = Commitment {
+        header: B256::repeat_byte(2),
+        payload: payload_root(&payload),
+        length: payload.len() as u64,
+        source: "poll".into(),
+    };
+    let ids = (1..=3).map(|n| ContributorId::from_address(Address::with_last_byte(n)));
+    let charter = Charter {
+        sources: vec![source()],
+        admission: Some(AdmissionList::new(ids).expect("three ids")),
+    };
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("JSON is UTF-8");
+    json!({
+        "terms": {"purposes": u8::from(terms.purposes), "expiry": terms.expiry, "digest": terms.digest()},
+        "payload": {
+            "bytes": "2500 bytes, byte i is i mod 256",
+            "root": commitment.payload,
+        },
+        "commitment": {
+            "header": commitment.header,
+            "payload": commitment.payload,
+            "length": commitment.length,
+            "source": commitment.source,
+            "digest": commitment.digest(),
+        },
+        "source": {"digest": source().digest()},
+        "charter": {
+            "bytes": text(charter.to_bytes()),
+            "digest": charter.digest(),
+            "admission": charter.admission.as_ref().map(AdmissionList::root),
+        },
+        "manifest": {
+            "bytes": text(manifest().to_bytes()),
+            "digest": manifest().digest(),
+            "recipient": manifest().recipient.digest(),
+        },
+    })
+}
+
+#[test]
+fn the_committed_vectors_are_what_the_code_makes() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../vectors/decisions.json");
+    let made = serde_json::to_string_pretty(&vectors()).expect("plain JSON") + "\n";
+    if std::env::var_os("WRITE_VECTORS").is_some() {
+        std::fs::write(&path, &made).expect("the folder of vectors");
+    }
+    let kept = std::fs::read_to_string(&path).expect("vectors/decisions.json");
+    assert_eq!(kept, made, "SPEC.md or the code has changed: which of the two is wrong?");
+}
+
+#[test]
+fn the_vectors_parse_back_to_what_made_them() {
+    let vectors = vectors();
+    let bytes = vectors["manifest"]["bytes"].as_str().expect("text").as_bytes();
+    assert_eq!(Manifest::parse(bytes), Ok(manifest()));
+    let bytes = vectors["charter"]["bytes"].as_str().expect("text").as_bytes();
+    assert_eq!(Charter::parse(bytes).expect("a charter").sources, vec![source()]);
+}
