@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use collective::approval::OutputRule;
 use collective::id::BlobId;
 use collective::input::Anchored;
 use collective::permit::Permit;
@@ -16,7 +17,7 @@ use crate::blobs::{BlobError, Blobs};
 use crate::chain::Deployment;
 use crate::intake::sender_context;
 use crate::keystore::Keystore;
-use crate::sandbox::{Failure, Fault, Layers, Limits, Sandbox, Task};
+use crate::sandbox::{Failure, Fault, Layers, Sandbox};
 
 /// Sealed files that wait for the sandbox: enough to hide the disk, little enough for memory.
 const AHEAD: usize = 16;
@@ -72,11 +73,10 @@ pub async fn run(
     let reader = tokio::spawn(read(files.blobs, files.members, sealed));
     let (keys, sandbox) = (keys.clone(), sandbox.clone());
     let ran = tokio::task::spawn_blocking(move || {
-        let task = task(&permit);
+        let rule = permit.grant().manifest().output.clone();
         let records = std::iter::from_fn(|| queue.blocking_recv())
             .filter_map(|(member, file)| open(&keys, &files.deployment, &member, &file));
-        let result = sandbox.run(&task, records);
-        judge(&permit, result)
+        judge(&rule, sandbox.run(permit, records))
     })
     .await
     .map_err(|error| RunError::Missing(format!("the run was interrupted: {error}")))?;
@@ -85,26 +85,6 @@ pub async fn run(
         Err(error) => return Err(RunError::Missing(format!("the reader stopped: {error}"))),
     }
     ran
-}
-
-fn task(permit: &Permit) -> Task {
-    let manifest = permit.grant().manifest();
-    let release = permit.grant().release();
-    Task {
-        component: permit.program().to_vec(),
-        arguments: manifest.arguments.clone(),
-        limits: Limits {
-            fuel: manifest.limits.fuel,
-            memory_bytes: manifest.limits.memory_bytes,
-            seconds: manifest.limits.seconds,
-            output_bytes: manifest.output.max_bytes,
-        },
-        source: permit.source().clone(),
-        columns: permit.columns().to_vec(),
-        // Everybody can repeat it: it depends on nothing but what is on chain.
-        seed: collective::id::sha256(&[release.manifest.0, release.input_root].concat()).0,
-        keep_log: false,
-    }
 }
 
 /// The plaintext of one contribution, or nothing where the contributor's file does not open: it
@@ -132,11 +112,10 @@ fn open(
 }
 
 /// Applies the output rule; what a program did wrong becomes a sentence that tells nothing else.
-fn judge(permit: &Permit, result: Result<crate::sandbox::Run, Failure>) -> Result<Ran, RunError> {
+fn judge(rule: &OutputRule, result: Result<crate::sandbox::Run, Failure>) -> Result<Ran, RunError> {
     match result {
         Ok(run) => {
             let contributors = u32::try_from(run.accepted).unwrap_or(u32::MAX);
-            let rule = &permit.grant().manifest().output;
             let output = match rule.check(&run.output, contributors) {
                 Ok(()) => Ok(run.output),
                 Err(refusal) => Err(refusal.to_string()),

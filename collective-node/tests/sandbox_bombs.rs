@@ -19,7 +19,7 @@ const ENDLESS: u64 = u64::MAX / 4;
 /// Runs `task` and checks all that must hold of every bomb.
 fn explode(name: &str, task: &Task, expected: &Trap) {
     let sandbox = sandbox();
-    let stop = stopped(sandbox.run(task, records(&["1,2\n"; 100])));
+    let stop = stopped(sandbox.try_out(task, records(&["1,2\n"; 100])));
     assert_eq!(stop.trap, *expected, "{name}");
     let usage = stop.usage;
     println!("{name}: {}; {usage:?}", stop.trap);
@@ -364,7 +364,7 @@ fn programs_that_lie_to_the_host() {
         "(memory.fill (i32.const 64) (i32.const 65) (i32.const 20000)) {}",
         answer(1, 64, 20_000)
     ));
-    let stop = stopped(sandbox().run(&task(&long), records(&[])));
+    let stop = stopped(sandbox().try_out(&task(&long), records(&[])));
     assert_eq!(stop.trap, Trap::ReturnedError);
     assert_eq!(stop.text.expect("a text").reveal(), "A".repeat(1024));
 }
@@ -445,7 +445,7 @@ fn programs_in_another_dialect() {
     ];
     for (name, definitions) in definitions {
         let bytes = component(&format!("(core module {definitions})"));
-        let stop = stopped(sandbox().run(&task(&bytes), records(&[])));
+        let stop = stopped(sandbox().try_out(&task(&bytes), records(&[])));
         assert!(
             matches!(stop.trap, Trap::Invalid(_)),
             "{name}: {}",
@@ -478,7 +478,7 @@ fn bytes_that_are_no_program() {
         &too_large,
         &bare_module,
     ] {
-        let stop = stopped(sandbox().run(&task(bytes), records(&[])));
+        let stop = stopped(sandbox().try_out(&task(bytes), records(&[])));
         assert!(
             matches!(stop.trap, Trap::Invalid(_)),
             "{} bytes: {}",
@@ -508,7 +508,7 @@ fn programs_with_too_many_parts() {
     let tables = program(&"(table 1 funcref)".repeat(50), "(i32.const 0)");
     explode("50 tables", &task(&tables), &Trap::Instantiate);
     sandbox()
-        .run(&task(&instances(3)), records(&[]))
+        .try_out(&task(&instances(3)), records(&[]))
         .expect("four memories are allowed");
     // Many data segments are only many bytes: they are copied and done.
     let segments = program(
@@ -516,7 +516,7 @@ fn programs_with_too_many_parts() {
         "(i32.const 1024)",
     );
     sandbox()
-        .run(&task(&segments), records(&[]))
+        .try_out(&task(&segments), records(&[]))
         .expect("it runs");
 }
 
@@ -540,7 +540,7 @@ fn programs_that_are_slow_to_compile() {
         memory_bytes: 1 << 30,
         seconds: 1,
     });
-    let stop = stopped(hurried.run(&task(&slow), records(&[])));
+    let stop = stopped(hurried.try_out(&task(&slow), records(&[])));
     assert_eq!(stop.trap, Trap::CompileLimit, "by time");
     // A second of processor time is at most two by the clock; the rest starts and ends a process.
     let took = start.elapsed();
@@ -550,7 +550,7 @@ fn programs_that_are_slow_to_compile() {
         memory_bytes: 24 << 20,
         seconds: 20,
     });
-    let stop = stopped(cramped.run(&task(&slow), records(&[])));
+    let stop = stopped(cramped.try_out(&task(&slow), records(&[])));
     assert_eq!(stop.trap, Trap::CompileLimit, "by memory");
     good_job(&hurried);
 }
@@ -608,7 +608,7 @@ fn a_killed_child_is_the_operators_fault_and_harmless() {
     let compiled = compiled.metadata().expect("known").len() - 32;
     let memory = task.limits.memory_bytes + HOST_BYTES + 4 * compiled;
     let result = std::thread::scope(|scope| {
-        let run = scope.spawn(|| sandbox.run(&task, records(&[])));
+        let run = scope.spawn(|| sandbox.try_out(&task, records(&[])));
         let child = loop {
             if let Some(child) = child_with(memory) {
                 break child;
@@ -634,7 +634,7 @@ fn a_killed_child_is_the_operators_fault_and_harmless() {
 fn a_required_layer_that_is_missing_refuses_the_task() {
     let layers = sandbox().layers().expect("a child starts");
     let strict = Sandbox::new(binary(), Layer::ALL.to_vec(), None);
-    let result = strict.run(&task(bombs::MEAN), records(&["1,2\n"]));
+    let result = strict.try_out(&task(bombs::MEAN), records(&["1,2\n"]));
     match layers.denied.first() {
         None => assert!(result.is_ok(), "{result:?}"),
         Some(_) => {
@@ -666,7 +666,7 @@ fn programs_with_flipped_bits_do_no_harm() {
         }
         let mut task = task(&bent);
         task.limits.fuel = 10_000_000;
-        let outcome = match sandbox().run(&task, records(&["1,2\n"])) {
+        let outcome = match sandbox().try_out(&task, records(&["1,2\n"])) {
             Ok(_) => "ran".to_string(),
             Err(Failure::Program(stop)) => format!("{:?}", stop.trap)
                 .split('(')

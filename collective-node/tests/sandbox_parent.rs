@@ -46,7 +46,7 @@ fn run_against(folder: &Path, frames: &[Vec<u8>]) -> Result<Run, Failure> {
     task.limits.output_bytes = 10;
     // Records without end: a parent that waits for them to be read would wait for ever.
     let endless = std::iter::repeat_with(|| records(&["1,2\n"]).next().expect("one"));
-    Sandbox::new(child(folder, LAYERS, frames), vec![], None).run(&task, endless)
+    Sandbox::new(child(folder, LAYERS, frames), vec![], None).try_out(&task, endless)
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn a_child_without_a_required_layer_gets_no_task() {
     let frames = [frame(b'Y', b""), report("null")];
     let script = child(folder.path(), layers, &frames);
     let sandbox = |required: Vec<Layer>| Sandbox::new(script.clone(), required, None);
-    let run = |required| sandbox(required).run(&task(MEAN), records(&[]));
+    let run = |required| sandbox(required).try_out(&task(MEAN), records(&[]));
     assert!(run(vec![]).is_ok());
     assert!(run(vec![Layer::Landlock]).is_ok());
     match run(vec![Layer::Landlock, Layer::Seccomp]) {

@@ -84,7 +84,9 @@ fn logit_agrees_with_statsmodels() {
     ] {
         let expected = &reference["runs"][name];
         let (task, records) = over_election(LOGIT, rows);
-        let run = sandbox().run(&task, records.into_iter()).expect("it runs");
+        let run = sandbox()
+            .try_out(&task, records.into_iter())
+            .expect("it runs");
         let output = json(&run.output);
         assert_eq!(output["n"], expected["rows"]);
         assert_eq!(run.accepted, expected["rows"].as_u64().expect("a count"));
@@ -108,7 +110,7 @@ fn mean_is_exact_over_many_chunks() {
     let rows: Vec<String> = (0..300_000).map(|n| format!("{n},{}\n", -n)).collect();
     let lines: Vec<&str> = rows.iter().map(String::as_str).collect();
     let run = sandbox()
-        .run(&task(MEAN), records(&lines))
+        .try_out(&task(MEAN), records(&lines))
         .expect("it runs");
     let output = json(&run.output);
     println!(
@@ -134,7 +136,7 @@ fn programs_refuse_what_they_cannot_answer() {
         (LOGIT, &[], "no single answer"),
     ];
     for (component, lines, text) in unanswerable {
-        let stop = stopped(sandbox().run(&task(component), records(lines)));
+        let stop = stopped(sandbox().try_out(&task(component), records(lines)));
         assert_eq!(stop.trap, Trap::ReturnedError);
         let said = stop.text.expect("a text");
         assert!(said.reveal().starts_with(text), "{}", said.reveal());
@@ -152,7 +154,7 @@ fn bad_records_are_left_out_and_named() {
         "1,2\n", "1;2\n", "3,x\n", "5,6", &long, "7,8\n", "", "7,8\n\n",
     ];
     let run = sandbox()
-        .run(&task(MEAN), records(&lines))
+        .try_out(&task(MEAN), records(&lines))
         .expect("it runs");
     assert_eq!(run.accepted, 2);
     let named = [
@@ -188,7 +190,7 @@ fn a_program_sees_only_the_approved_columns() {
             ..task(&echo)
         };
         let run = sandbox()
-            .run(&task, records(&["1,2\n", "3,4\n"]))
+            .try_out(&task, records(&["1,2\n", "3,4\n"]))
             .expect("it runs");
         assert_eq!(String::from_utf8_lossy(&run.output), seen);
     }
@@ -211,7 +213,7 @@ fn the_same_input_twice_gives_the_same_bytes() {
             seed: [seed; 32],
             ..task(&odd)
         };
-        let run = sandbox().run(&task, records(&[])).expect("it runs");
+        let run = sandbox().try_out(&task, records(&[])).expect("it runs");
         (run.output.to_vec(), run.usage.fuel)
     };
     let canonical = f64::from_bits(0x7ff8_0000_0000_0000).to_le_bytes();
@@ -223,7 +225,7 @@ fn the_same_input_twice_gives_the_same_bytes() {
     let (task, rows) = over_election(LOGIT, |_| true);
     let run = || {
         let run = sandbox()
-            .run(&task, rows.clone().into_iter())
+            .try_out(&task, rows.clone().into_iter())
             .expect("it runs");
         (run.output.to_vec(), run.usage.fuel, run.usage.memory_bytes)
     };
@@ -242,7 +244,7 @@ fn log_lines_are_kept_only_when_asked_for() {
             keep_log,
             ..task(&talker)
         };
-        sandbox().run(&task, records(&[])).expect("it runs").log
+        sandbox().try_out(&task, records(&[])).expect("it runs").log
     };
     assert_eq!(run(true), "age 36\nage\n");
     assert_eq!(run(false), "");
@@ -308,7 +310,7 @@ fn a_warm_start_takes_twenty_milliseconds() {
 
 #[test]
 fn what_no_sandbox_can_run_is_the_operators_fault() {
-    let refused = |task: Task| match sandbox().run(&task, records(&[])) {
+    let refused = |task: Task| match sandbox().try_out(&task, records(&[])) {
         Err(Failure::Operator(fault)) => fault,
         other => panic!("not refused: {other:?}"),
     };
@@ -329,14 +331,14 @@ fn what_no_sandbox_can_run_is_the_operators_fault() {
         assert!(matches!(refused(bad), Fault::BadTask(_)));
     }
     let missing = Sandbox::new("/nowhere/collective".into(), vec![], None);
-    let result = missing.run(&task(MEAN), records(&[]));
+    let result = missing.try_out(&task(MEAN), records(&[]));
     assert!(matches!(result, Err(Failure::Operator(Fault::Spawn(_)))));
-    let result = Sandbox::new("/bin/cat".into(), vec![], None).run(&task(MEAN), records(&[]));
+    let result = Sandbox::new("/bin/cat".into(), vec![], None).try_out(&task(MEAN), records(&[]));
     assert!(
         matches!(result, Err(Failure::Operator(Fault::Died(_)))),
         "{result:?}"
     );
-    let result = Sandbox::new("/bin/echo".into(), vec![], None).run(&task(MEAN), records(&[]));
+    let result = Sandbox::new("/bin/echo".into(), vec![], None).try_out(&task(MEAN), records(&[]));
     assert!(
         matches!(result, Err(Failure::Operator(Fault::Protocol(_)))),
         "{result:?}"
@@ -351,7 +353,7 @@ fn records_that_do_not_come_are_not_the_programs_fault() {
         std::thread::sleep(Duration::from_secs(2 * place));
         Zeroizing::new(b"1,2\n".to_vec())
     });
-    let result = sandbox().run(&task, stalled);
+    let result = sandbox().try_out(&task, stalled);
     assert!(
         matches!(result, Err(Failure::Operator(Fault::InputStalled))),
         "{result:?}"
@@ -366,7 +368,7 @@ fn a_panic_while_records_are_made_ends_the_child_too() {
     sandbox.prepare(MEAN).expect("it compiles");
     let start = Instant::now();
     let broken = std::iter::once_with(|| panic!("on purpose"));
-    let run = std::panic::AssertUnwindSafe(|| sandbox.run(&task(MEAN), broken).map(drop));
+    let run = std::panic::AssertUnwindSafe(|| sandbox.try_out(&task(MEAN), broken).map(drop));
     assert!(std::panic::catch_unwind(run).is_err());
     assert!(
         start.elapsed() < Duration::from_secs(5),

@@ -34,7 +34,7 @@ pub enum ContributionState {
     /// In a batch.
     Batched {
         /// What proves the contribution for ever.
-        receipt: BatchReceipt,
+        receipt: Box<BatchReceipt>,
     },
 }
 
@@ -58,5 +58,7 @@ pub async fn state(
         .ok()
         .and_then(|batch| batch.receipt(place));
     let receipt = receipt.ok_or_else(|| Problem::operator("the batch does not hold the leaf"))?;
-    Ok(Json(ContributionState::Batched { receipt }))
+    Ok(Json(ContributionState::Batched {
+        receipt: Box::new(receipt),
+    }))
 }

@@ -26,6 +26,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use collective::id::sha256;
+use collective::permit::Permit;
 use collective::source::Source;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -101,7 +103,8 @@ pub struct Limits {
     pub output_bytes: u64,
 }
 
-/// One approved program with everything the approval fixed.
+/// One program with everything that an approval fixes. On contributed records only [`Sandbox::run`]
+/// makes one, out of a [`Permit`].
 #[derive(Clone, Debug)]
 pub struct Task {
     /// The component. The caller has compared its SHA-256 with the approval.
@@ -118,6 +121,28 @@ pub struct Task {
     pub seed: [u8; 32],
     /// Keep the log lines: only for mock data.
     pub keep_log: bool,
+}
+
+impl Task {
+    fn permitted(permit: &Permit) -> Self {
+        let manifest = permit.grant().manifest();
+        let release = permit.grant().release();
+        Self {
+            component: permit.program().to_vec(),
+            arguments: manifest.arguments.clone(),
+            limits: Limits {
+                fuel: manifest.limits.fuel,
+                memory_bytes: manifest.limits.memory_bytes,
+                seconds: manifest.limits.seconds,
+                output_bytes: manifest.output.max_bytes,
+            },
+            source: permit.source().clone(),
+            columns: permit.columns().to_vec(),
+            // Everybody can repeat it: it depends on nothing but what is on chain.
+            seed: sha256(&[release.manifest.0, release.input_root].concat()).0,
+            keep_log: false,
+        }
+    }
 }
 
 /// What a run used.
@@ -219,7 +244,8 @@ impl Sandbox {
         self.compiled(component).map(drop)
     }
 
-    /// Runs `task` over `records`, each the plaintext of one contribution, in order. Blocks.
+    /// Runs the permitted program over `records`, each the plaintext of one contribution, in order.
+    /// The permit is used up. Blocks.
     ///
     /// Every way a program can misbehave ends as [`Failure::Program`]. The deadline holds as long as
     /// `records` itself does not block.
@@ -227,6 +253,26 @@ impl Sandbox {
     /// # Errors
     /// Whose fault it was, and what.
     pub fn run(
+        &self,
+        permit: Permit,
+        records: impl Iterator<Item = Zeroizing<Vec<u8>>>,
+    ) -> Result<Run, Failure> {
+        self.execute(&Task::permitted(&permit), records)
+    }
+
+    /// Runs a program on mock data, for its author and its reviewers: the records are nobody's.
+    ///
+    /// # Errors
+    /// As [`Sandbox::run`].
+    pub fn try_out(
+        &self,
+        task: &Task,
+        records: impl Iterator<Item = Zeroizing<Vec<u8>>>,
+    ) -> Result<Run, Failure> {
+        self.execute(task, records)
+    }
+
+    fn execute(
         &self,
         task: &Task,
         records: impl Iterator<Item = Zeroizing<Vec<u8>>>,
