@@ -7,9 +7,7 @@ use collective::contribution::{Contribution, Registry, batch_head};
 use collective::id::{
     BlobId, CommitmentDigest, ContributorId, KeysHash, ManifestDigest, NodeId, Point, TermsDigest,
 };
-use collective::receipt::{
-    BlockRef, CommitteeStatement, Escrow, Outcome, Receipt, Release, Usage,
-};
+use collective::receipt::{BlockRef, CommitteeStatement, Escrow, Outcome, Receipt, Release, Usage};
 use collective::reward::{Earning, RewardLedger, RewardRoot};
 
 const CHAIN: u64 = 31_337;
@@ -22,7 +20,11 @@ fn word(byte: u8) -> B256 {
 }
 
 fn block(number: u64, hash: u8, time: u64) -> BlockRef {
-    BlockRef { number, hash: word(hash), time }
+    BlockRef {
+        number,
+        hash: word(hash),
+        time,
+    }
 }
 
 #[test]
@@ -35,7 +37,10 @@ fn contribution() {
         terms: TermsDigest(word(3)),
         nonce: 7,
     };
-    let registry = Registry { chain_id: CHAIN, address: CONTRACT };
+    let registry = Registry {
+        chain_id: CHAIN,
+        address: CONTRACT,
+    };
     assert_eq!(
         contribution.signing_hash(&registry),
         b256!("32653ae594de19bbffb533b5c42ad49efbdebda70a7436f0ef525798d96f13e6")
@@ -82,7 +87,10 @@ fn release() {
         epoch: 1,
     };
     assert_eq!(
-        release.signing_hash(&Escrow { chain_id: CHAIN, address: CONTRACT }),
+        release.signing_hash(&Escrow {
+            chain_id: CHAIN,
+            address: CONTRACT
+        }),
         b256!("9ea2328d5b25cb30a99974a760e4c407734cda3d2a3f3d7d73e487aa8ede6274")
     );
 }
@@ -100,7 +108,11 @@ fn receipt() {
         outcome: Outcome::Ran,
         output: BlobId(word(15)),
         output_bytes: 4_096,
-        usage: Usage { fuel: 1_000_000, memory_bytes: 65_536, milliseconds: 250 },
+        usage: Usage {
+            fuel: 1_000_000,
+            memory_bytes: 65_536,
+            milliseconds: 250,
+        },
         sandbox: word(16),
         evidence: B256::ZERO,
         lag: 100,
@@ -110,7 +122,10 @@ fn receipt() {
         b256!("cd28122f0c8e5102702fd9e73d2cbd6b32b9152aea08c526ed3a8e573b70b35e")
     );
     assert_eq!(
-        receipt.signing_hash(&Escrow { chain_id: CHAIN, address: CONTRACT }),
+        receipt.signing_hash(&Escrow {
+            chain_id: CHAIN,
+            address: CONTRACT
+        }),
         b256!("ea978e87ce8a3951f13b109327a0dee13468bef4e484fd7cf940419ef8f1ab88")
     );
 }
@@ -141,8 +156,13 @@ fn leaves_and_heads() {
         b256!("f36a8b87aafd9478d7d2381b28af812b645a6b4ef1df15781b38e01ef44d0b5c")
     );
     let mut ledger = RewardLedger::default();
-    let earning = Earning { amount: U256::from(42), contributors: vec![id] };
-    ledger.credit(&earning, COLLECTIVE).expect("one contributor");
+    let earning = Earning {
+        amount: U256::from(42),
+        contributors: vec![id],
+    };
+    ledger
+        .credit(&earning, COLLECTIVE)
+        .expect("one contributor");
     assert_eq!(
         ledger.tree().expect("somebody earned").root(),
         b256!("7784cec83137aee6235ca0317b1bb5c498f56eb7a3c6f16f9442c5ec0d706053")

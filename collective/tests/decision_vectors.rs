@@ -16,9 +16,15 @@ use collective::terms::{Purpose, Terms};
 use serde_json::{Value, json};
 
 fn source() -> Source {
-    let age = Column { name: "age".into(), kind: ColumnType::Integer { min: 18, max: 120 } };
+    let age = Column {
+        name: "age".into(),
+        kind: ColumnType::Integer { min: 18, max: 120 },
+    };
     let words = vec!["left".into(), "right".into()];
-    let side = Column { name: "side".into(), kind: ColumnType::Choice(words) };
+    let side = Column {
+        name: "side".into(),
+        kind: ColumnType::Choice(words),
+    };
     Source::new("poll".into(), vec![age, side]).expect("a good declaration")
 }
 
@@ -48,7 +54,11 @@ fn manifest() -> Manifest {
             minimum_group: 25,
             schema: Some(json!({"type": "object", "required": ["n"]})),
         },
-        limits: Limits { fuel: 1_000_000_000, memory_bytes: 67_108_864, seconds: 20 },
+        limits: Limits {
+            fuel: 1_000_000_000,
+            memory_bytes: 67_108_864,
+            seconds: 20,
+        },
         payment: Payment {
             token: Address::with_last_byte(0xee),
             price: U256::from(10_000_000),
@@ -65,7 +75,9 @@ fn manifest() -> Manifest {
 
 fn vectors() -> Value {
     let terms = Terms {
-        purposes: [Purpose::Statistics, Purpose::Transfer].into_iter().collect(),
+        purposes: [Purpose::Statistics, Purpose::Transfer]
+            .into_iter()
+            .collect(),
         expiry: 1_798_761_600,
     };
     let payload: Vec<u8> = (0..2_500_u32).map(|i| i as u8).collect();
@@ -116,14 +128,26 @@ fn the_committed_vectors_are_what_the_code_makes() {
         std::fs::write(&path, &made).expect("the folder of vectors");
     }
     let kept = std::fs::read_to_string(&path).expect("vectors/decisions.json");
-    assert_eq!(kept, made, "SPEC.md or the code has changed: which of the two is wrong?");
+    assert_eq!(
+        kept, made,
+        "SPEC.md or the code has changed: which of the two is wrong?"
+    );
 }
 
 #[test]
 fn the_vectors_parse_back_to_what_made_them() {
     let vectors = vectors();
-    let bytes = vectors["manifest"]["bytes"].as_str().expect("text").as_bytes();
+    let bytes = vectors["manifest"]["bytes"]
+        .as_str()
+        .expect("text")
+        .as_bytes();
     assert_eq!(Manifest::parse(bytes), Ok(manifest()));
-    let bytes = vectors["charter"]["bytes"].as_str().expect("text").as_bytes();
-    assert_eq!(Charter::parse(bytes).expect("a charter").sources, vec![source()]);
+    let bytes = vectors["charter"]["bytes"]
+        .as_str()
+        .expect("text")
+        .as_bytes();
+    assert_eq!(
+        Charter::parse(bytes).expect("a charter").sources,
+        vec![source()]
+    );
 }
