@@ -21,6 +21,7 @@ use tokio::sync::watch;
 
 use crate::blobs::{BlobError, Blobs};
 use crate::chain::{Chain, ChainError};
+use crate::crash::Step;
 use crate::follower::View;
 use crate::ledger::{BatchRow, Ledger, LedgerError};
 use crate::pace::Pace;
@@ -127,6 +128,7 @@ impl Anchor {
         if waiting.is_empty() {
             return Ok(());
         }
+        Step::AcknowledgedNotBatched.reached();
         let entries = waiting.into_iter().map(|held| held.entry).collect();
         let batch = Batch::new(entries).expect("between one and the limit");
         let leaves = batch
@@ -151,6 +153,7 @@ impl Anchor {
             batch.manifest.0,
         );
         let receipt = self.chain.submit(commit).await?;
+        Step::BatchSentNotSeen.reached();
         tracing::info!(manifest = %batch.manifest, gas = receipt.gas_used, "sent a batch");
         Ok(())
     }

@@ -12,7 +12,7 @@ use url::Url;
 
 use crate::http::{
     ClaimAnswer, CollectiveAnswer, ContributionState, JobAnswer, MAX_BLOB_BYTES, Problem, Relayed,
-    RelayedRevocation, StatusAnswer,
+    RelayedClaims, RelayedRevocation, StatusAnswer,
 };
 use crate::intake::Acknowledgement;
 
@@ -89,6 +89,22 @@ impl Client {
             self.http
                 .post(self.url("revocations"))
                 .json(revocation)
+                .send()
+                .await?,
+        )
+        .await
+    }
+
+    /// Has rewards claimed for these accounts, which the node pays the gas for.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn relay_claims(&self, accounts: Vec<Address>) -> Result<Relayed, ClientError> {
+        let claims = RelayedClaims { accounts };
+        json(
+            self.http
+                .post(self.url("claims"))
+                .json(&claims)
                 .send()
                 .await?,
         )

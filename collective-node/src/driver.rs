@@ -24,6 +24,7 @@ use tokio::sync::watch;
 use crate::blobs::{BlobError, Blobs};
 use crate::chain::facts::{JobFact, JobState};
 use crate::chain::{Chain, ChainError};
+use crate::crash::Step;
 use crate::follower::View;
 use crate::keystore::Keystore;
 use crate::ledger::{Ledger, LedgerError};
@@ -296,6 +297,7 @@ impl Driver {
         if settled.state != JobState::Leased || settled.lease != fact.lease {
             return Ok(());
         }
+        Step::LeasedNotReleased.reached();
         let facts = self.facts(fact).await?;
         let granted = grant(&self.case(fact, &facts))?;
         let release = granted.release();
@@ -321,12 +323,15 @@ impl Driver {
         let record = match self.ledger.run(job, attempt).await? {
             Some(record) => record,
             None => {
+                Step::ReleasedNotRun.reached();
                 let record = self.run_once(job, fact).await?;
+                Step::StoredNotRecorded.reached();
                 let text = serde_json::to_string(&record).expect("a record is plain JSON values");
                 self.ledger.keep_run(job, attempt, text.clone()).await?;
                 text
             }
         };
+        Step::RecordedNotReceipted.reached();
         let record: RunRecord = serde_json::from_str(&record)
             .map_err(|error| LedgerError::Corrupt(error.to_string()))?;
         let escrow = JobEscrow::new(self.chain.deployment().escrow, self.chain.provider());
@@ -339,7 +344,9 @@ impl Driver {
 
     async fn settle(&self, job: u64) -> Result<(), DriveError> {
         let escrow = JobEscrow::new(self.chain.deployment().escrow, self.chain.provider());
+        Step::ReceiptedNotSettled.reached();
         self.chain.submit(escrow.settle(U256::from(job))).await?;
+        Step::SettledNotNoted.reached();
         tracing::info!(job, "settled");
         Ok(())
     }
@@ -387,6 +394,7 @@ impl Driver {
         inputs: BlobId,
         ran: Ran,
     ) -> Result<RunRecord, DriveError> {
+        Step::RanNotStored.reached();
         let description = SandboxDescription {
             engine: crate::sandbox::ENGINE.into(),
             engine_id: B256::from(crate::sandbox::engine_id().0),

@@ -32,7 +32,7 @@ mod status;
 
 pub use contributions::ContributionState;
 pub use jobs::JobAnswer;
-pub use relay::{Relayed, RelayedRevocation};
+pub use relay::{MAX_CLAIMS, Relayed, RelayedClaims, RelayedRevocation};
 pub use rewards::ClaimAnswer;
 pub use status::{CollectiveAnswer, StatusAnswer};
 
@@ -72,6 +72,7 @@ pub fn router(app: App) -> Router {
         .route("/contributions", post(contributions::contribute))
         .route("/contributions/{leaf}", get(contributions::state))
         .route("/revocations", post(relay::revoke))
+        .route("/claims", post(relay::claim))
         .route(
             "/blobs",
             post(blobs::keep).layer(DefaultBodyLimit::max(MAX_BLOB_BYTES)),

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use crate::blobs::{BlobError, Blobs};
 use crate::chain::Deployment;
+use crate::crash::Step;
 use crate::follower::View;
 use crate::ledger::{Held, Kept, Ledger, LedgerError};
 
@@ -146,7 +147,10 @@ impl Intake {
         let nonce = entry.contribution.nonce;
         let file = self.blobs.put(file).await?;
         match self.ledger.keep(Held { entry, file }).await? {
-            Kept::New => Ok(Acknowledgement { leaf }),
+            Kept::New => {
+                Step::KeptNotAcknowledged.reached();
+                Ok(Acknowledgement { leaf })
+            }
             Kept::Replay => Err(IntakeRefusal::Replay(leaf)),
             Kept::NonceTaken => Err(IntakeRefusal::NonceTaken(nonce)),
             Kept::PointTaken => Err(IntakeRefusal::PointTaken),

@@ -6,6 +6,7 @@ pub mod chain;
 pub mod client;
 pub mod cmd;
 pub mod contributor;
+pub mod crash;
 pub mod demo;
 pub mod driver;
 pub mod follower;

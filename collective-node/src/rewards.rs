@@ -1,11 +1,11 @@
 //! Rewards: what settled jobs earned for whom, recomputed from chain and blobs; the root is proposed
 //! once it grew. Nothing is remembered here that cannot be worked out again.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy::primitives::{Bytes as CallData, U256};
+use alloy::primitives::{B256, Bytes as CallData, U256};
 use alloy::providers::Provider;
 use alloy::rpc::types::Filter;
 use alloy::sol_types::SolEvent;
@@ -45,6 +45,9 @@ pub enum RewardError {
         /// Why.
         refusal: RewardRefusal,
     },
+    /// The active root is none that the settled jobs give.
+    #[error("the active reward root {0} is not what the settled jobs earned: ask its signers")]
+    UnknownRoot(B256),
     /// The record of a settled job is not here, or its inputs are not those on chain.
     #[error("job {0} is settled, but its input list is not here or does not match the chain")]
     InputsMissing(u64),
@@ -124,6 +127,40 @@ impl Rewards {
     /// # Errors
     /// [`RewardError`].
     pub async fn recompute(&self) -> Result<RewardLedger, RewardError> {
+        self.fold(|_| false).await
+    }
+
+    /// What can be claimed now: the ledger under the active root. Empty before the first.
+    ///
+    /// # Errors
+    /// [`RewardError`].
+    pub async fn claimable(&self) -> Result<RewardLedger, RewardError> {
+        let deployment = self.chain.deployment();
+        let distributor = RewardDistributor::new(deployment.rewards, self.chain.provider());
+        let pool = distributor.pool(deployment.collective, deployment.token);
+        let pool = pool.call().await.map_err(ChainError::from)?;
+        let time = self.chain.latest().await?.time;
+        // A pending root whose window is over counts as active: the next claim makes it so.
+        let ripe = !pool.pendingRoot.is_zero() && time >= pool.activeFrom;
+        let active = if ripe { pool.pendingRoot } else { pool.root };
+        if active.is_zero() {
+            return Ok(RewardLedger::default());
+        }
+        let is_active =
+            |ledger: &RewardLedger| ledger.tree().is_some_and(|tree| tree.root() == active);
+        let ledger = self.fold(is_active).await?;
+        if is_active(&ledger) {
+            Ok(ledger)
+        } else {
+            Err(RewardError::UnknownRoot(active))
+        }
+    }
+
+    /// Credits settled jobs in the order in which they settled, until `enough`.
+    async fn fold(
+        &self,
+        enough: impl Fn(&RewardLedger) -> bool,
+    ) -> Result<RewardLedger, RewardError> {
         let deployment = self.chain.deployment();
         let view = self.view.borrow().clone();
         let contributors: HashMap<Leaf, ContributorId> = view
@@ -161,12 +198,15 @@ impl Rewards {
                     deployment.collective,
                 )
                 .map_err(|refusal| RewardError::Divide { job, refusal })?;
+            if enough(&ledger) {
+                break;
+            }
         }
         Ok(ledger)
     }
 
-    /// Settled jobs and the contributors' share of each, in the order of their numbers.
-    async fn settled(&self, up_to: u64) -> Result<BTreeMap<u64, U256>, RewardError> {
+    /// Settled jobs and the contributors' share of each, in the order of their settlement.
+    async fn settled(&self, up_to: u64) -> Result<Vec<(u64, U256)>, RewardError> {
         let deployment = self.chain.deployment();
         let filter = Filter::new()
             .address(deployment.escrow)
@@ -182,12 +222,12 @@ impl Rewards {
             .get_logs(&filter)
             .await
             .map_err(ChainError::from)?;
-        let mut settled = BTreeMap::new();
+        let mut settled = Vec::with_capacity(logs.len());
         for log in logs {
             if let Ok(event) = JobEscrow::Settled::decode_log(&log.inner) {
-                settled.insert(event.job.saturating_to(), event.contributors);
+                settled.push((event.job.saturating_to(), event.contributors));
             } else if let Ok(event) = JobEscrow::Abandoned::decode_log(&log.inner) {
-                settled.insert(event.job.saturating_to(), event.contributors);
+                settled.push((event.job.saturating_to(), event.contributors));
             }
         }
         Ok(settled)

@@ -21,6 +21,7 @@ use super::election::{RESPONDENTS, records, terms};
 use super::{Account, World};
 use crate::client::ClientError;
 use crate::contributor::{self, Destination, prepare, signed};
+use crate::driver::fault_name;
 use crate::intake::{MAX_UPLOAD_BYTES, join};
 
 /// Requests under way at once: two cores seal about as fast as the node takes in.
@@ -291,7 +292,11 @@ async fn refused(
         Ok(_) => (false, "it was taken".to_owned()),
         Err(ClientError::Refused(problem)) => {
             let holds = problem.status == status && problem.detail.contains(words);
-            (holds, format!("{} {}", problem.status, problem.detail))
+            let fault = fault_name(problem.fault);
+            (
+                holds,
+                format!("{}, fault: {fault}: {}", problem.status, problem.detail),
+            )
         }
         Err(error) => (false, error.to_string()),
     };

@@ -1,4 +1,4 @@
-//! `POST /revocations`: the node pays the gas for what a contributor signed.
+//! `POST /revocations`, `POST /claims`: the node pays the gas for what others may do.
 
 use alloy::primitives::{Address, Bytes as CallData, U256, aliases::U248};
 use axum::Json;
@@ -6,7 +6,9 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
 use super::{App, Problem, deployment};
-use collective_contracts::ContributionRegistry;
+use crate::crash::Step;
+use collective::id::ContributorId;
+use collective_contracts::{ContributionRegistry, RewardDistributor};
 
 /// A signed revocation: `Revoke(contributorId, word, mask, deadline)` (EIP-712).
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -54,5 +56,47 @@ pub async fn revoke(
             "Effective for every job that is leased from now on. Runs that already happened keep \
                their outputs and receipts; what a recipient was given it keeps."
                 .into(),
+    }))
+}
+
+/// Accounts whose rewards are to be claimed. No signature: the money goes to whom it belongs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RelayedClaims {
+    /// Who is to be paid, at most [`MAX_CLAIMS`].
+    pub accounts: Vec<Address>,
+}
+
+/// Claims in one transaction: each is about 60,000 gas, and a transaction may take 2^24 (EIP-7825).
+pub const MAX_CLAIMS: usize = 100;
+
+/// Claims for accounts and waits until it is mined. Who has nothing to claim is passed over.
+pub async fn claim(
+    State(app): State<App>,
+    Json(claims): Json<RelayedClaims>,
+) -> Result<Json<Relayed>, Problem> {
+    if claims.accounts.len() > MAX_CLAIMS {
+        return Err(Problem::malformed(format!(
+            "at most {MAX_CLAIMS} accounts at a time"
+        )));
+    }
+    let ledger = app.rewards.claimable().await?;
+    let proven = claims.accounts.into_iter().filter_map(|account| {
+        let contributor = ContributorId::from_address(account);
+        let (cumulative, proof) = ledger.claim(contributor)?;
+        Some(RewardDistributor::Claim {
+            contributorId: contributor.0,
+            cumulative,
+            proof,
+        })
+    });
+    let (collective, token) = (deployment(&app).collective, deployment(&app).token);
+    let distributor = RewardDistributor::new(deployment(&app).rewards, app.chain.provider());
+    let call = distributor.claimMany(collective, token, proven.collect());
+    let receipt = app.chain.submit(call).await?;
+    Step::ClaimsSentNotSeen.reached();
+    Ok(Json(Relayed {
+        block: receipt.block_number.unwrap_or_default(),
+        note: "Paid to each account that had something to claim under the active root.".into(),
     }))
 }

@@ -20,16 +20,16 @@ pub struct ClaimAnswer {
     pub proof: Vec<B256>,
 }
 
-/// Tells what an account was ever given and proves it.
+/// Tells what an account was ever given under the active root and proves it.
 pub async fn claim(
     State(app): State<App>,
     Path(account): Path<String>,
 ) -> Result<Json<ClaimAnswer>, Problem> {
     let contributor = ContributorId::from_address(address(&account)?);
-    let ledger = app.rewards.recompute().await?;
+    let ledger = app.rewards.claimable().await?;
     let claim = ledger.claim(contributor);
-    let (cumulative, proof): (U256, _) =
-        claim.ok_or_else(|| Problem::missing(format!("{account} has earned nothing yet")))?;
+    let (cumulative, proof): (U256, _) = claim
+        .ok_or_else(|| Problem::missing(format!("{account} has nothing under the active root")))?;
     Ok(Json(ClaimAnswer {
         contributor,
         cumulative: decimal(cumulative),
