@@ -105,6 +105,7 @@ impl Node {
             blobs: blobs.clone(),
             keys: keys.clone(),
             view: view.clone(),
+            known: Arc::default(),
         };
         let recipient = keys.collective_recipient().clone();
         let app = App {

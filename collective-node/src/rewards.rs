@@ -12,9 +12,9 @@ use alloy::sol_types::SolEvent;
 use bytes::Bytes;
 use collective::id::{BlobId, ContributorId, Leaf};
 use collective::merkle::MerkleTree;
-use collective::reward::{Earning, RewardLedger, RewardRefusal, RewardRoot};
+use collective::reward::{Claims, Earning, RewardLedger, RewardRefusal, RewardRoot};
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 use crate::blobs::{BlobError, Blobs};
 use crate::chain::{Chain, ChainError};
@@ -66,6 +66,8 @@ pub struct Rewards {
     pub keys: Arc<Keystore>,
     /// Chain facts.
     pub view: watch::Receiver<View>,
+    /// The claims under the root that was active last; worked out again for another root.
+    pub known: Arc<Mutex<Option<Arc<Claims>>>>,
 }
 
 impl Rewards {
@@ -130,11 +132,11 @@ impl Rewards {
         self.fold(|_| false).await
     }
 
-    /// What can be claimed now: the ledger under the active root. Empty before the first.
+    /// What can be claimed now, under the active root; `None` before the first.
     ///
     /// # Errors
     /// [`RewardError`].
-    pub async fn claimable(&self) -> Result<RewardLedger, RewardError> {
+    pub async fn claims(&self) -> Result<Option<Arc<Claims>>, RewardError> {
         let deployment = self.chain.deployment();
         let distributor = RewardDistributor::new(deployment.rewards, self.chain.provider());
         let pool = distributor.pool(deployment.collective, deployment.token);
@@ -144,16 +146,20 @@ impl Rewards {
         let ripe = !pool.pendingRoot.is_zero() && time >= pool.activeFrom;
         let active = if ripe { pool.pendingRoot } else { pool.root };
         if active.is_zero() {
-            return Ok(RewardLedger::default());
+            return Ok(None);
         }
-        let is_active =
-            |ledger: &RewardLedger| ledger.tree().is_some_and(|tree| tree.root() == active);
-        let ledger = self.fold(is_active).await?;
-        if is_active(&ledger) {
-            Ok(ledger)
-        } else {
-            Err(RewardError::UnknownRoot(active))
+        let mut known = self.known.lock().await;
+        if let Some(claims) = known.as_ref().filter(|claims| claims.root() == active) {
+            return Ok(Some(claims.clone()));
         }
+        let is_active = |ledger: &RewardLedger| {
+            Claims::new(ledger).is_some_and(|claims| claims.root() == active)
+        };
+        let claims = Claims::new(&self.fold(is_active).await?);
+        let claims = claims.filter(|claims| claims.root() == active);
+        let claims = Arc::new(claims.ok_or(RewardError::UnknownRoot(active))?);
+        *known = Some(claims.clone());
+        Ok(Some(claims))
     }
 
     /// Credits settled jobs in the order in which they settled, until `enough`.

@@ -102,12 +102,6 @@ impl RewardLedger {
         MerkleTree::new(&leaves).ok()
     }
 
-    /// What `account` claims and the path that proves it, or `None` for somebody without a leaf.
-    pub fn claim(&self, account: ContributorId) -> Option<(U256, Vec<B256>)> {
-        let index = self.0.keys().position(|id| *id == account)?;
-        Some((self.cumulative(account), self.tree()?.proof(index)?))
-    }
-
     /// The canonical bytes whose SHA-256 goes on chain beside the root.
     pub fn to_bytes(&self) -> Vec<u8> {
         serde_json_canonicalizer::to_vec(self).expect("a reward ledger is plain JSON values")
@@ -120,6 +114,37 @@ impl RewardLedger {
         let entry = self.0.entry(account).or_default();
         *entry = entry.checked_add(amount).ok_or(RewardRefusal::Overflow)?;
         Ok(())
+    }
+}
+
+/// A ledger with its tree: what claims are answered from.
+#[derive(Clone, Debug)]
+pub struct Claims {
+    accounts: Vec<(ContributorId, U256)>,
+    tree: MerkleTree,
+}
+
+impl Claims {
+    /// `None` while nobody has earned.
+    pub fn new(ledger: &RewardLedger) -> Option<Self> {
+        Some(Self {
+            tree: ledger.tree()?,
+            accounts: ledger.accounts().collect(),
+        })
+    }
+
+    /// The root that the proofs lead to.
+    pub fn root(&self) -> B256 {
+        self.tree.root()
+    }
+
+    /// What `account` claims and the path that proves it, or `None` for somebody without a leaf.
+    pub fn claim(&self, account: ContributorId) -> Option<(U256, Vec<B256>)> {
+        let index = self
+            .accounts
+            .binary_search_by_key(&account, |(id, _)| *id)
+            .ok()?;
+        Some((self.accounts[index].1, self.tree.proof(index)?))
     }
 }
 
@@ -232,9 +257,10 @@ mod tests {
             };
             ledger.credit(&earning, TREASURY).expect("twenty people");
         }
-        let root = ledger.tree().expect("people earned").root();
+        let claims = Claims::new(&ledger).expect("people earned");
+        let root = claims.root();
         for (account, amount) in ledger.accounts() {
-            let (cumulative, proof) = ledger.claim(account).expect("a leaf");
+            let (cumulative, proof) = claims.claim(account).expect("a leaf");
             assert_eq!(cumulative, amount);
             assert!(merkle::verify(
                 root,
@@ -244,6 +270,6 @@ mod tests {
             let more = B256::from(amount + U256::from(1));
             assert!(!merkle::verify(root, leaf_of(&[account.0, more]), &proof));
         }
-        assert_eq!(ledger.claim(id(99)), None);
+        assert_eq!(claims.claim(id(99)), None);
     }
 }

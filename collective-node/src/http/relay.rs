@@ -80,10 +80,11 @@ pub async fn claim(
             "at most {MAX_CLAIMS} accounts at a time"
         )));
     }
-    let ledger = app.rewards.claimable().await?;
+    let under_root = app.rewards.claims().await?;
+    let under_root = under_root.ok_or_else(|| Problem::missing("no reward root is active yet"))?;
     let proven = claims.accounts.into_iter().filter_map(|account| {
         let contributor = ContributorId::from_address(account);
-        let (cumulative, proof) = ledger.claim(contributor)?;
+        let (cumulative, proof) = under_root.claim(contributor)?;
         Some(RewardDistributor::Claim {
             contributorId: contributor.0,
             cumulative,

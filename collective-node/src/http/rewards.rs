@@ -26,8 +26,8 @@ pub async fn claim(
     Path(account): Path<String>,
 ) -> Result<Json<ClaimAnswer>, Problem> {
     let contributor = ContributorId::from_address(address(&account)?);
-    let ledger = app.rewards.claimable().await?;
-    let claim = ledger.claim(contributor);
+    let claims = app.rewards.claims().await?;
+    let claim = claims.and_then(|claims| claims.claim(contributor));
     let (cumulative, proof): (U256, _) = claim
         .ok_or_else(|| Problem::missing(format!("{account} has nothing under the active root")))?;
     Ok(Json(ClaimAnswer {
