@@ -7,8 +7,12 @@ use alloy_primitives::{Address, U256};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::decimal;
 use crate::id::{BlobId, KeysHash, ManifestDigest, NodeId, sha256};
-use crate::limits::{MAX_COLUMNS, MAX_MANIFEST_BYTES, MAX_OUTPUT_BYTES};
+use crate::limits::{
+    MAX_COLUMNS, MAX_MANIFEST_BYTES, MAX_OUTPUT_BYTES, MAX_RUN_MEMORY, MAX_RUN_SECONDS,
+};
+use crate::seal;
 use crate::terms::Purpose;
 
 pub use output::{OutputKind, OutputRefusal, OutputRule};
@@ -208,6 +212,14 @@ pub enum ManifestRefusal {
     /// More than a node ever sends out.
     #[error("the output may have {0} bytes, more than {MAX_OUTPUT_BYTES}")]
     OutputTooLarge(u64),
+    /// Nobody could open the output.
+    #[error("the recipient is no age recipient of a known kind: {0}")]
+    BadRecipient(String),
+    /// No sandbox would run it.
+    #[error(
+        "a run has 1 to {MAX_RUN_SECONDS} seconds and at most {MAX_RUN_MEMORY} bytes of memory"
+    )]
+    LimitsOutOfRange,
     /// The output's schema is no JSON Schema, or refers to something outside itself.
     #[error("the output's schema is unusable: {0}")]
     BadSchema(String),
@@ -239,6 +251,17 @@ impl Manifest {
         if manifest.output.max_bytes > MAX_OUTPUT_BYTES {
             return Err(ManifestRefusal::OutputTooLarge(manifest.output.max_bytes));
         }
+        if let Recipient::Age(text) = &manifest.recipient {
+            let parsed = text.parse::<seal::Recipient>();
+            parsed.map_err(|error| ManifestRefusal::BadRecipient(error.to_string()))?;
+        }
+        let limits = &manifest.limits;
+        if limits.seconds == 0
+            || limits.seconds > MAX_RUN_SECONDS
+            || limits.memory_bytes > MAX_RUN_MEMORY
+        {
+            return Err(ManifestRefusal::LimitsOutOfRange);
+        }
         manifest
             .output
             .check_schema()
@@ -254,30 +277,6 @@ impl Manifest {
     /// What members vote on.
     pub fn digest(&self) -> ManifestDigest {
         ManifestDigest(sha256(&self.to_bytes()))
-    }
-}
-
-/// Numbers as decimal strings in one spelling.
-mod decimal {
-    use std::fmt::Display;
-    use std::str::FromStr;
-
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub fn serialize<T: Display, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(value)
-    }
-
-    pub fn deserialize<'de, T, D>(from: D) -> Result<T, D::Error>
-    where
-        T: FromStr + Display,
-        D: Deserializer<'de>,
-    {
-        let text = String::deserialize(from)?;
-        text.parse::<T>()
-            .ok()
-            .filter(|value| value.to_string() == text)
-            .ok_or_else(|| D::Error::custom("not a decimal number in its shortest spelling"))
     }
 }
 
@@ -334,6 +333,22 @@ mod tests {
             refused(|m| m.output.max_bytes = MAX_OUTPUT_BYTES + 1),
             ManifestRefusal::OutputTooLarge(MAX_OUTPUT_BYTES + 1)
         );
+        assert_eq!(
+            refused(|m| m.limits.seconds = 0),
+            ManifestRefusal::LimitsOutOfRange
+        );
+        assert_eq!(
+            refused(|m| m.limits.seconds = 1 << 30),
+            ManifestRefusal::LimitsOutOfRange
+        );
+        assert_eq!(
+            refused(|m| m.limits.memory_bytes = 1 << 40),
+            ManifestRefusal::LimitsOutOfRange
+        );
+        assert!(matches!(
+            refused(|m| m.recipient = Recipient::Age("age1nobody".into())),
+            ManifestRefusal::BadRecipient(_)
+        ));
         assert_eq!(
             refused(|m| m.arguments = "x".repeat(MAX_MANIFEST_BYTES)),
             ManifestRefusal::TooLong

@@ -58,6 +58,7 @@ pub struct Contribution {
     /// Digest of the contributor's [`Terms`].
     pub terms: TermsDigest,
     /// The contributor's own numbering; revocation names it.
+    #[serde(with = "crate::decimal")]
     pub nonce: u64,
 }
 
@@ -186,6 +187,7 @@ pub struct Commitment {
     /// Root of the payload's [`PayloadTree`].
     pub payload: B256,
     /// Bytes of payload.
+    #[serde(with = "crate::decimal")]
     pub length: u64,
     /// Name of the source whose schema the record follows.
     pub source: String,

@@ -9,6 +9,7 @@ pub mod approval;
 pub mod charter;
 pub mod committee;
 pub mod contribution;
+mod decimal;
 pub mod id;
 pub mod input;
 pub mod limits;

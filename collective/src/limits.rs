@@ -47,14 +47,26 @@ pub const MAX_MANIFEST_BYTES: usize = 64 * 1024;
 /// Bytes that one job may send out: a model of moderate size; larger outputs are a hand-off.
 pub const MAX_OUTPUT_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Seconds by which `denyBlock` may lie behind the newest block a holder knows: whoever names an old block hides the
-/// revocations after it.
-pub const MAX_DENY_AGE: u64 = 10 * 60;
+/// Seconds by which `denyBlock` may lie behind the newest block a holder knows. It is older than the lease, and the
+/// lease has to become final first, which takes Ethereum 13 to 20 minutes; what was taken back since then is seen in the
+/// newest block. Below the lease's own hour.
+pub const MAX_DENY_AGE: u64 = 45 * 60;
 
 /// Seconds by which `allowBlock` may lie behind the newest finalized block: an approval that was since replaced must
 /// not be used for long, and a lease must survive one missed epoch.
 pub const MAX_ALLOW_AGE: u64 = 60 * 60;
 
-/// Seconds without a new block after which nothing is released: a stalled or censoring endpoint would otherwise freeze
-/// revocations. Ten Ethereum slots with room for a slow endpoint.
-pub const MAX_CHAIN_SILENCE: u64 = 5 * 60;
+/// Seconds by which the finalized block, and with it every permit and the index, may lie behind the newest block: three
+/// times what Ethereum takes in good health. Beyond it the chain, or the endpoint, does not finalize.
+pub const MAX_FINALITY_LAG: u64 = 60 * 60;
+
+/// Seconds without a new finalized block after which nothing is released: a stalled or censoring endpoint would
+/// otherwise freeze revocations. Four epochs of Ethereum.
+pub const MAX_CHAIN_SILENCE: u64 = 30 * 60;
+
+/// Seconds that one run may take: half of what JobEscrow grants between release and receipt, so that a run which had to
+/// be made twice can still be receipted.
+pub const MAX_RUN_SECONDS: u32 = 12 * 60 * 60;
+
+/// Bytes of memory that one run may have: WebAssembly with 32-bit addresses reaches no more.
+pub const MAX_RUN_MEMORY: u64 = 4 << 30;

@@ -12,7 +12,7 @@ use crate::admission::{Admission, AdmissionList};
 use crate::approval::{Evidence, Manifest, ManifestRefusal};
 use crate::id::{BlobId, KeysHash, ManifestDigest, NodeId};
 use crate::input::{Anchored, InputSet, Revocations, Scope};
-use crate::limits::{MAX_ALLOW_AGE, MAX_CHAIN_SILENCE, MAX_DENY_AGE};
+use crate::limits::{MAX_ALLOW_AGE, MAX_CHAIN_SILENCE, MAX_DENY_AGE, MAX_FINALITY_LAG};
 use crate::receipt::{BlockRef, Release};
 use crate::source::{Source, SourceRefusal};
 
@@ -138,7 +138,7 @@ pub struct Case<'a> {
     pub latest: &'a Deny,
     /// Newest finalized block known here.
     pub finalized: BlockRef,
-    /// Seconds of local, monotonic time since a new block arrived.
+    /// Seconds of local, monotonic time since a new finalized block arrived.
     pub silence: u64,
     /// Contributions anchored so far, in their order.
     pub anchored: &'a [Anchored],
@@ -294,7 +294,7 @@ pub enum Refusal {
         limit: u64,
     },
     /// The chain has not moved for too long.
-    #[error("no new block for {0} s: the chain endpoint stalls, nothing is released")]
+    #[error("no new finalized block for {0} s: the chain endpoint stalls, nothing is released")]
     ChainSilent(u64),
     /// The collective did not accept the node, or not with these keys.
     #[error("the collective has not accepted this node with the keys it uses: ask for a vote")]
@@ -376,34 +376,32 @@ pub fn grant(case: &Case<'_>) -> Result<Grant, Refusal> {
     check_freshness(case)?;
     check_node(case)?;
 
-    let derive = |deny: &Deny| {
-        let scope = Scope {
-            selector: &manifest.dataset,
-            purpose: manifest.purpose,
-            allow_block: case.allow.block.number,
-            deny_time: deny.block.time,
-            admission: case.allow.admission,
-            list: case.list,
-            revocations: &deny.revocations,
-        };
-        InputSet::derive(&scope, case.anchored)
+    let scope = Scope {
+        selector: &manifest.dataset,
+        purpose: manifest.purpose,
+        allow_block: case.allow.block.number,
+        deny_time: case.deny.block.time,
+        admission: case.allow.admission,
+        list: case.list,
+        revocations: &case.deny.revocations,
     };
-    let input = derive(case.deny).ok_or(Refusal::NothingToRead)?;
+    let input = InputSet::derive(&scope, case.anchored).ok_or(Refusal::NothingToRead)?;
     if input.count() < manifest.output.minimum_group {
         return Err(Refusal::GroupTooSmall {
             contributors: input.count(),
             minimum: manifest.output.minimum_group,
         });
     }
-    let taken_back = |set: &InputSet| {
-        set.members().iter().any(|member| {
-            let contribution = &member.entry.contribution;
-            case.latest
+    let now = case.latest.block.time;
+    let taken_back = input.members().iter().any(|member| {
+        let contribution = &member.entry.contribution;
+        !member.entry.terms.allow(manifest.purpose, now)
+            || case
+                .latest
                 .revocations
                 .contains(contribution.contributor, contribution.nonce)
-        })
-    };
-    if taken_back(&input) {
+    });
+    if taken_back {
         return Err(Refusal::NewerDenial);
     }
 
@@ -521,6 +519,7 @@ fn check_freshness(case: &Case<'_>) -> Result<(), Refusal> {
         }
     };
     age(case.finalized.time, &case.allow.block, MAX_ALLOW_AGE)?;
+    age(case.latest.block.time, &case.finalized, MAX_FINALITY_LAG)?;
     age(case.latest.block.time, &case.deny.block, MAX_DENY_AGE)?;
     if case.silence > MAX_CHAIN_SILENCE {
         return Err(Refusal::ChainSilent(case.silence));
@@ -530,6 +529,10 @@ fn check_freshness(case: &Case<'_>) -> Result<(), Refusal> {
 
 fn check_node(case: &Case<'_>) -> Result<(), Refusal> {
     let keys = case.lease.keys;
+    // Zero is what the registries say of a node that was never accepted, and of a retired one.
+    if keys == KeysHash(B256::ZERO) {
+        return Err(Refusal::NodeNotAccepted);
+    }
     let accepted =
         case.allow.accepted == keys && case.deny.accepted == keys && case.deny.registered == keys;
     if !accepted {
@@ -611,10 +614,24 @@ mod tests {
         let (fault, refusal) = refused("old deny", &|s| s.latest.block.time += MAX_DENY_AGE);
         assert!(matches!(refusal, Refusal::Stale { .. }));
         assert_eq!(fault, Fault::Peer);
+        let (_, refusal) = refused("no finality", &|s| {
+            s.latest.block.time = s.finalized.time + MAX_FINALITY_LAG + 1;
+            s.deny.block.time = s.latest.block.time;
+            s.lease.deadline = s.latest.block.time;
+        });
+        assert!(matches!(refusal, Refusal::Stale { .. }));
         let (_, refusal) = refused("stall", &|s| s.silence = MAX_CHAIN_SILENCE + 1);
         assert_eq!(refusal, Refusal::ChainSilent(MAX_CHAIN_SILENCE + 1));
 
         let (_, refusal) = refused("not accepted", &|s| s.allow.accepted = KeysHash(B256::ZERO));
+        assert_eq!(refusal, Refusal::NodeNotAccepted);
+        let (_, refusal) = refused("no keys at all", &|s| {
+            let none = KeysHash(B256::ZERO);
+            (s.lease.keys, s.allow.accepted) = (none, none);
+            for deny in [&mut s.deny, &mut s.latest] {
+                (deny.accepted, deny.registered) = (none, none);
+            }
+        });
         assert_eq!(refusal, Refusal::NodeNotAccepted);
         let (_, refusal) = refused("rejected", &|s| s.deny.accepted = KeysHash(B256::ZERO));
         assert_eq!(refusal, Refusal::NodeNotAccepted);
@@ -633,6 +650,10 @@ mod tests {
                 minimum: 3
             }
         );
+        let (_, refusal) = refused("terms that ended since denyBlock", &|s| {
+            s.anchored[1].entry.terms.expiry = s.latest.block.time;
+        });
+        assert_eq!(refusal, Refusal::NewerDenial);
         let (_, refusal) = refused("a revocation that denyBlock does not know", &|s| {
             s.latest
                 .revocations

@@ -8,6 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::decimal::MAX_PLAIN;
 use crate::id::BlobId;
 use crate::limits::{MAX_COLUMNS, MAX_NAME_BYTES, MAX_RECORD_BYTES};
 
@@ -68,7 +69,9 @@ pub enum SourceRefusal {
     #[error("column '{0}' stands twice")]
     RepeatedColumn(String),
     /// No value passes.
-    #[error("column '{0}' allows no value, or a word with a comma or a line break")]
+    #[error(
+        "column '{0}' allows no value, a number beyond 2^53, or a word with a comma or a line break"
+    )]
     EmptyType(String),
     /// A selector asks for a column that is not there.
     #[error("source '{source_name}' has no column '{column}'")]
@@ -215,7 +218,7 @@ pub enum RecordRefusal {
 impl ColumnType {
     fn is_usable(&self) -> bool {
         match self {
-            Self::Integer { min, max } => min <= max,
+            Self::Integer { min, max } => -MAX_PLAIN <= *min && min <= max && *max <= MAX_PLAIN,
             Self::Choice(words) => {
                 !words.is_empty() && words.iter().all(|word| !word.contains([',', '\n', '\r']))
             }
@@ -325,6 +328,18 @@ mod tests {
         };
         assert!(matches!(
             refused("a", vec![nothing]),
+            SourceRefusal::EmptyType(_)
+        ));
+        // A bound that canonical JSON would round stands for two declarations.
+        let rounded = Column {
+            name: "x".into(),
+            kind: ColumnType::Integer {
+                min: 0,
+                max: i64::MAX,
+            },
+        };
+        assert!(matches!(
+            refused("a", vec![rounded]),
             SourceRefusal::EmptyType(_)
         ));
     }

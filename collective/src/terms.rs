@@ -112,6 +112,7 @@ pub struct Terms {
     /// What the data may be used for.
     pub purposes: Purposes,
     /// Unix seconds from which on nothing is allowed any more; block time decides.
+    #[serde(with = "crate::decimal")]
     pub expiry: u64,
 }
 

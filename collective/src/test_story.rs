@@ -97,7 +97,9 @@ pub fn manifest() -> Manifest {
         arguments: String::new(),
         dataset: selector(),
         purpose: Purpose::Statistics,
-        recipient: Recipient::Age("age1example".into()),
+        recipient: Recipient::Age(
+            "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p".into(),
+        ),
         output: OutputRule {
             kind: OutputKind::Aggregate,
             max_bytes: 1_000,

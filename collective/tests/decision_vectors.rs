@@ -47,7 +47,9 @@ fn manifest() -> Manifest {
             until: None,
         },
         purpose: Purpose::Statistics,
-        recipient: Recipient::Age("age1example".into()),
+        recipient: Recipient::Age(
+            "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p".into(),
+        ),
         output: OutputRule {
             kind: OutputKind::Aggregate,
             max_bytes: 1_024,

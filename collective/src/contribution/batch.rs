@@ -188,3 +188,20 @@ impl BatchReceipt {
         Ok(leaf)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_story::anchored;
+
+    #[test]
+    fn a_manifest_reads_back_as_it_was_however_large_its_numbers() {
+        let mut entry = anchored(1, u64::MAX).entry;
+        entry.terms.expiry = u64::MAX - 1;
+        entry.commitment.length = (1 << 53) + 1;
+        let batch = Batch::new(vec![entry.clone()]).expect("one entry");
+        let read: Vec<SignedContribution> =
+            serde_json::from_slice(&batch.manifest()).expect("the documented shape");
+        assert_eq!(read, [entry]);
+    }
+}
