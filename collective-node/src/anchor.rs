@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use alloy::primitives::B256;
+use alloy::primitives::{Address, B256};
 use alloy::providers::Provider;
 use alloy::rpc::types::{Filter, Log};
 use alloy::sol_types::SolEvent;
@@ -47,16 +47,25 @@ pub struct Anchor {
     ledger: Ledger,
     blobs: Blobs,
     view: watch::Receiver<View>,
+    /// The account that sends the batches.
+    aggregator: Address,
 }
 
 impl Anchor {
     /// An anchor that has sent nothing yet.
-    pub fn new(chain: Chain, ledger: Ledger, blobs: Blobs, view: watch::Receiver<View>) -> Self {
+    pub fn new(
+        chain: Chain,
+        ledger: Ledger,
+        blobs: Blobs,
+        view: watch::Receiver<View>,
+        aggregator: Address,
+    ) -> Self {
         Self {
             chain,
             ledger,
             blobs,
             view,
+            aggregator,
         }
     }
 
@@ -97,6 +106,7 @@ impl Anchor {
             .address(deployment.contributions)
             .event_signature(BatchCommitted::SIGNATURE_HASH)
             .topic1(deployment.collective.into_word())
+            .topic2(self.aggregator.into_word())
             .from_block(finalized + 1);
         let logs = self
             .chain

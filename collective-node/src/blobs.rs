@@ -90,13 +90,34 @@ impl Blobs {
             return Err(BlobError::ReadOnly);
         };
         let id = BlobId::of(&bytes);
-        if store.head(&key(id)).await.is_err() {
+        // A name that is taken by other bytes is mended by writing the right ones.
+        if !matches!(self.get(id).await, Ok(kept) if kept == bytes) {
             store
                 .put(&key(id), PutPayload::from_bytes(bytes))
                 .await
                 .map_err(BlobError::Store)?;
         }
         Ok(id)
+    }
+
+    /// Writes and reads back a few bytes beside the blobs: whether the store works right now.
+    ///
+    /// # Errors
+    /// [`BlobError::Store`].
+    pub async fn probe(&self, bytes: Bytes) -> Result<(), BlobError> {
+        let Place::Store(store) = &self.place else {
+            return Err(BlobError::ReadOnly);
+        };
+        let place = Key::from("probe");
+        let written = PutPayload::from_bytes(bytes.clone());
+        store.put(&place, written).await.map_err(BlobError::Store)?;
+        let read = store.get(&place).await.map_err(BlobError::Store)?;
+        let read = read.bytes().await.map_err(BlobError::Store)?;
+        if read == bytes {
+            Ok(())
+        } else {
+            Err(BlobError::Garbled(BlobId::of(&bytes)))
+        }
     }
 
     /// Gives the bytes of this name.
@@ -157,5 +178,13 @@ mod tests {
         assert!(matches!(blobs.get(other).await, Err(BlobError::Missing(_))));
         std::fs::write(folder.path().join(key(id).as_ref()), b"bytez").expect("written over");
         assert!(matches!(blobs.get(id).await, Err(BlobError::Garbled(_))));
+        blobs
+            .put(Bytes::from_static(b"bytes"))
+            .await
+            .expect("mended");
+        assert_eq!(
+            blobs.get(id).await.expect("given"),
+            Bytes::from_static(b"bytes")
+        );
     }
 }

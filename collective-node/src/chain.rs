@@ -1,7 +1,8 @@
 //! The chain as this node knows it: blocks by hash, storage words proven against them, transactions.
 //!
 //! A decision reads every fact at one block hash. Words come with Merkle proofs that are checked
-//! against the block's own header, whose hash is recomputed: an endpoint can withhold, not lie.
+//! against the block's own header, whose hash is recomputed. So an endpoint cannot lie about a block;
+//! that the block is on the chain, final or the newest, is its word, until several are asked.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use alloy::network::EthereumWallet;
 use alloy::primitives::{Address, B256, U256, keccak256};
 use alloy::providers::{DynProvider, PendingTransactionBuilder, Provider, ProviderBuilder};
 use alloy::rpc::client::RpcClient;
-use alloy::rpc::types::{EIP1186AccountProofResponse, TransactionReceipt};
+use alloy::rpc::types::{EIP1186AccountProofResponse, Filter, Log, TransactionReceipt};
 use alloy::signers::local::PrivateKeySigner;
 use alloy_trie::{Nibbles, TrieAccount, proof::verify_proof};
 use collective::contribution::Registry;
@@ -26,6 +27,9 @@ pub mod revert;
 
 /// Storage words in one `eth_getProof`: a proof of one word is about 3 KiB, and endpoints cap answers.
 const WORDS_PER_PROOF: usize = 256;
+
+/// Blocks in one request for logs: common endpoints refuse more than 10,000.
+const BLOCKS_PER_REQUEST: u64 = 5_000;
 
 /// How long a transaction may take to be mined before the caller looks again.
 const RECEIPT_PATIENCE: Duration = Duration::from_secs(120);
@@ -54,7 +58,7 @@ pub struct Deployment {
     pub rewards: Address,
     /// ERC-20 token that this collective is paid in.
     pub token: Address,
-    /// No event of interest is older than this block.
+    /// Every event of interest is above this block.
     pub first_block: u64,
 }
 
@@ -94,7 +98,7 @@ pub enum ChainError {
     #[error("the endpoint has no block {0}")]
     NoBlock(String),
     /// The header does not hash to what it is called.
-    #[error("the endpoint gave a header that does not hash to {0}")]
+    #[error("the endpoint gave a header that is not that of block {0}")]
     FalseHeader(B256),
     /// The proof does not lead to the header's state root.
     #[error("the endpoint gave a false proof for {contract} at block {block}")]
@@ -241,13 +245,13 @@ impl Chain {
             .ok_or_else(|| ChainError::NoBlock(format!("{id:?}")))?;
         let header = &block.header.inner;
         let hash = header.hash_slow();
-        let asked = if let BlockId::Hash(asked) = id {
-            asked.block_hash
-        } else {
-            hash
+        let is_asked_for = match id {
+            BlockId::Hash(asked) => hash == asked.block_hash,
+            BlockId::Number(BlockNumberOrTag::Number(number)) => header.number == number,
+            BlockId::Number(_) => true,
         };
-        if hash != block.header.hash || hash != asked {
-            return Err(ChainError::FalseHeader(asked));
+        if hash != block.header.hash || !is_asked_for {
+            return Err(ChainError::FalseHeader(block.header.hash));
         }
         Ok((
             BlockRef {
@@ -287,6 +291,22 @@ impl Chain {
             words.extend(proven);
         }
         Ok(words)
+    }
+
+    /// Logs of blocks `from` to `to`, in their order. Hints: an endpoint can withhold some.
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    pub async fn logs(&self, filter: Filter, from: u64, to: u64) -> Result<Vec<Log>, ChainError> {
+        let mut logs = Vec::new();
+        let mut start = from;
+        while start <= to {
+            let end = to.min(start.saturating_add(BLOCKS_PER_REQUEST - 1));
+            let some = filter.clone().from_block(start).to_block(end);
+            logs.extend(self.provider.get_logs(&some).await?);
+            start = end + 1;
+        }
+        Ok(logs)
     }
 
     /// Sends a call as a transaction of this node's account and waits until it is mined.

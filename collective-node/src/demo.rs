@@ -17,7 +17,9 @@ mod verify;
 mod world;
 
 pub use account::{Account, Check, Figure, Summary};
-pub use world::{UNIT, VOTING, World};
+pub use approve::{LOGIT, MEAN, manifest};
+pub use contribute::{TERMS_EXPIRE, populate};
+pub use world::{PASSPHRASE, Ports, UNIT, VOTING, World, executable};
 
 /// Tells the whole story in `folder`, which must be empty, and returns its account.
 ///
@@ -25,7 +27,7 @@ pub use world::{UNIT, VOTING, World};
 /// Where the story cannot go on; a check that does not hold is in the account instead.
 pub async fn tell(folder: &Path, mut account: Account) -> Result<Account> {
     account.chapter("A collective is founded");
-    let world = World::found(folder, required_layers())
+    let world = World::found(folder, required_layers(), Ports::default())
         .await
         .context("founding the collective")?;
     introduce(&world, &mut account).await?;
@@ -88,7 +90,7 @@ async fn introduce(world: &World, account: &mut Account) -> Result<()> {
         view.committee.epoch == 1 && view.committee.threshold == 1,
         "the operator of this one node could open everything: a committee of more is the cure",
     );
-    let charter = view.charter.as_ref().context("the charter is not known")?;
+    let charter = view.charter().context("the charter is not known")?;
     let admitted = charter.admission.as_ref().map_or(0, |list| list.count());
     account.check(
         "the admission root is voted",

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use collective::approval::Recipient;
 use collective::id::{BlobId, ContributorId, Leaf, NodeId};
 use collective::permit::{
-    ApprovalStatus, ApprovedTerms, Case, Deny, Fault, Grant, Refusal, grant, permit,
+    ApprovalStatus, ApprovedTerms, Case, Deny, Fault, Grant, Permit, Refusal, grant, permit,
 };
 use collective::receipt::{BlockRef, Outcome, Receipt};
 use collective::seal;
@@ -36,6 +36,12 @@ use collective_contracts::JobEscrow;
 /// Seconds of JobEscrow's dispute window (`DISPUTE_SECONDS`, immutable).
 const DISPUTE_SECONDS: u64 = 24 * 60 * 60;
 
+/// Seconds in which a receipt must follow its release (`RECEIPT_SECONDS`).
+const RECEIPT_SECONDS: u64 = 24 * 60 * 60;
+
+/// Seconds for which a release may be recorded after its lease (`RELEASE_GRACE_SECONDS`).
+const RELEASE_GRACE_SECONDS: u64 = 10 * 60;
+
 /// Pause after a job's first failure, and the longest: an endpoint that comes back is used within a
 /// minute, one that stays away is not hammered.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -53,6 +59,20 @@ pub enum DriveError {
     /// The blob store.
     #[error(transparent)]
     Blob(#[from] BlobError),
+    /// The chain broke a promise.
+    #[error("nothing is released: {0}")]
+    Halted(String),
+    /// The endpoint knows less than it did.
+    #[error("the endpoint's newest block {newest} is below block {known}, which was seen before")]
+    Behind {
+        /// Height now.
+        newest: u64,
+        /// Height seen, or named by the lease.
+        known: u64,
+    },
+    /// A block that the lease names is not on the chain.
+    #[error("block {0}, which the lease names, is not the one on the chain at its height")]
+    Orphan(B256),
     /// The facts do not permit.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -203,26 +223,49 @@ impl Driver {
     /// # Errors
     /// [`DriveError`]; the same step is right again.
     pub async fn advance(&self, job: u64) -> Result<bool, DriveError> {
+        let (finalized, halted) = {
+            let view = self.view.borrow();
+            (view.finalized, view.halted.clone())
+        };
+        if let Some(reason) = halted {
+            return Err(DriveError::Halted(reason));
+        }
         let latest = self.chain.latest().await?;
         let fact = self.chain.job(&latest, job).await?;
-        if fact.lease.collective != self.chain.deployment().collective {
+        let settled = self.chain.job(&finalized, job).await?;
+        // An end counts once it is final: until then a reorganisation may take it back.
+        if self.has_ended(&settled) {
             return Ok(true);
+        }
+        if fact.lease.collective != self.chain.deployment().collective {
+            return Ok(false);
         }
         let mine = fact.lease.node == self.node;
         match fact.state {
             JobState::Requested => self.consider(job, &fact, latest).await,
-            JobState::Leased if !mine || latest.time > fact.lease.deadline => {
+            // Until the grace is over a release under the old lease may still be recorded.
+            JobState::Leased if latest.time > fact.lease.deadline + RELEASE_GRACE_SECONDS => {
                 self.consider(job, &fact, latest).await
             }
-            JobState::Leased => self.release(job, &fact).await.map(|()| false),
-            JobState::Released if mine => self.complete(job, &fact).await.map(|()| false),
-            JobState::Completed if latest.time >= fact.completed_at + DISPUTE_SECONDS => {
-                self.settle(job).await.map(|()| true)
+            JobState::Leased if mine && latest.time <= fact.lease.deadline => {
+                self.release(job, &fact, &settled).await.map(|()| false)
             }
-            JobState::Released | JobState::Completed | JobState::Disputed => Ok(false),
-            JobState::None | JobState::Settled | JobState::Refunded | JobState::Abandoned => {
-                Ok(true)
+            JobState::Released if mine => self
+                .complete(job, &fact, &settled, latest)
+                .await
+                .map(|()| false),
+            JobState::Completed if latest.time > fact.completed_at + DISPUTE_SECONDS => {
+                self.settle(job).await.map(|()| false)
             }
+            _ => Ok(false),
+        }
+    }
+
+    fn has_ended(&self, settled: &JobFact) -> bool {
+        match settled.state {
+            JobState::None => false,
+            JobState::Settled | JobState::Refunded | JobState::Abandoned => true,
+            _ => settled.lease.collective != self.chain.deployment().collective,
         }
     }
 
@@ -233,33 +276,81 @@ impl Driver {
         fact: &JobFact,
         latest: BlockRef,
     ) -> Result<bool, DriveError> {
-        if self.ledger.refusal(job).await?.is_some() {
+        let refusal = self.ledger.refusal(job).await?;
+        if refusal.is_some_and(|(fault, _)| fault == fault_name(Fault::Requester)) {
             return Ok(true);
         }
-        if fact.state == JobState::Leased && latest.time <= fact.lease.deadline {
+        let allow = self.view.borrow().finalized;
+        if allow.number >= latest.number {
             return Ok(false);
         }
-        let allow = self.view.borrow().finalized;
+        // The parent: many endpoints estimate a transaction as if it were in the newest block.
+        let deny = self.chain.at_height(latest.number - 1).await?;
         let mut asked = *fact;
         asked.lease.node = self.node;
         asked.lease.allow_block = (allow.number, allow.hash);
-        asked.lease.deny_block = (latest.number, latest.hash);
+        asked.lease.deny_block = (deny.number, deny.hash);
         asked.lease.deadline = u64::MAX;
         let facts = self.facts(&asked).await?;
         asked.lease.keys = facts.deny.registered;
-        let preview = grant(&self.case(&asked, &facts));
-        match preview {
-            Ok(_) => self.lease(job, allow, latest).await.map(|()| false),
-            Err(refusal) if refusal.is_transient() => Err(refusal.into()),
+        asked.lease.epoch = facts.allow.epoch;
+        match self.permit(&self.case(&asked, &facts), &facts).await {
+            Ok(permit) => match self.unserved(&permit) {
+                Some(reason) => self
+                    .refuse(job, Fault::Requester, reason)
+                    .await
+                    .map(|()| true),
+                None => self.lease(job, allow, deny).await.map(|()| false),
+            },
             // What was approved in a block that is not final yet is worth waiting for.
-            Err(Refusal::NotApproved) if facts.deny.status == ApprovalStatus::Approved => Ok(false),
-            Err(refusal) => {
-                tracing::info!(job, %refusal, "refused a job");
-                let fault = fault_name(refusal.fault());
-                self.ledger.refuse(job, fault, refusal.to_string()).await?;
-                Ok(true)
+            Err(DriveError::Refused(Refusal::NotApproved))
+                if facts.latest.status == ApprovalStatus::Approved =>
+            {
+                Ok(false)
             }
+            Err(DriveError::Refused(refusal)) => {
+                let fault = refusal.fault();
+                if fault != Fault::Peer {
+                    self.refuse(job, fault, refusal.to_string()).await?;
+                }
+                // What the requester asked for will not change; all else may.
+                if fault == Fault::Requester {
+                    Ok(true)
+                } else {
+                    Err(refusal.into())
+                }
+            }
+            Err(error) => Err(error),
         }
+    }
+
+    /// Why this node does not serve what the collective approved.
+    fn unserved(&self, permit: &Permit) -> Option<String> {
+        let manifest = permit.grant().manifest();
+        if let Recipient::Node { id, .. } = manifest.recipient {
+            return Some(format!(
+                "outputs go to age recipients in this version, not to node {id}"
+            ));
+        }
+        let (token, own) = (manifest.payment.token, self.chain.deployment().token);
+        (token != own)
+            .then(|| format!("the manifest pays in token {token}, rewards are accounted in {own}"))
+    }
+
+    async fn refuse(&self, job: u64, fault: Fault, reason: String) -> Result<(), DriveError> {
+        tracing::info!(job, reason, "refused a job");
+        Ok(self.ledger.refuse(job, fault_name(fault), reason).await?)
+    }
+
+    /// The permit that the facts give, with the program's bytes and the records' declaration.
+    async fn permit(&self, case: &Case<'_>, facts: &Facts) -> Result<Permit, DriveError> {
+        let granted = grant(case)?;
+        let program = self.blobs.get(granted.manifest().program.sha256).await?;
+        let name = &granted.manifest().dataset.source;
+        let charter = facts.view.charter_at(case.allow.block.number);
+        let source = charter.and_then(|charter| charter.source(name)).cloned();
+        let missing = || RunError::Missing(format!("the charter declares no source '{name}'"));
+        Ok(permit(case, program.to_vec(), source.ok_or_else(missing)?)?)
     }
 
     async fn lease(&self, job: u64, allow: BlockRef, deny: BlockRef) -> Result<(), DriveError> {
@@ -277,13 +368,9 @@ impl Driver {
                 tracing::info!(job, "took a lease");
                 Ok(())
             }
-            // The contract's word is final: a run too many, an approval that ended.
-            Err(ChainError::Reverted(reason)) => {
-                let fault = fault_name(Fault::Requester);
-                self.ledger
-                    .refuse(job, fault, format!("the contract refused: {reason}"))
-                    .await?;
-                Ok(())
+            Err(ChainError::Reverted(reason)) if is_final(&reason) => {
+                let reason = format!("the contract refused: {reason}");
+                self.refuse(job, Fault::Requester, reason).await
             }
             Err(error) => Err(error.into()),
         }
@@ -291,17 +378,20 @@ impl Driver {
 
     /// Leased and final: works the grant out, signs it as key holder, and records it on chain.
     /// Nothing is opened before that record stands.
-    async fn release(&self, job: u64, fact: &JobFact) -> Result<(), DriveError> {
-        let finalized = self.view.borrow().finalized;
-        let settled = self.chain.job(&finalized, job).await?;
+    async fn release(&self, job: u64, fact: &JobFact, settled: &JobFact) -> Result<(), DriveError> {
         if settled.state != JobState::Leased || settled.lease != fact.lease {
             return Ok(());
         }
         Step::LeasedNotReleased.reached();
         let facts = self.facts(fact).await?;
-        let granted = grant(&self.case(fact, &facts))?;
-        let release = granted.release();
-        self.keep_inputs(&granted).await?;
+        // All that the run will need, before the clock of its receipt starts.
+        let permit = self.permit(&self.case(fact, &facts), &facts).await?;
+        self.files(permit.grant()).await?;
+        let release = permit.grant().release();
+        let inputs = self.keep_inputs(permit.grant()).await?;
+        self.ledger
+            .keep_inputs(job, release.attempt, inputs)
+            .await?;
         let digest = release.signing_hash(&self.chain.deployment().job_escrow());
         let signature = self.keys.sign(digest);
         let escrow = JobEscrow::new(self.chain.deployment().escrow, self.chain.provider());
@@ -317,8 +407,27 @@ impl Driver {
         Ok(())
     }
 
-    /// Released: runs, unless a run of this attempt is kept; then hands the receipt in.
-    async fn complete(&self, job: u64, fact: &JobFact) -> Result<(), DriveError> {
+    /// Released, and that is final: runs, unless a run of this attempt is kept; then hands the receipt
+    /// in. Past the receipt's deadline there is nothing left to run for.
+    async fn complete(
+        &self,
+        job: u64,
+        fact: &JobFact,
+        settled: &JobFact,
+        latest: BlockRef,
+    ) -> Result<(), DriveError> {
+        let is_final = settled.state == JobState::Released
+            && settled.lease == fact.lease
+            && settled.input_root == fact.input_root;
+        if !is_final {
+            return Ok(());
+        }
+        let escrow = JobEscrow::new(self.chain.deployment().escrow, self.chain.provider());
+        if latest.time > fact.released_at + RECEIPT_SECONDS {
+            self.chain.submit(escrow.abandon(U256::from(job))).await?;
+            tracing::error!(job, "a receipt came too late: the bond is lost");
+            return Ok(());
+        }
         let attempt = fact.lease.attempt;
         let record = match self.ledger.run(job, attempt).await? {
             Some(record) => record,
@@ -334,7 +443,6 @@ impl Driver {
         Step::RecordedNotReceipted.reached();
         let record: RunRecord = serde_json::from_str(&record)
             .map_err(|error| LedgerError::Corrupt(error.to_string()))?;
-        let escrow = JobEscrow::new(self.chain.deployment().escrow, self.chain.provider());
         let signature = CallData::copy_from_slice(&record.signature.as_bytes());
         let call = escrow.complete(U256::from(job), on_chain(&record.receipt), signature);
         self.chain.submit(call).await?;
@@ -353,7 +461,6 @@ impl Driver {
 
     async fn run_once(&self, job: u64, fact: &JobFact) -> Result<RunRecord, DriveError> {
         let facts = self.facts(fact).await?;
-        let view = &facts.view;
         // The release on chain is the decision; here its facts are read again as they stood then.
         let case = Case {
             latest: &facts.deny,
@@ -361,7 +468,8 @@ impl Driver {
             silence: 0,
             ..self.case(fact, &facts)
         };
-        let granted = grant(&case)?;
+        let permit = self.permit(&case, &facts).await?;
+        let granted = permit.grant().clone();
         let derived = granted.input().root();
         if derived != fact.input_root {
             return Err(DriveError::AnotherInput {
@@ -370,16 +478,6 @@ impl Driver {
                 derived,
             });
         }
-        let program = self.blobs.get(granted.manifest().program.sha256).await?;
-        let name = &granted.manifest().dataset.source;
-        let source = view
-            .charter
-            .as_ref()
-            .and_then(|charter| charter.source(name))
-            .cloned();
-        let source = source
-            .ok_or_else(|| RunError::Missing(format!("the charter declares no source '{name}'")))?;
-        let permit = permit(&case, program.to_vec(), source)?;
         let inputs = self.keep_inputs(&granted).await?;
         let files = self.files(&granted).await?;
         let ran = run::run(permit, files, &self.keys, &self.sandbox).await?;
@@ -455,10 +553,12 @@ impl Driver {
             members.push((member.clone(), file));
         }
         let (blobs, deployment) = (self.blobs.clone(), *self.chain.deployment());
+        let proof_required = self.view.borrow().committee.sender_proof;
         Ok(Files {
             members,
             blobs,
             deployment,
+            proof_required,
         })
     }
 
@@ -466,9 +566,8 @@ impl Driver {
         let view = self.view.borrow().clone();
         let lease = &fact.lease;
         let manifest = self.blobs.get(BlobId(lease.manifest.0)).await?;
-        let (allow_block, deny_block) = (lease.allow_block.1, lease.deny_block.1);
-        let allow_block = self.chain.at_hash(allow_block).await?;
-        let deny_block = self.chain.at_hash(deny_block).await?;
+        let allow_block = self.on_chain_block(lease.allow_block).await?;
+        let deny_block = self.on_chain_block(lease.deny_block).await?;
         let named: Vec<(ContributorId, u64)> = view
             .anchored
             .iter()
@@ -486,6 +585,13 @@ impl Driver {
             .deny(deny_block, lease.manifest, self.node, &named)
             .await?;
         let newest = self.chain.latest().await?;
+        let known = view.latest.number.max(deny_block.number);
+        if newest.number < known {
+            return Err(DriveError::Behind {
+                newest: newest.number,
+                known,
+            });
+        }
         let latest = if newest == deny_block {
             deny.clone()
         } else {
@@ -502,6 +608,15 @@ impl Driver {
         })
     }
 
+    async fn on_chain_block(&self, (height, hash): (u64, B256)) -> Result<BlockRef, DriveError> {
+        let block = self.chain.at_height(height).await?;
+        if block.hash == hash {
+            Ok(block)
+        } else {
+            Err(DriveError::Orphan(hash))
+        }
+    }
+
     fn case<'a>(&self, fact: &JobFact, facts: &'a Facts) -> Case<'a> {
         Case {
             manifest: &facts.manifest,
@@ -516,11 +631,18 @@ impl Driver {
             anchored: &facts.view.anchored,
             list: facts
                 .view
-                .charter
-                .as_ref()
+                .charter_at(fact.lease.allow_block.0)
                 .and_then(|charter| charter.admission.as_ref()),
         }
     }
+}
+
+/// Whether the contract will refuse every later lease of this job, too. A lease that is still live,
+/// a bond that is missing or a block that is forgotten are for another try.
+fn is_final(reason: &str) -> bool {
+    ["RunsExhausted", "RequestExpired", "NotActive"]
+        .iter()
+        .any(|error| reason.starts_with(error))
 }
 
 fn seal_output(recipient: &Recipient, plain: &[u8]) -> Result<Vec<u8>, RunError> {

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use alloy::primitives::{Address, B256};
-use alloy::providers::Provider;
 use alloy::rpc::types::{Filter, Log};
 use alloy::sol_types::SolEvent;
-use collective::charter::{Charter, CharterRefusal};
-use collective::contribution::{Batch, BatchRefusal, batch_head};
+use collective::admission::{Admission, AdmissionList};
+use collective::charter::Charter;
+use collective::contribution::{Batch, batch_head};
 use collective::id::{BlobId, Point};
 use collective::input::Anchored;
 use collective::receipt::BlockRef;
@@ -26,20 +26,19 @@ use crate::chain::{Chain, ChainError};
 use crate::pace::Pace;
 use collective_contracts::ContributionRegistry::{AdmissionSet, BatchCommitted};
 
-/// Blocks in one request for logs: common endpoints refuse more than 10,000.
-const BLOCKS_PER_REQUEST: u64 = 5_000;
-
 /// What is known of the chain, all of it read at `finalized` except `latest`.
 #[derive(Clone, Debug)]
 pub struct View {
     /// Newest block.
     pub latest: BlockRef,
-    /// When `latest` last changed, by the local monotonic clock.
+    /// When `finalized` last grew, by the local monotonic clock.
     pub arrived: Instant,
+    /// Why nothing may be released: the chain, or the endpoint, broke a promise.
+    pub halted: Option<String>,
     /// Newest finalized block; the index is complete up to here.
     pub finalized: BlockRef,
-    /// Sources and admitted contributors.
-    pub charter: Option<Arc<Charter>>,
+    /// Charters in the order of the blocks that set them.
+    pub charters: Vec<SetCharter>,
     /// The committee.
     pub committee: CommitteeFact,
     /// Everything anchored, in its order.
@@ -48,10 +47,34 @@ pub struct View {
     pub batches: Arc<Vec<BlobId>>,
 }
 
+/// A charter that an executed proposal set.
+#[derive(Clone, Debug)]
+pub struct SetCharter {
+    /// In which block.
+    pub block: u64,
+    /// Digest of its bytes.
+    pub digest: BlobId,
+    /// Admission word that was set with it.
+    pub root: B256,
+    /// The charter; `None` while its bytes are not here or do not fit the root.
+    pub charter: Option<Arc<Charter>>,
+}
+
 impl View {
-    /// Seconds since a new block arrived.
+    /// Seconds since a new finalized block arrived.
     pub fn silence(&self) -> u64 {
         self.arrived.elapsed().as_secs()
+    }
+
+    /// The charter in force now.
+    pub fn charter(&self) -> Option<&Arc<Charter>> {
+        self.charter_at(self.finalized.number)
+    }
+
+    /// The charter that was in force at a block.
+    pub fn charter_at(&self, block: u64) -> Option<&Arc<Charter>> {
+        let set = self.charters.iter().rev().find(|set| set.block <= block)?;
+        set.charter.as_ref()
     }
 }
 
@@ -64,17 +87,6 @@ pub enum FollowError {
     /// A manifest or charter that is named on chain is not here.
     #[error(transparent)]
     Blob(#[from] BlobError),
-    /// What is named on chain is no batch.
-    #[error("batch {manifest}: {refusal}")]
-    Batch {
-        /// Its manifest.
-        manifest: BlobId,
-        /// What is wrong.
-        refusal: BatchRefusal,
-    },
-    /// What is named on chain is no charter.
-    #[error(transparent)]
-    Charter(#[from] CharterRefusal),
     /// A finalized block is gone.
     #[error(
         "block {number} was finalized as {was} and is now {is}: the chain broke its promise; \
@@ -128,7 +140,8 @@ impl Follower {
             latest: chain.latest().await?,
             arrived: Instant::now(),
             finalized: first,
-            charter: None,
+            halted: None,
+            charters: vec![],
             committee: chain.committee(&first).await?,
             anchored: Arc::default(),
             batches: Arc::default(),
@@ -151,8 +164,27 @@ impl Follower {
         let mut pace = Pace::new(pause);
         loop {
             let step = self.step().await;
+            self.halt_if_broken(&step);
             pace.rest("the chain could not be followed", step).await;
         }
+    }
+
+    /// A broken promise stops releases until a step works again; a finalized block that was replaced
+    /// never does.
+    fn halt_if_broken(&self, step: &Result<(), FollowError>) {
+        let halted = match step {
+            Ok(()) => None,
+            Err(error @ (FollowError::FinalityBroken { .. } | FollowError::Withheld { .. })) => {
+                Some(error.to_string())
+            }
+            // Out of reach is not broken: silence has a limit of its own.
+            Err(_) => return,
+        };
+        self.view.send_if_modified(|view| {
+            let new = view.halted != halted;
+            view.halted = halted;
+            new
+        });
     }
 
     /// Looks at the chain once.
@@ -163,12 +195,10 @@ impl Follower {
         let latest = self.chain.latest().await?;
         self.view.send_if_modified(|view| {
             let new = view.latest != latest;
-            if new {
-                view.latest = latest;
-                view.arrived = Instant::now();
-            }
+            view.latest = latest;
             new
         });
+        self.fetch_charters().await;
         let finalized = self.chain.finalized().await?;
         let known = self.view.borrow().finalized;
         if finalized.number <= known.number {
@@ -183,12 +213,7 @@ impl Follower {
                 is,
             });
         }
-        let mut from = known.number;
-        // The first block may hold events of its own; afterwards a block is read once.
-        if self.view.borrow().finalized.number > self.chain.deployment().first_block {
-            from += 1;
-        }
-        self.advance(from, finalized).await
+        self.advance(known.number + 1, finalized).await
     }
 
     async fn advance(&mut self, from: u64, to: BlockRef) -> Result<(), FollowError> {
@@ -196,7 +221,7 @@ impl Follower {
         let (mut head, mut points) = (self.head, HashSet::new());
         let mut anchored = Vec::new();
         let mut batches = Vec::new();
-        let mut charter = self.view.borrow().charter.clone();
+        let mut charters = Vec::new();
         for log in logs {
             match log.topic0() {
                 Some(&BatchCommitted::SIGNATURE_HASH) => {
@@ -212,18 +237,20 @@ impl Follower {
                         .chain
                         .at_height(log.block_number.unwrap_or(from))
                         .await?;
-                    for entry in self.batch(manifest, event.root).await?.entries() {
+                    let Some(batch) = self.batch(manifest, event.root).await? else {
+                        continue;
+                    };
+                    for entry in batch.entries() {
                         // First come, first counted: a point is used once in a collective's life.
                         let point = entry.contribution.point;
-                        if self.points.contains(&point) || points.contains(&point) {
-                            continue;
+                        if !self.points.contains(&point) && points.insert(point) {
+                            let (block, time) = (block.number, block.time);
+                            anchored.push(Anchored {
+                                entry: entry.clone(),
+                                block,
+                                time,
+                            });
                         }
-                        points.insert(point);
-                        anchored.push(Anchored {
-                            entry: entry.clone(),
-                            block: block.number,
-                            time: block.time,
-                        });
                     }
                     batches.push(manifest);
                 }
@@ -231,8 +258,13 @@ impl Follower {
                     let Ok(event) = AdmissionSet::decode_log(&log.inner) else {
                         continue;
                     };
-                    let bytes = self.blobs.get(BlobId(event.manifest)).await?;
-                    charter = Some(Arc::new(Charter::parse(&bytes)?));
+                    let (digest, root) = (BlobId(event.manifest), event.root);
+                    charters.push(SetCharter {
+                        block: log.block_number.unwrap_or(from),
+                        digest,
+                        root,
+                        charter: self.charter(digest, root).await,
+                    });
                 }
                 _ => {}
             }
@@ -250,7 +282,8 @@ impl Follower {
         self.points.extend(points);
         self.view.send_modify(|view| {
             view.finalized = to;
-            view.charter = charter;
+            view.arrived = Instant::now();
+            view.charters.extend(charters);
             view.committee = committee;
             if !anchored.is_empty() {
                 Arc::make_mut(&mut view.anchored).extend(anchored);
@@ -260,7 +293,36 @@ impl Follower {
         Ok(())
     }
 
-    async fn batch(&self, manifest: BlobId, root: B256) -> Result<Batch, FollowError> {
+    /// Looks for the bytes of charters that are not known yet. A charter whose bytes never come, or
+    /// do not fit the root that was set, admits nobody; it does not stop the index.
+    async fn fetch_charters(&self) {
+        let missing: Vec<(usize, BlobId, B256)> = {
+            let view = self.view.borrow();
+            let open = view
+                .charters
+                .iter()
+                .enumerate()
+                .filter(|(_, set)| set.charter.is_none());
+            open.map(|(place, set)| (place, set.digest, set.root))
+                .collect()
+        };
+        for (place, digest, root) in missing {
+            if let Some(charter) = self.charter(digest, root).await {
+                self.view
+                    .send_modify(|view| view.charters[place].charter = Some(charter));
+            }
+        }
+    }
+
+    async fn charter(&self, digest: BlobId, root: B256) -> Option<Arc<Charter>> {
+        let bytes = self.blobs.get(digest).await.ok()?;
+        let charter = Charter::parse(&bytes).ok()?;
+        fits(&charter, root).then(|| Arc::new(charter))
+    }
+
+    /// The batch of this manifest. Bytes that are none are the same for everybody who checks them, so
+    /// they count as a batch without contributions; bytes that are missing are an error.
+    async fn batch(&self, manifest: BlobId, root: B256) -> Result<Option<Batch>, FollowError> {
         let bytes = self.blobs.get(manifest).await?;
         let (registry, collective) = (
             self.chain.deployment().registry(),
@@ -269,31 +331,33 @@ impl Follower {
         // A batch of 10,000 is a second of signature checks: not on the runtime's own threads.
         let checked =
             tokio::task::spawn_blocking(move || Batch::check(&bytes, &registry, collective, root));
-        checked
-            .await
-            .expect("checking a batch does not panic")
-            .map_err(|refusal| FollowError::Batch { manifest, refusal })
+        match checked.await.expect("checking a batch does not panic") {
+            Ok(batch) => Ok(Some(batch)),
+            Err(refusal) => {
+                tracing::warn!(%manifest, %refusal, "an anchored batch counts for nothing");
+                Ok(None)
+            }
+        }
     }
 
     async fn logs(&self, from: u64, to: u64) -> Result<Vec<Log>, FollowError> {
         let deployment = self.chain.deployment();
-        let mut logs = Vec::new();
-        let mut start = from;
-        while start <= to {
-            let end = to.min(start + BLOCKS_PER_REQUEST - 1);
-            let filter = Filter::new()
-                .address(deployment.contributions)
-                .event_signature(vec![
-                    BatchCommitted::SIGNATURE_HASH,
-                    AdmissionSet::SIGNATURE_HASH,
-                ])
-                .topic1(deployment.collective.into_word())
-                .from_block(start)
-                .to_block(end);
-            let answer = self.chain.provider().get_logs(&filter).await;
-            logs.extend(answer.map_err(ChainError::from)?);
-            start = end + 1;
-        }
-        Ok(logs)
+        let filter = Filter::new()
+            .address(deployment.contributions)
+            .event_signature(vec![
+                BatchCommitted::SIGNATURE_HASH,
+                AdmissionSet::SIGNATURE_HASH,
+            ])
+            .topic1(deployment.collective.into_word());
+        Ok(self.chain.logs(filter, from, to).await?)
+    }
+}
+
+/// Whether a charter is the one behind an admission word.
+fn fits(charter: &Charter, word: B256) -> bool {
+    match (Admission::from(word), charter.admission.as_ref()) {
+        (Admission::Root(root), Some(list)) => AdmissionList::root(list) == root,
+        (Admission::Open, None) => true,
+        _ => false,
     }
 }

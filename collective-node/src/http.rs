@@ -68,6 +68,8 @@ pub fn router(app: App) -> Router {
         .route("/", get(status::page))
         .route("/status", get(status::status))
         .route("/health", get(status::health))
+        .route("/metrics", get(status::metrics))
+        .route("/openapi.json", get(status::openapi))
         .route("/collective", get(status::collective))
         .route("/contributions", post(contributions::contribute))
         .route("/contributions/{leaf}", get(contributions::state))
@@ -210,4 +212,27 @@ fn deployment(app: &App) -> &Deployment {
 fn address(text: &str) -> Result<Address, Problem> {
     text.parse()
         .map_err(|_| Problem::malformed(format!("'{text}' is no address")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_openapi_document_has_every_route_and_no_other() {
+        let document: serde_json::Value =
+            serde_json::from_str(super::status::OPENAPI).expect("the document is JSON");
+        let described: BTreeSet<&str> = document["paths"]
+            .as_object()
+            .expect("paths")
+            .keys()
+            .map(String::as_str)
+            .collect();
+        let routes = include_str!("http.rs").split(".route(\"").skip(1);
+        let routed: BTreeSet<&str> = routes
+            .filter_map(|rest| rest.split('"').next())
+            .filter(|r| r.starts_with('/'))
+            .collect();
+        assert_eq!(described, routed);
+    }
 }

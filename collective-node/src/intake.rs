@@ -6,11 +6,11 @@
 use alloy::primitives::Address;
 use bytes::Bytes;
 use collective::contribution::{
-    ContributionRefusal, SignatureRefusal, SignedContribution, payload_root,
+    Contribution, ContributionRefusal, SignatureRefusal, SignedContribution, payload_root,
 };
 use collective::id::{ContributorId, Leaf};
 use collective::permit::Fault;
-use collective::seal::contribution::{self, ContributionError};
+use collective::seal::contribution::{self, ContributionError, ContributionHeader};
 use collective::seal::proof::SenderContext;
 use collective::seal::tagged::TaggedRecipient;
 use serde::{Deserialize, Serialize};
@@ -165,7 +165,7 @@ impl Intake {
         let (charter, proof_required) = {
             let view = self.view.borrow();
             (
-                view.charter.clone().ok_or(IntakeRefusal::NoCharter)?,
+                view.charter().cloned().ok_or(IntakeRefusal::NoCharter)?,
                 view.committee.sender_proof,
             )
         };
@@ -202,39 +202,54 @@ impl Intake {
                 ContributionRefusal::Signature(_) => IntakeRefusal::SignatureMismatch,
                 other => IntakeRefusal::Contribution(other),
             })?;
-        self.check_file(entry, file, proof_required)
-    }
-
-    fn check_file(
-        &self,
-        entry: &SignedContribution,
-        file: &[u8],
-        proof_required: bool,
-    ) -> Result<(), IntakeRefusal> {
-        let context = sender_context(
+        check_file(
+            entry,
+            file,
             &self.deployment,
-            entry.contribution.contributor,
-            entry.contribution.nonce,
-        );
-        let (header, payload) = contribution::parse(file, &self.recipient, &context)?;
-        if proof_required {
-            header.require_proof()?;
-        }
-        if header.sha256() != entry.commitment.header.0 {
-            return Err(IntakeRefusal::AnotherHeader);
-        }
-        let (expected, found) = (entry.commitment.length, payload.len() as u64);
-        if expected != found {
-            return Err(IntakeRefusal::Truncated { expected, found });
-        }
-        if payload_root(payload) != entry.commitment.payload {
-            return Err(IntakeRefusal::AnotherPayload);
-        }
-        if header.point_id() != entry.contribution.point.0.0 {
-            return Err(IntakeRefusal::AnotherPoint);
-        }
-        Ok(())
+            &self.recipient,
+            proof_required,
+        )
+        .map(drop)
     }
+}
+
+/// Checks a sealed file against the leaf and what it opens to: the header's rules, its proof, its
+/// hash, the payload's length and root, the point. Returns the header and the payload.
+///
+/// # Errors
+/// The first check that fails.
+pub fn check_file<'a>(
+    entry: &SignedContribution,
+    file: &'a [u8],
+    deployment: &Deployment,
+    recipient: &TaggedRecipient,
+    proof_required: bool,
+) -> Result<(ContributionHeader, &'a [u8]), IntakeRefusal> {
+    let Contribution {
+        contributor,
+        nonce,
+        point,
+        ..
+    } = entry.contribution;
+    let context = sender_context(deployment, contributor, nonce);
+    let (header, payload) = contribution::parse(file, recipient, &context)?;
+    if proof_required {
+        header.require_proof()?;
+    }
+    if header.sha256() != entry.commitment.header.0 {
+        return Err(IntakeRefusal::AnotherHeader);
+    }
+    let (expected, found) = (entry.commitment.length, payload.len() as u64);
+    if expected != found {
+        return Err(IntakeRefusal::Truncated { expected, found });
+    }
+    if payload_root(payload) != entry.commitment.payload {
+        return Err(IntakeRefusal::AnotherPayload);
+    }
+    if header.point_id() != point.0.0 {
+        return Err(IntakeRefusal::AnotherPoint);
+    }
+    Ok((header, payload))
 }
 
 /// What a sender proof is bound to.

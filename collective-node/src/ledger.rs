@@ -7,7 +7,7 @@
 use std::path::Path;
 use std::str::FromStr;
 
-use alloy::primitives::B256;
+use alloy::primitives::{B256, U256};
 use collective::contribution::SignedContribution;
 use collective::id::{BlobId, ContributorId, Leaf};
 use sqlx::sqlite::{
@@ -48,6 +48,12 @@ const SCHEMA: &str = "
         job     INTEGER NOT NULL,
         attempt INTEGER NOT NULL,
         record  TEXT NOT NULL,
+        PRIMARY KEY (job, attempt)
+    ) STRICT;
+    CREATE TABLE IF NOT EXISTS inputs (
+        job     INTEGER NOT NULL,
+        attempt INTEGER NOT NULL,
+        list    BLOB NOT NULL,
         PRIMARY KEY (job, attempt)
     ) STRICT;
     CREATE TABLE IF NOT EXISTS refusals (
@@ -117,6 +123,11 @@ enum Change {
         leaves: Vec<Leaf>,
     },
     Anchored(i64),
+    Inputs {
+        job: u64,
+        attempt: u32,
+        list: BlobId,
+    },
     Run {
         job: u64,
         attempt: u32,
@@ -215,7 +226,62 @@ impl Ledger {
         .map(drop)
     }
 
-    /// Notes why a job will not run.
+    /// Notes the input list of an attempt, before its release is recorded on chain.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn keep_inputs(
+        &self,
+        job: u64,
+        attempt: u32,
+        list: BlobId,
+    ) -> Result<(), LedgerError> {
+        self.change(Change::Inputs { job, attempt, list })
+            .await
+            .map(drop)
+    }
+
+    /// The input list of an attempt.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn inputs(&self, job: u64, attempt: u32) -> Result<Option<BlobId>, LedgerError> {
+        let query = "SELECT list FROM inputs WHERE job = ? AND attempt = ?";
+        let row = sqlx::query(query)
+            .bind(job as i64)
+            .bind(i64::from(attempt))
+            .fetch_optional(&self.reads)
+            .await?;
+        row.map(|row| Ok(BlobId(word(row.get("list"))?)))
+            .transpose()
+    }
+
+    /// Whether this node holds a contribution of `contributor` with one of the nonces
+    /// `256 * word + bit` for the bits of `mask`.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn holds_any(
+        &self,
+        contributor: ContributorId,
+        word: u64,
+        mask: U256,
+    ) -> Result<bool, LedgerError> {
+        let Some(first) = word.checked_mul(256) else {
+            return Ok(false);
+        };
+        let query = "SELECT nonce FROM held WHERE contributor = ? AND nonce BETWEEN ? AND ?";
+        let rows = sqlx::query(query)
+            .bind(&contributor.0[..])
+            .bind(first as i64)
+            .bind((first + 255) as i64)
+            .fetch_all(&self.reads)
+            .await?;
+        let mut nonces = rows.iter().map(|row| row.get::<i64, _>("nonce") as u64);
+        Ok(nonces.any(|nonce| mask.bit((nonce & 0xff) as usize)))
+    }
+
+    /// Notes why a job does not run; a newer reason takes the place of an older one.
     ///
     /// # Errors
     /// [`LedgerError`].
@@ -398,6 +464,15 @@ async fn apply(to: &mut SqliteConnection, change: &Change) -> Result<Kept, sqlx:
             let query = "UPDATE batches SET anchored = 1 WHERE id = ?";
             sqlx::query(query).bind(batch).execute(to).await?;
         }
+        Change::Inputs { job, attempt, list } => {
+            let query = "INSERT OR REPLACE INTO inputs (job, attempt, list) VALUES (?, ?, ?)";
+            sqlx::query(query)
+                .bind(*job as i64)
+                .bind(i64::from(*attempt))
+                .bind(&list.0[..])
+                .execute(to)
+                .await?;
+        }
         Change::Run {
             job,
             attempt,
@@ -413,8 +488,7 @@ async fn apply(to: &mut SqliteConnection, change: &Change) -> Result<Kept, sqlx:
                 .await?;
         }
         Change::Refusal { job, fault, reason } => {
-            let query =
-                "INSERT INTO refusals (job, fault, reason) VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
+            let query = "INSERT OR REPLACE INTO refusals (job, fault, reason) VALUES (?, ?, ?)";
             sqlx::query(query)
                 .bind(*job as i64)
                 .bind(fault)

@@ -123,7 +123,13 @@ impl Node {
             rewards: rewards.clone(),
             recipient,
         };
-        let anchor = Anchor::new(chain.clone(), ledger.clone(), blobs.clone(), view.clone());
+        let anchor = Anchor::new(
+            chain.clone(),
+            ledger.clone(),
+            blobs.clone(),
+            view.clone(),
+            keys.address(),
+        );
         let driver = Driver {
             chain,
             ledger: ledger.clone(),

@@ -1,24 +1,23 @@
-//! Rewards: what settled jobs earned for whom, recomputed from chain and blobs; the root is proposed
-//! once it grew. Nothing is remembered here that cannot be worked out again.
+//! Rewards: what settled jobs earned for whom, worked out from proven storage and the input lists
+//! noted before each release; the root is proposed once it grew.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::primitives::{B256, Bytes as CallData, U256};
-use alloy::providers::Provider;
-use alloy::rpc::types::Filter;
+use alloy::rpc::types::{Filter, Log};
 use alloy::sol_types::SolEvent;
 use bytes::Bytes;
-use collective::id::{BlobId, ContributorId, Leaf};
+use collective::id::{ContributorId, Leaf};
 use collective::merkle::MerkleTree;
 use collective::reward::{Claims, Earning, RewardLedger, RewardRefusal, RewardRoot};
 use thiserror::Error;
 use tokio::sync::{Mutex, watch};
 
 use crate::blobs::{BlobError, Blobs};
+use crate::chain::facts::{JobFact, JobState};
 use crate::chain::{Chain, ChainError};
-use crate::driver::RunRecord;
 use crate::follower::View;
 use crate::keystore::Keystore;
 use crate::ledger::{Ledger, LedgerError};
@@ -48,9 +47,6 @@ pub enum RewardError {
     /// The active root is none that the settled jobs give.
     #[error("the active reward root {0} is not what the settled jobs earned: ask its signers")]
     UnknownRoot(B256),
-    /// The record of a settled job is not here, or its inputs are not those on chain.
-    #[error("job {0} is settled, but its input list is not here or does not match the chain")]
-    InputsMissing(u64),
 }
 
 /// Works rewards out and proposes roots.
@@ -94,7 +90,8 @@ impl Rewards {
         let pool = distributor.pool(deployment.collective, deployment.token);
         let pool = pool.call().await.map_err(ChainError::from)?;
         let newest = pool.total.max(pool.pendingTotal);
-        let window_runs = !pool.pendingRoot.is_zero() && pool.pendingTotal > pool.total;
+        let time = self.chain.latest().await?.time;
+        let window_runs = !pool.pendingRoot.is_zero() && time < pool.activeFrom;
         if ledger.total() <= newest || window_runs {
             return Ok(());
         }
@@ -180,21 +177,35 @@ impl Rewards {
             })
             .collect();
         let mut ledger = RewardLedger::default();
-        for (job, amount) in self.settled(view.finalized.number).await? {
+        for job in self.settled(view.finalized.number).await? {
             let fact = self.chain.job(&view.finalized, job).await?;
-            if fact.lease.collective != deployment.collective || amount.is_zero() {
+            let ended = matches!(fact.state, JobState::Settled | JobState::Abandoned);
+            if fact.lease.collective != deployment.collective || !ended {
                 continue;
             }
-            let leaves = self.inputs(job, fact.lease.attempt).await?;
-            let words: Vec<_> = leaves.iter().map(|leaf| leaf.0).collect();
-            let root = MerkleTree::new(&words).map(|tree| tree.root());
+            // What the contract paid, from proven storage: a log is a hint.
+            let (_, terms) = self
+                .chain
+                .approval(&view.finalized, fact.lease.manifest)
+                .await?;
+            let amount = terms.price * U256::from(terms.contributors_bps) / U256::from(10_000);
+            if terms.token != deployment.token || amount.is_zero() {
+                continue;
+            }
+            // One job whose inputs are lost must not keep everybody else from being paid: leaves
+            // only grow, so it can be made good later.
+            let Some(leaves) = self.inputs(job, &fact).await? else {
+                tracing::error!(
+                    job,
+                    "the input list of a settled job is not here: it is left out"
+                );
+                continue;
+            };
             let owners: Option<Vec<_>> = leaves
                 .iter()
                 .map(|leaf| contributors.get(leaf).copied())
                 .collect();
-            let (true, Some(contributors)) = (root == Ok(fact.input_root), owners) else {
-                return Err(RewardError::InputsMissing(job));
-            };
+            let Some(contributors) = owners else { continue };
             ledger
                 .credit(
                     &Earning {
@@ -211,49 +222,38 @@ impl Rewards {
         Ok(ledger)
     }
 
-    /// Settled jobs and the contributors' share of each, in the order of their settlement.
-    async fn settled(&self, up_to: u64) -> Result<Vec<(u64, U256)>, RewardError> {
+    /// Jobs that paid their contributors, in the order in which they did.
+    async fn settled(&self, up_to: u64) -> Result<Vec<u64>, RewardError> {
         let deployment = self.chain.deployment();
         let filter = Filter::new()
             .address(deployment.escrow)
             .event_signature(vec![
                 JobEscrow::Settled::SIGNATURE_HASH,
                 JobEscrow::Abandoned::SIGNATURE_HASH,
-            ])
-            .from_block(deployment.first_block)
-            .to_block(up_to);
+            ]);
         let logs = self
             .chain
-            .provider()
-            .get_logs(&filter)
-            .await
-            .map_err(ChainError::from)?;
-        let mut settled = Vec::with_capacity(logs.len());
-        for log in logs {
-            if let Ok(event) = JobEscrow::Settled::decode_log(&log.inner) {
-                settled.push((event.job.saturating_to(), event.contributors));
-            } else if let Ok(event) = JobEscrow::Abandoned::decode_log(&log.inner) {
-                settled.push((event.job.saturating_to(), event.contributors));
-            }
-        }
-        Ok(settled)
+            .logs(filter, deployment.first_block, up_to)
+            .await?;
+        // The job is the first indexed argument of both.
+        let job = |log: &Log| log.topics().get(1).map(|word| U256::from_be_bytes(word.0));
+        Ok(logs
+            .iter()
+            .filter_map(job)
+            .map(|job| job.saturating_to())
+            .collect())
     }
 
-    async fn inputs(&self, job: u64, attempt: u32) -> Result<Vec<Leaf>, RewardError> {
-        let record = self
-            .ledger
-            .run(job, attempt)
-            .await?
-            .ok_or(RewardError::InputsMissing(job))?;
-        let record: RunRecord =
-            serde_json::from_str(&record).map_err(|_| RewardError::InputsMissing(job))?;
-        leaves(&self.blobs, record.inputs)
-            .await?
-            .ok_or(RewardError::InputsMissing(job))
+    /// The input list noted before the release, if it is the one that was released.
+    async fn inputs(&self, job: u64, fact: &JobFact) -> Result<Option<Vec<Leaf>>, RewardError> {
+        let Some(list) = self.ledger.inputs(job, fact.lease.attempt).await? else {
+            return Ok(None);
+        };
+        let Ok(leaves) = serde_json::from_slice::<Vec<Leaf>>(&self.blobs.get(list).await?) else {
+            return Ok(None);
+        };
+        let words: Vec<_> = leaves.iter().map(|leaf| leaf.0).collect();
+        let root = MerkleTree::new(&words).map(|tree| tree.root());
+        Ok((root == Ok(fact.input_root)).then_some(leaves))
     }
-}
-
-/// The leaves in an input list, or `None` where the blob is no such list.
-async fn leaves(blobs: &Blobs, list: BlobId) -> Result<Option<Vec<Leaf>>, BlobError> {
-    Ok(serde_json::from_slice(&blobs.get(list).await?).ok())
 }

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use collective::approval::OutputRule;
+use collective::approval::{OutputRefusal, OutputRule};
 use collective::id::BlobId;
 use collective::input::Anchored;
 use collective::permit::Permit;
 use collective::receipt::Usage;
-use collective::seal::contribution;
 use collective::seal::payload;
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -15,15 +14,18 @@ use zeroize::Zeroizing;
 
 use crate::blobs::{BlobError, Blobs};
 use crate::chain::Deployment;
-use crate::intake::sender_context;
+use crate::intake::check_file;
 use crate::keystore::Keystore;
 use crate::sandbox::{Failure, Fault, Layers, Sandbox};
 
 /// Sealed files that wait for the sandbox: enough to hide the disk, little enough for memory.
 const AHEAD: usize = 16;
 
-/// Milliseconds to which the run time is rounded up: the clock of a run on other data must look the same.
-const TIME_BUCKET: u64 = 100;
+/// All that is said of an output that stays inside; how it broke the rule is made from data.
+const BROKE_RULE: &str = "the output broke the approved output rule";
+
+/// All that is said when too many of the granted records were none.
+const TOO_FEW: &str = "fewer readable records than the approved minimum group";
 
 /// Why there is no result, which is not the program's fault; the attempt can be made again.
 #[derive(Debug, Error)]
@@ -57,6 +59,8 @@ pub struct Files {
     pub blobs: Blobs,
     /// For the senders' contexts.
     pub deployment: Deployment,
+    /// Whether the collective takes files with a sender proof only.
+    pub proof_required: bool,
 }
 
 /// Runs the permitted program over the permitted files. The permit is used up.
@@ -74,8 +78,15 @@ pub async fn run(
     let (keys, sandbox) = (keys.clone(), sandbox.clone());
     let ran = tokio::task::spawn_blocking(move || {
         let rule = permit.grant().manifest().output.clone();
-        let records = std::iter::from_fn(|| queue.blocking_recv())
-            .filter_map(|(member, file)| open(&keys, &files.deployment, &member, &file));
+        let records = std::iter::from_fn(|| queue.blocking_recv()).filter_map(|(member, file)| {
+            open(
+                &keys,
+                &files.deployment,
+                files.proof_required,
+                &member,
+                &file,
+            )
+        });
         judge(&rule, sandbox.run(permit, records))
     })
     .await
@@ -92,20 +103,24 @@ pub async fn run(
 fn open(
     keys: &Keystore,
     deployment: &Deployment,
+    proof_required: bool,
     member: &Anchored,
     file: &[u8],
 ) -> Option<Zeroizing<Vec<u8>>> {
-    let entry = &member.entry.contribution;
-    let context = sender_context(deployment, entry.contributor, entry.nonce);
-    let (header, body) = contribution::parse(file, keys.collective_recipient(), &context).ok()?;
-    let opened = keys
-        .file_key(&header)
-        .map_err(|error| error.to_string())
-        .and_then(|file_key| payload::open(&file_key, body).map_err(|error| error.to_string()));
+    // The ledger says where the file is; that it is the committed one is checked again.
+    let recipient = keys.collective_recipient();
+    let checked = check_file(&member.entry, file, deployment, recipient, proof_required);
+    let opened = checked
+        .map_err(|refusal| refusal.to_string())
+        .and_then(|(header, body)| {
+            let file_key = keys.file_key(&header).map_err(|error| error.to_string())?;
+            payload::open(&file_key, body).map_err(|error| error.to_string())
+        });
     match opened {
         Ok(record) => Some(Zeroizing::new(record)),
         Err(error) => {
-            tracing::warn!(leaf = %entry.leaf(), error, "a contribution does not open");
+            let leaf = member.entry.contribution.leaf();
+            tracing::warn!(%leaf, error, "a contribution does not open");
             None
         }
     }
@@ -118,7 +133,8 @@ fn judge(rule: &OutputRule, result: Result<crate::sandbox::Run, Failure>) -> Res
             let contributors = u32::try_from(run.accepted).unwrap_or(u32::MAX);
             let output = match rule.check(&run.output, contributors) {
                 Ok(()) => Ok(run.output),
-                Err(refusal) => Err(refusal.to_string()),
+                Err(OutputRefusal::GroupTooSmall { .. }) => Err(TOO_FEW.into()),
+                Err(_) => Err(BROKE_RULE.into()),
             };
             Ok(Ran {
                 output,
@@ -135,16 +151,13 @@ fn judge(rule: &OutputRule, result: Result<crate::sandbox::Run, Failure>) -> Res
     }
 }
 
-/// Fuel and memory to the next power of two, time to the next tenth of a second.
+/// Everything to the next power of two: about five bits each, which the receipt makes public.
 fn rounded(usage: &crate::sandbox::Usage) -> Usage {
-    let milliseconds = u64::try_from(usage.wall.as_millis()).unwrap_or(u64::MAX);
+    let up = |value: u64| value.checked_next_power_of_two().unwrap_or(u64::MAX);
     Usage {
-        fuel: usage.fuel.checked_next_power_of_two().unwrap_or(u64::MAX),
-        memory_bytes: usage
-            .memory_bytes
-            .checked_next_power_of_two()
-            .unwrap_or(u64::MAX),
-        milliseconds: milliseconds.div_ceil(TIME_BUCKET) * TIME_BUCKET,
+        fuel: up(usage.fuel),
+        memory_bytes: up(usage.memory_bytes),
+        milliseconds: up(u64::try_from(usage.wall.as_millis()).unwrap_or(u64::MAX)),
     }
 }
 

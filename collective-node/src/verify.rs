@@ -4,7 +4,6 @@
 //! proofs; blobs are checked against their names. What cannot be checked is said.
 
 use alloy::primitives::{Address, U256};
-use alloy::providers::Provider;
 use alloy::rpc::types::Filter;
 use alloy::sol_types::SolEvent;
 use collective::approval::Manifest;
@@ -144,7 +143,7 @@ pub async fn receipt(chain: &Chain, blobs: &Blobs, job: u64) -> Result<Verdict, 
         fact.released_at != 0 && fact.released_at <= fact.completed_at,
         format!(
             "epoch {}, {} s earlier",
-            fact.epoch,
+            fact.lease.epoch,
             fact.completed_at - fact.released_at
         ),
     );
@@ -180,7 +179,11 @@ async fn check_output(
                 format!("{} of {bytes} bytes", receipt.output),
             );
         }
-        Outcome::Failed => note("the program failed and sent nothing", true, String::new()),
+        Outcome::Failed => note(
+            "the program failed and sent nothing",
+            receipt.output == BlobId::of(&[]) && receipt.output_bytes == 0,
+            String::new(),
+        ),
     }
     Ok(())
 }
@@ -190,13 +193,9 @@ async fn receipt_on_chain(chain: &Chain, job: u64, fact: &JobFact) -> Result<Rec
     let filter = Filter::new()
         .address(deployment.escrow)
         .event_signature(JobEscrow::Completed::SIGNATURE_HASH)
-        .topic1(U256::from(job))
-        .from_block(deployment.first_block);
-    let logs = chain
-        .provider()
-        .get_logs(&filter)
-        .await
-        .map_err(ChainError::from)?;
+        .topic1(U256::from(job));
+    let newest = chain.latest().await?.number;
+    let logs = chain.logs(filter, deployment.first_block, newest).await?;
     let event = logs
         .iter()
         .find_map(|log| JobEscrow::Completed::decode_log(&log.inner).ok());
@@ -245,8 +244,7 @@ async fn derive(
         deny_time: deny.time,
         admission,
         list: view
-            .charter
-            .as_ref()
+            .charter_at(allow.number)
             .and_then(|charter| charter.admission.as_ref()),
         revocations: &revocations,
     };

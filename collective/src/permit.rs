@@ -118,6 +118,8 @@ pub struct Lease {
     pub deny_block: (u64, B256),
     /// Unix seconds after which nothing is released under it.
     pub deadline: u64,
+    /// Epoch of the committee that may release under it.
+    pub epoch: u64,
 }
 
 /// Everything a decision looks at.
@@ -285,6 +287,9 @@ pub enum Refusal {
         /// Height.
         deny: u64,
     },
+    /// The committee changed between `allowBlock` and the lease.
+    #[error("the lease is for the committee of epoch {0}, allowBlock knows another: take a new lease")]
+    AnotherEpoch(u64),
     /// A block is older than its limit.
     #[error("the facts are {age} s old, the limit is {limit} s: take a new lease")]
     Stale {
@@ -356,7 +361,10 @@ impl Refusal {
             | Self::AnotherBlock
             | Self::NotFinalized { .. }
             | Self::NodeNotAccepted => Fault::Operator,
-            Self::Stale { .. } | Self::ChainSilent(_) | Self::NewerDenial => Fault::Peer,
+            Self::Stale { .. }
+            | Self::ChainSilent(_)
+            | Self::NewerDenial
+            | Self::AnotherEpoch(_) => Fault::Peer,
         }
     }
 
@@ -499,6 +507,9 @@ fn check_lease(case: &Case<'_>) -> Result<(), Refusal> {
     if allow > deny || allow > case.finalized.number {
         return Err(Refusal::NotFinalized { allow, deny });
     }
+    if lease.epoch != case.allow.epoch {
+        return Err(Refusal::AnotherEpoch(lease.epoch));
+    }
     let time = case.latest.block.time;
     if time > lease.deadline {
         return Err(Refusal::LeaseExpired {
@@ -607,6 +618,8 @@ mod tests {
         assert_eq!(refusal, Refusal::AnotherBlock);
         let (_, refusal) = refused("not final", &|s| s.finalized.number = 9);
         assert!(matches!(refusal, Refusal::NotFinalized { allow: 10, .. }));
+        let (_, refusal) = refused("another committee", &|s| s.lease.epoch = 2);
+        assert_eq!(refusal, Refusal::AnotherEpoch(2));
         let (_, refusal) = refused("late", &|s| s.lease.deadline = s.latest.block.time - 1);
         assert!(matches!(refusal, Refusal::LeaseExpired { .. }));
         let (_, refusal) = refused("old allow", &|s| s.finalized.time += MAX_ALLOW_AGE);

@@ -170,6 +170,7 @@ impl Story {
                 allow_block: (10, block(10).hash),
                 deny_block: (14, block(14).hash),
                 deadline: 5_000,
+                epoch: 1,
             },
             allow: Allow {
                 block: block(10),

@@ -68,8 +68,6 @@ pub struct JobFact {
     pub lease: Lease,
     /// Who signs for the node under this lease.
     pub signer: Address,
-    /// Epoch of the committee that may release.
-    pub epoch: u64,
     /// Unix seconds of the release record.
     pub released_at: u64,
     /// Unix seconds of the receipt.
@@ -304,9 +302,9 @@ impl Chain {
                 allow_block: (low_u64(words[6]), words[7].into()),
                 deny_block: (bits(words[6], 64, 64), words[8].into()),
                 deadline: bits(words[2], 192, 64),
+                epoch: bits(words[5], 160, 64),
             },
             signer: address(words[5]),
-            epoch: bits(words[5], 160, 64),
             released_at: bits(words[6], 128, 64),
             completed_at: bits(words[6], 192, 64),
             input_root: words[9].into(),

@@ -14,13 +14,13 @@ use super::world::UNIT;
 use super::{Account, World, election};
 use crate::chain::ChainError;
 use crate::governance::{Action, Motion};
-use collective_contracts::{DemoToken, JobEscrow};
+use crate::requester;
 
 /// The program that fits who votes for whom: a component whose source is beside it in `jobs/`.
-const LOGIT: &[u8] = include_bytes!("../../../jobs/logit/logit.wasm");
+pub const LOGIT: &[u8] = include_bytes!("../../../jobs/logit/logit.wasm");
 
 /// The program that takes means.
-const MEAN: &[u8] = include_bytes!("../../../jobs/mean/mean.wasm");
+pub const MEAN: &[u8] = include_bytes!("../../../jobs/mean/mean.wasm");
 
 /// Seconds for which the second approval is good: shorter than the story.
 const SHORT: u64 = 3 * 86_400;
@@ -98,7 +98,9 @@ pub async fn tell(world: &World, account: &mut Account) -> Result<Approved> {
     })
 }
 
-fn manifest(
+/// A manifest for `program` over all columns of the study, for statistics, in the shape of logit's
+/// output. `recipient` is an age recipient; `expiry` in Unix seconds.
+pub fn manifest(
     world: &World,
     program: &[u8],
     recipient: &str,
@@ -173,20 +175,7 @@ pub async fn request(
     amount: U256,
 ) -> Result<u64, ChainError> {
     let provider = world.provider(&world.requester);
-    let deployment = &world.deployment;
-    let token = DemoToken::new(deployment.token, &provider);
-    let allow = token.approve(deployment.escrow, manifest.payment.price);
-    crate::chain::Chain::mined(allow.send().await?).await?;
-    let escrow = JobEscrow::new(deployment.escrow, &provider);
-    let call = escrow.request(
-        deployment.collective,
-        manifest.digest().0,
-        recipient,
-        amount,
-    );
-    let job = call.call().await?;
-    crate::chain::Chain::mined(call.send().await?).await?;
-    Ok(job.saturating_to())
+    requester::request(&provider, &world.deployment, manifest, recipient, amount).await
 }
 
 /// Notes that the contract refused, and with which error.

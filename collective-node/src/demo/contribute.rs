@@ -120,14 +120,29 @@ async fn send_all(
     Ok(count)
 }
 
-/// Waits until all stand in a finalized block and reads what that cost.
-async fn anchored(world: &World, account: &mut Account) -> Result<()> {
+/// Has every respondent contribute, without a word, and waits until all stand in a finalized block.
+///
+/// # Errors
+/// Where a contribution is not taken or not anchored.
+pub async fn populate(world: &World) -> Result<()> {
+    let uploads = seal_all(world).await?;
+    send_all(world, &uploads, &indicatif::ProgressBar::hidden()).await?;
+    all_anchored(world).await
+}
+
+async fn all_anchored(world: &World) -> Result<()> {
     let node = world.node.as_ref().context("the node does not run")?;
     let mut view = node.view();
     let all = view.wait_for(|view| view.anchored.len() >= RESPONDENTS);
     tokio::time::timeout(Duration::from_secs(60), all)
         .await
         .context("waiting for the batch")??;
+    Ok(())
+}
+
+/// Waits until all stand in a finalized block and reads what that cost.
+async fn anchored(world: &World, account: &mut Account) -> Result<()> {
+    all_anchored(world).await?;
     let chain = world.reader().await?;
     let filter = alloy::rpc::types::Filter::new()
         .address(world.deployment.contributions)

@@ -1,5 +1,6 @@
 //! Chapter 5: twelve take their data back; and everything that is not approved is refused.
 
+use alloy::primitives::U256;
 use anyhow::{Context, Result};
 use collective::id::BlobId;
 use collective::seal::tagged::TaggedIdentity;
@@ -12,7 +13,7 @@ use crate::chain::Chain;
 use crate::client::ClientError;
 use crate::contributor::{Destination, prepare, revocation};
 use crate::intake::join;
-use collective_contracts::{Membership, NodeRegistry};
+use collective_contracts::{JobEscrow, Membership, NodeRegistry};
 
 /// How often the attacker contributes.
 const FLOOD: u64 = 1_000;
@@ -128,13 +129,30 @@ async fn not_approved(world: &World, approved: &Approved, account: &mut Account)
     );
     altered_on_disk(world, approved, &altered, account).await?;
 
-    rotated(world, approved, account).await?;
-
+    let waiting = rotated(world, approved, account).await?;
     world.wait(4 * 86_400).await?;
     world.settle_in().await?;
     let mean = &approved.mean;
     let late = request(world, mean, mean.recipient.digest(), mean.payment.price).await;
     refused(account, "an approval that has expired", late, "NotActive");
+    refunded(world, waiting, mean.payment.price, account).await?;
+    let own = world.keys.node_recipient().to_string();
+    rotate(world, own).await
+}
+
+/// The job that no node served: its approval ended, so the requester has the money back.
+async fn refunded(world: &World, job: u64, price: U256, account: &mut Account) -> Result<()> {
+    let provider = world.provider(&world.requester);
+    let escrow = JobEscrow::new(world.deployment.escrow, &provider);
+    Chain::mined(escrow.refund(U256::from(job)).send().await?).await?;
+    let credit = escrow.credit(world.deployment.token, world.requester.address());
+    let credit = credit.call().await?;
+    let said = format!("{credit} units to withdraw");
+    account.check(
+        format!("job {job}, which no node served, is refunded"),
+        credit == price,
+        said,
+    );
     Ok(())
 }
 
@@ -167,24 +185,10 @@ async fn altered_on_disk(
     Ok(())
 }
 
-/// The node's operator takes new keys without asking: nothing is released to them.
-async fn rotated(world: &World, approved: &Approved, account: &mut Account) -> Result<()> {
-    let provider = world.keys.provider(world.chain.client());
-    let registry = NodeRegistry::new(world.deployment.nodes, &provider);
-    let own = world.keys.node_recipient().to_string();
-    let stranger = TaggedIdentity::random(&mut rand::rng())
-        .recipient()
-        .to_string();
-    let rotate = async |recipient: String| -> Result<()> {
-        let keys = NodeRegistry::NodeKeys {
-            recipient: BlobId::of(recipient.as_bytes()).0,
-            ..world.node_keys()
-        };
-        let call = registry.rotate(world.node_id.0, keys, recipient, "http://127.0.0.1".into());
-        Chain::mined(call.send().await?).await?;
-        Ok(())
-    };
-    rotate(stranger).await?;
+/// The node's operator takes new keys without asking: nothing is released to them. The job waits.
+async fn rotated(world: &World, approved: &Approved, account: &mut Account) -> Result<u64> {
+    let stranger = TaggedIdentity::random(&mut rand::rng()).recipient();
+    rotate(world, stranger.to_string()).await?;
     world.settle_in().await?;
     let mean = &approved.mean;
     let job = request(world, mean, mean.recipient.digest(), mean.payment.price).await?;
@@ -198,5 +202,17 @@ async fn rotated(world: &World, approved: &Approved, account: &mut Account) -> R
         reason.contains("has not accepted this node"),
         format!("job {job}: {reason}"),
     );
-    rotate(own).await
+    Ok(job)
+}
+
+async fn rotate(world: &World, recipient: String) -> Result<()> {
+    let provider = world.keys.provider(world.chain.client());
+    let registry = NodeRegistry::new(world.deployment.nodes, &provider);
+    let keys = NodeRegistry::NodeKeys {
+        recipient: BlobId::of(recipient.as_bytes()).0,
+        ..world.node_keys()
+    };
+    let call = registry.rotate(world.node_id.0, keys, recipient, "http://127.0.0.1".into());
+    Chain::mined(call.send().await?).await?;
+    Ok(())
 }

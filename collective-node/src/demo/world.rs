@@ -40,7 +40,8 @@ pub const VOTING: (u64, u64, u64) = (60, 3_600, 86_400);
 /// One unit of the demo's token, which has six decimals.
 pub const UNIT: u64 = 1_000_000;
 
-const PASSPHRASE: &str = "public: this node is a demonstration";
+/// Passphrase of the node's keys: nothing here is worth hiding.
+pub const PASSPHRASE: &str = "public: this node is a demonstration";
 
 /// The actors and where they act.
 pub struct World {
@@ -70,6 +71,15 @@ pub struct World {
     pub client: Client,
 }
 
+/// Ports of 127.0.0.1 to listen at; 0 takes any that is free.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ports {
+    /// The chain's JSON-RPC.
+    pub rpc: u16,
+    /// The node.
+    pub node: u16,
+}
+
 /// Gas of the calls that one approval costs.
 #[derive(Clone, Copy, Debug, Default, serde::Serialize)]
 pub struct GovernanceGas {
@@ -86,12 +96,15 @@ impl World {
     ///
     /// # Errors
     /// Whatever does not work, with what was being done.
-    pub async fn found(folder: &Path, required_layers: Vec<Layer>) -> Result<Self> {
+    pub async fn found(folder: &Path, required_layers: Vec<Layer>, ports: Ports) -> Result<Self> {
+        // Both first: a port that is taken is found before anything is made.
+        let rpc_listener = listen(ports.rpc, "JSON-RPC").await?;
+        let node_listener = listen(ports.node, "the node").await?;
         let data = folder.join("node");
         std::fs::create_dir_all(&data).context("making the data folder")?;
         let chain = DevChain::open(Config::default(), &folder.join("chain.journal"))
             .context("starting the dev chain")?;
-        let rpc = serve(&chain).await?;
+        let rpc = serve(&chain, rpc_listener)?;
         keep_mining(chain.clone());
         let accounts = dev_accounts();
         let deployer = accounts[0].clone();
@@ -128,7 +141,7 @@ impl World {
             .await
             .context("making the committee and voting on it")?;
         world
-            .start_node(required_layers)
+            .start_node(required_layers, node_listener)
             .await
             .context("starting the node")?;
         Ok(world)
@@ -312,8 +325,11 @@ impl World {
         Ok(())
     }
 
-    async fn start_node(&mut self, required_layers: Vec<Layer>) -> Result<()> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+    async fn start_node(
+        &mut self,
+        required_layers: Vec<Layer>,
+        listener: TcpListener,
+    ) -> Result<()> {
         let config = NodeConfig {
             data: self.data.clone(),
             deployment: self.deployment,
@@ -339,10 +355,13 @@ pub fn executable() -> Result<PathBuf> {
     }
 }
 
-async fn serve(chain: &DevChain) -> Result<Url> {
-    let listener = TcpListener::bind("127.0.0.1:0")
+async fn listen(port: u16, what: &str) -> Result<TcpListener> {
+    TcpListener::bind(("127.0.0.1", port))
         .await
-        .context("listening for JSON-RPC")?;
+        .with_context(|| format!("listening for {what} at port {port}: is it taken?"))
+}
+
+fn serve(chain: &DevChain, listener: TcpListener) -> Result<Url> {
     let url = format!("http://{}", listener.local_addr()?).parse()?;
     let chain = chain.clone();
     tokio::spawn(async move {

@@ -39,7 +39,10 @@ pub struct JobRefusal {
 /// Tells where a job is.
 pub async fn job(State(app): State<App>, Path(job): Path<u64>) -> Result<Json<JobAnswer>, Problem> {
     let fact = fact(&app, job).await?;
-    let refusal = app.ledger.refusal(job).await?;
+    let refusal = match fact.state {
+        JobState::Requested => app.ledger.refusal(job).await?,
+        _ => None,
+    };
     Ok(Json(JobAnswer {
         state: fact.state,
         attempt: fact.lease.attempt,

@@ -6,6 +6,7 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
 use super::{App, Problem, deployment};
+use crate::chain::ChainError;
 use crate::crash::Step;
 use collective::id::ContributorId;
 use collective_contracts::{ContributionRegistry, RewardDistributor};
@@ -41,7 +42,27 @@ pub async fn revoke(
     State(app): State<App>,
     Json(revocation): Json<RelayedRevocation>,
 ) -> Result<Json<Relayed>, Problem> {
+    let contributor = ContributorId::from_address(revocation.contributor);
+    if !app
+        .ledger
+        .holds_any(contributor, revocation.word, revocation.mask)
+        .await?
+    {
+        // The node pays for its own contributors only: anybody's key can sign a revocation.
+        return Err(Problem::missing(
+            "this node holds none of these contributions",
+        ));
+    }
     let registry = ContributionRegistry::new(deployment(&app).contributions, app.chain.provider());
+    let word = registry.revocations(contributor.0, U248::from(revocation.word));
+    let bits = word.call().await.map_err(ChainError::from)?;
+    if bits & revocation.mask == revocation.mask {
+        let block = app.chain.latest().await?.number;
+        return Ok(Json(Relayed {
+            block,
+            note: "It was revoked before.".into(),
+        }));
+    }
     let call = registry.revokeBySig(
         revocation.contributor,
         U248::from(revocation.word),

@@ -1,10 +1,13 @@
-//! `GET /`, `/status`, `/health`, `/collective`.
+//! `GET /`, `/status`, `/health`, `/metrics`, `/collective`, `/openapi.json`.
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::HeaderName;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::Html;
 use bytes::Bytes;
 use collective::charter::Charter;
+use collective::limits::MAX_CHAIN_SILENCE;
 use collective::receipt::BlockRef;
 use serde::{Deserialize, Serialize};
 
@@ -53,7 +56,7 @@ pub async fn collective(State(app): State<App>) -> Json<CollectiveAnswer> {
     Json(CollectiveAnswer {
         deployment: *deployment(&app),
         recipient: app.recipient.to_string(),
-        charter: view.charter.as_deref().cloned(),
+        charter: view.charter().map(|charter| Charter::clone(charter)),
         sender_proof: view.committee.sender_proof,
     })
 }
@@ -63,14 +66,80 @@ pub async fn status(State(app): State<App>) -> Result<Json<StatusAnswer>, Proble
     Ok(Json(answer(&app).await?))
 }
 
-/// Healthy is: a blob was really written and a block really read just now.
+/// Healthy is: the store was written and read just now, the ledger read, a block read, and the index follows.
 pub async fn health(State(app): State<App>) -> Result<&'static str, Problem> {
+    let now = app.chain.latest().await?;
     app.blobs
-        .put(Bytes::from_static(b"collective/health/v1"))
+        .probe(Bytes::from(now.number.to_be_bytes().to_vec()))
         .await?;
-    app.chain.latest().await?;
     app.ledger.counts().await?;
+    let view = app.view.borrow();
+    if let Some(reason) = &view.halted {
+        return Err(Problem::operator(reason));
+    }
+    if view.silence() > MAX_CHAIN_SILENCE {
+        return Err(Problem::operator(
+            "no finalized block has arrived for too long",
+        ));
+    }
     Ok("ok\n")
+}
+
+/// What this node answers, in OpenAPI 3.1.
+pub const OPENAPI: &str = include_str!("openapi.json");
+
+/// Gives the OpenAPI document.
+pub async fn openapi() -> ([(HeaderName, &'static str); 1], &'static str) {
+    ([(CONTENT_TYPE, "application/json")], OPENAPI)
+}
+
+/// Gives the status as Prometheus gauges (text exposition format 0.0.4).
+pub async fn metrics(State(app): State<App>) -> Result<String, Problem> {
+    let status = answer(&app).await?;
+    let gauges = [
+        (
+            "latest_block",
+            "Height of the newest block",
+            status.latest.number,
+        ),
+        (
+            "finalized_block",
+            "Height up to which the index is complete",
+            status.finalized.number,
+        ),
+        (
+            "chain_silence_seconds",
+            "Time since a new block arrived",
+            status.silence,
+        ),
+        (
+            "contributions_held",
+            "Contributions on this node's disk",
+            status.held,
+        ),
+        (
+            "contributions_waiting",
+            "Contributions in no batch yet",
+            status.waiting,
+        ),
+        (
+            "contributions_anchored",
+            "Contributions in finalized blocks",
+            status.anchored,
+        ),
+        (
+            "committee_epoch",
+            "Epoch of the accepted committee",
+            status.epoch,
+        ),
+    ];
+    let line = |(name, help, value): (&str, &str, u64)| {
+        format!(
+            "# HELP collective_{name} {help}\n# TYPE collective_{name} gauge\n\
+             collective_{name} {value}\n"
+        )
+    };
+    Ok(gauges.into_iter().map(line).collect())
 }
 
 /// The same for people.
@@ -85,7 +154,8 @@ pub async fn page(State(app): State<App>) -> Result<Html<String>, Problem> {
          <tr><td>contributions held<td>{}<tr><td>waiting for a batch<td>{}\
          <tr><td>anchored<td>{}<tr><td>committee epoch<td>{}</table>\
          <p>See <a href=/collective>/collective</a>, <a href=/status>/status</a>, \
-         <a href=/health>/health</a>.</p>",
+         <a href=/health>/health</a>, \
+         <a href=/metrics>/metrics</a>, <a href=/openapi.json>/openapi.json</a>.</p>",
         status.collective,
         status.latest.number,
         status.finalized.number,
