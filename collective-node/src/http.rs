@@ -3,6 +3,7 @@
 //! Errors are problem documents (RFC 9457) whose `fault` says who has to act.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use alloy::primitives::{Address, U256};
 use axum::extract::DefaultBodyLimit;
@@ -56,6 +57,8 @@ pub struct App {
     pub rewards: Rewards,
     /// The collective's recipient.
     pub recipient: TaggedRecipient,
+    /// Bytes that strangers have left since the node started.
+    pub guest_bytes: Arc<AtomicU64>,
 }
 
 /// All routes. Any page may ask: nothing here depends on who asks.

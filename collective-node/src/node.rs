@@ -122,6 +122,7 @@ impl Node {
             view: view.clone(),
             rewards: rewards.clone(),
             recipient,
+            guest_bytes: Arc::default(),
         };
         let anchor = Anchor::new(
             chain.clone(),

@@ -1,18 +1,36 @@
 //! `POST /blobs`, `GET /blobs/{id}`: bytes by their hash. Programs and manifests come in here.
 
+use std::sync::atomic::Ordering;
+
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use collective::id::BlobId;
+use collective::permit::Fault;
 
 use super::{App, Problem};
+
+/// Bytes that strangers may leave here while the node runs: thirty of the largest programs. A node that
+/// serves more restarts, or its operator uploads for them.
+const MAX_GUEST_BYTES: u64 = 1 << 30;
 
 /// Keeps bytes and says their name.
 pub async fn keep(
     State(app): State<App>,
     bytes: Bytes,
 ) -> Result<(StatusCode, Json<BlobId>), Problem> {
+    let length = bytes.len() as u64;
+    let kept = app.guest_bytes.fetch_add(length, Ordering::Relaxed);
+    if kept.saturating_add(length) > MAX_GUEST_BYTES {
+        app.guest_bytes.fetch_sub(length, Ordering::Relaxed);
+        let detail = format!("this node takes no more than {MAX_GUEST_BYTES} bytes of programs");
+        return Err(Problem::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            Fault::Operator,
+            detail,
+        ));
+    }
     Ok((StatusCode::CREATED, Json(app.blobs.put(bytes).await?)))
 }
 
