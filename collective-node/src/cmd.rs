@@ -1,13 +1,31 @@
 //! The command line: one subcommand a role or a verb, each in a file of its own.
 //!
-//! Exit codes: 0 done, 1 refused or failed, 2 used wrongly (clap's own).
+//! Exit codes: 0 done, 1 refused or failed, 2 used wrongly (clap's own). What was asked for goes to
+//! standard output, everything else to standard error.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod completions;
+mod contribute;
+mod contributions;
 mod demo;
+mod dev;
+mod job;
+mod key;
+mod manifest;
+mod node;
+mod place;
+mod program;
+mod proposal;
+mod propose;
+mod revoke;
+mod rewards;
+mod secret;
+mod show;
 mod verify;
+mod vote;
 
 /// Pool private data as a collective: sealed off-chain, permitted on-chain.
 #[derive(Debug, Parser)]
@@ -20,8 +38,28 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Demo(demo::Demo),
+    Dev(dev::Dev),
+    Node(node::Node),
+    #[command(subcommand)]
+    Key(key::Key),
+    Contribute(contribute::Contribute),
+    Contributions(contributions::Contributions),
+    Revoke(revoke::Revoke),
+    #[command(subcommand)]
+    Program(program::Program),
+    #[command(subcommand)]
+    Manifest(manifest::ManifestVerb),
+    Propose(propose::Propose),
+    #[command(subcommand)]
+    Proposal(proposal::Proposal),
+    Vote(vote::Vote),
+    #[command(subcommand)]
+    Job(job::Job),
+    #[command(subcommand)]
+    Rewards(rewards::Rewards),
     #[command(subcommand)]
     Verify(verify::Verify),
+    Completions(completions::Completions),
 }
 
 /// Parses the arguments and does what they say.
@@ -32,9 +70,25 @@ pub fn main() -> ExitCode {
     let done = runtime.block_on(async {
         match cli.verb {
             Verb::Demo(demo) => demo.run().await,
+            Verb::Dev(dev) => dev.run().await,
+            Verb::Node(node) => node.run().await,
+            Verb::Key(key) => key.run(),
+            Verb::Contribute(contribute) => contribute.run().await,
+            Verb::Contributions(contributions) => contributions.run().await,
+            Verb::Revoke(revoke) => revoke.run().await,
+            Verb::Program(program) => program.run(),
+            Verb::Manifest(manifest) => manifest.run(),
+            Verb::Propose(propose) => propose.run().await,
+            Verb::Proposal(proposal) => proposal.run().await,
+            Verb::Vote(vote) => vote.run().await,
+            Verb::Job(job) => job.run().await,
+            Verb::Rewards(rewards) => rewards.run().await,
             Verb::Verify(verify) => verify.run().await,
+            Verb::Completions(completions) => completions.run(),
         }
     });
+    // A sandbox that is still running must not hold up a stop: it ends with this process.
+    runtime.shutdown_background();
     match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -62,5 +116,22 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         super::Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_shows_an_example() {
+        fn check(command: &clap::Command) {
+            let verbs: Vec<_> = command.get_subcommands().collect();
+            if verbs.is_empty() {
+                let help = command.get_after_help().map(ToString::to_string);
+                let name = command.get_name();
+                assert!(
+                    help.is_some_and(|help| help.contains("Example")),
+                    "`{name}` has no example"
+                );
+            }
+            verbs.into_iter().for_each(check);
+        }
+        check(&super::Cli::command());
     }
 }

@@ -288,7 +288,9 @@ pub enum Refusal {
         deny: u64,
     },
     /// The committee changed between `allowBlock` and the lease.
-    #[error("the lease is for the committee of epoch {0}, allowBlock knows another: take a new lease")]
+    #[error(
+        "the lease is for the committee of epoch {0}, allowBlock knows another: take a new lease"
+    )]
     AnotherEpoch(u64),
     /// A block is older than its limit.
     #[error("the facts are {age} s old, the limit is {limit} s: take a new lease")]

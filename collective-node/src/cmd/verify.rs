@@ -2,23 +2,26 @@
 
 use std::path::PathBuf;
 
-use alloy::rpc::client::RpcClient;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
-use url::Url;
+use collective::contribution::BatchReceipt;
+use serde_json::json;
 
+use super::place::{self, ChainAt, NodeAt};
+use super::show::show;
 use crate::blobs::Blobs;
-use crate::chain::{Chain, Deployment};
-use crate::client::Client;
 use crate::verify;
 
 /// Check, without trust in any node, what nodes and holders did.
 #[derive(Debug, Subcommand)]
 pub enum Verify {
     Receipt(Receipt),
+    Contribution(Contribution),
 }
 
 /// Check a job's receipt from chain and blobs alone.
+///
+/// The node is asked for blobs only; it is not trusted, their hashes are.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  collective verify receipt 1 --rpc http://127.0.0.1:8545 --node http://127.0.0.1:8080 --deployment deployment.json"
@@ -26,16 +29,29 @@ pub enum Verify {
 pub struct Receipt {
     /// The job's number.
     job: u64,
-    /// JSON-RPC endpoint of the chain.
-    #[arg(long, value_name = "URL")]
-    rpc: Url,
-    /// A node to fetch blobs from; it is not trusted, their hashes are.
-    #[arg(long, value_name = "URL")]
-    node: Url,
-    /// File that says where the collective lives.
-    #[arg(long, value_name = "FILE")]
-    deployment: PathBuf,
+    #[command(flatten)]
+    node: NodeAt,
+    #[command(flatten)]
+    chain: ChainAt,
     /// Print the findings as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Check a contribution's receipt offline: signature, openings, and the path to its batch's root.
+///
+/// That the root stands on chain is for the reader to look up, in any node's log of BatchCommitted.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  collective verify contribution receipt.json --deployment deployment.json"
+)]
+pub struct Contribution {
+    /// What `contributions --receipt` wrote.
+    receipt: PathBuf,
+    /// File that says where the collective lives.
+    #[arg(long, value_name = "FILE", env = "COLLECTIVE_DEPLOYMENT")]
+    deployment: PathBuf,
+    /// Print JSON.
     #[arg(long)]
     json: bool,
 }
@@ -44,18 +60,15 @@ impl Verify {
     pub async fn run(self) -> Result<bool> {
         match self {
             Self::Receipt(receipt) => receipt.run().await,
+            Self::Contribution(contribution) => contribution.run(),
         }
     }
 }
 
 impl Receipt {
     async fn run(self) -> Result<bool> {
-        let file = std::fs::read(&self.deployment)
-            .with_context(|| format!("reading {}", self.deployment.display()))?;
-        let deployment: Deployment =
-            serde_json::from_slice(&file).context("reading the deployment")?;
-        let chain = Chain::reader(RpcClient::new_http(self.rpc), deployment).await?;
-        let blobs = Blobs::of_node(Client::new(self.node)?);
+        let chain = self.chain.reader().await?;
+        let blobs = Blobs::of_node(self.node.client()?);
         let verdict = verify::receipt(&chain, &blobs, self.job).await?;
         if self.json {
             println!("{}", serde_json::to_string_pretty(&verdict)?);
@@ -70,5 +83,31 @@ impl Receipt {
             }
         }
         Ok(verdict.holds())
+    }
+}
+
+impl Contribution {
+    fn run(self) -> Result<bool> {
+        let deployment = place::deployment(&self.deployment)?;
+        let bytes = std::fs::read(&self.receipt)
+            .with_context(|| format!("reading {}", self.receipt.display()))?;
+        let receipt: BatchReceipt = serde_json::from_slice(&bytes)
+            .with_context(|| format!("{} is no receipt", self.receipt.display()))?;
+        let contribution = &receipt.entry.contribution;
+        ensure!(
+            contribution.collective == deployment.collective,
+            "the receipt is for collective {}",
+            contribution.collective
+        );
+        let leaf = receipt.check(&deployment.registry())?;
+        let value = json!({ "holds": true, "leaf": leaf, "root": receipt.root });
+        let rows = [
+            ("holds", "signature, openings and path to the root".into()),
+            ("leaf", leaf.to_string()),
+            ("contributor", contribution.contributor.to_string()),
+            ("look up on chain", format!("batch root {}", receipt.root)),
+        ];
+        show(self.json, &value, &rows)?;
+        Ok(true)
     }
 }

@@ -1,0 +1,171 @@
+//! `collective contribute`.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use collective::id::BlobId;
+use collective::limits::MAX_RECORD_BYTES;
+use collective::seal::tagged::TaggedRecipient;
+use collective::terms::{Purpose, Terms};
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::place::{MaybeChainAt, NodeAt};
+use super::secret;
+use super::show::show;
+use crate::chain::Chain;
+use crate::contributor::{Destination, prepare, sign};
+use crate::http::CollectiveAnswer;
+use crate::intake::{MAX_UPLOAD_BYTES, join};
+
+/// Seconds for which terms hold where the contributor names no end: a year, after which consent is
+/// asked for again rather than taken for granted.
+const TERMS_HOLD: u64 = 365 * 86_400;
+
+/// Seal a record on this machine, sign its leaf, send both to a node.
+///
+/// The record never leaves this machine in the clear. With --rpc and --deployment the key that the
+/// node gives is compared with the one that the members accepted on chain, and refused if it is
+/// another.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  echo 0,7,7,1,6,6,36,3,1,1 | collective contribute --record - --source anes96 --purposes statistics --nonce 1 --key me.key\n  collective contribute --sealed record.age --source anes96 --purposes statistics,training --nonce 2 --key me.key"
+)]
+pub struct Contribute {
+    /// File with one record in the source's encoding; `-` reads standard input.
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "sealed",
+        conflicts_with = "sealed"
+    )]
+    record: Option<PathBuf>,
+    /// File that another age client sealed to the collective; only some collectives take them.
+    #[arg(long, value_name = "FILE")]
+    sealed: Option<PathBuf>,
+    /// Name of the record's source in the charter.
+    #[arg(long)]
+    source: String,
+    /// What the record may be used for: statistics, training, transfer.
+    #[arg(long, value_delimiter = ',', required = true)]
+    purposes: Vec<Purpose>,
+    /// Unix seconds from which on nothing is allowed any more; a year from now if not given.
+    #[arg(long, value_name = "SECONDS")]
+    expiry: Option<u64>,
+    /// A number that this account has not used yet.
+    #[arg(long)]
+    nonce: u64,
+    /// Key file of the contributor's account.
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    #[command(flatten)]
+    node: NodeAt,
+    #[command(flatten)]
+    chain: MaybeChainAt,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Contribute {
+    pub async fn run(self) -> Result<bool> {
+        let account = secret::account(&self.key)?;
+        let client = self.node.client()?;
+        let told = client.collective().await?;
+        let deployment = self.chain.deployment()?.unwrap_or(told.deployment);
+        match self.chain.reader().await? {
+            Some(chain) => accepted(&chain, &told.recipient).await?,
+            None => eprintln!(
+                "collective: the node's word is taken for the collective's key; \
+                 --rpc and --deployment check it"
+            ),
+        }
+        let recipient: TaggedRecipient = told
+            .recipient
+            .parse()
+            .context("the node's recipient is none")?;
+        let to = Destination {
+            deployment: &deployment,
+            recipient: &recipient,
+            source: &self.source,
+            terms: Terms {
+                purposes: self.purposes.iter().copied().collect(),
+                expiry: self.expiry.unwrap_or(now()? + TERMS_HOLD),
+            },
+        };
+        let (entry, file) = match (&self.record, &self.sealed) {
+            (Some(path), _) => {
+                let record = self.checked(path, &told)?;
+                prepare(&to, &account, self.nonce, &record, &mut rand::rng())?
+            }
+            (None, Some(path)) => {
+                let file = read(path, MAX_UPLOAD_BYTES)?;
+                let entry = sign(&to, &account, self.nonce, &file)?;
+                (entry, file.to_vec())
+            }
+            (None, None) => unreachable!("clap requires one of the two"),
+        };
+        let leaf = client.contribute(join(&entry, &file)).await?.leaf;
+        let rows = [
+            ("leaf", leaf.to_string()),
+            ("contributor", account.address().to_string()),
+            ("nonce", self.nonce.to_string()),
+        ];
+        show(self.json, &json!({ "leaf": leaf }), &rows)?;
+        Ok(true)
+    }
+
+    /// The record, refused here if it does not fit its source: the node cannot see that.
+    fn checked(&self, path: &Path, told: &CollectiveAnswer) -> Result<Zeroizing<Vec<u8>>> {
+        let record = read(path, MAX_RECORD_BYTES)?;
+        let charter = told
+            .charter
+            .as_ref()
+            .context("the collective has set no charter yet")?;
+        let source = charter
+            .source(&self.source)
+            .with_context(|| format!("the collective declares no source '{}'", self.source))?;
+        source.parse(&record)?;
+        Ok(record)
+    }
+}
+
+/// Refuses a recipient that is not the one that the members accepted on chain.
+async fn accepted(chain: &Chain, recipient: &str) -> Result<()> {
+    let fact = chain.committee(&chain.finalized().await?).await?;
+    ensure!(
+        fact.epoch != 0 && fact.recipient == BlobId::of(recipient.as_bytes()),
+        "the node gives another key than the one that the collective accepted on chain: \
+         nothing was sealed; ask another node"
+    );
+    Ok(())
+}
+
+fn read(path: &Path, limit: usize) -> Result<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    let reading = || format!("reading {}", path.display());
+    let most = limit as u64 + 1;
+    if path == Path::new("-") {
+        std::io::stdin().take(most).read_to_end(&mut bytes)
+    } else {
+        let file = std::fs::File::open(path).with_context(reading)?;
+        file.take(most).read_to_end(&mut bytes)
+    }
+    .with_context(reading)?;
+    ensure!(
+        bytes.len() <= limit,
+        "{} has more than {limit} bytes",
+        path.display()
+    );
+    Ok(bytes)
+}
+
+fn now() -> Result<u64> {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .context("this machine's clock is before 1970")?;
+    Ok(now.as_secs())
+}

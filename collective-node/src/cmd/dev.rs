@@ -1,0 +1,141 @@
+//! `collective dev`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use alloy::eips::BlockId;
+use alloy::providers::{Provider, ProviderBuilder};
+use anyhow::{Context, Result, ensure};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use url::Url;
+
+use super::node::until_told_to_stop;
+use super::show::show;
+use crate::demo::{Ports, World, populate};
+
+use handout::Handout;
+
+mod handout;
+
+/// How long a stop may take.
+const STOP: Duration = Duration::from_secs(5);
+
+/// Keep the demo's world up, to try every verb by hand, until Ctrl-C.
+///
+/// A dev chain with its contracts, three founders with a vote each, a node that is a committee of
+/// one, and the records of 944 respondents. All keys in it are public.
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:\n  collective dev --data world\n  collective dev --data world --without-node\n  collective dev time 3601"
+)]
+pub struct Dev {
+    #[command(subcommand)]
+    verb: Option<DevVerb>,
+    /// Keep everything in this folder, which must not exist; a temporary one if not given.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Port of the node; 0 takes any.
+    #[arg(long, default_value_t = 8080)]
+    port: u16,
+    /// Port of the chain's JSON-RPC; 0 takes any.
+    #[arg(long, default_value_t = 8545)]
+    rpc_port: u16,
+    /// Stop the node once the world is made: `collective node --config DIR/node.toml` takes its place.
+    #[arg(long)]
+    without_node: bool,
+    /// Print one JSON document with addresses and files.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum DevVerb {
+    Time(Time),
+}
+
+/// Mine a block that is later than the newest one, so that a voting period or a notice passes.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  collective dev time 3601")]
+struct Time {
+    /// How much later.
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
+    /// JSON-RPC endpoint of the dev chain.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "COLLECTIVE_RPC",
+        default_value = "http://127.0.0.1:8545"
+    )]
+    rpc: Url,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Dev {
+    pub async fn run(self) -> Result<bool> {
+        match self.verb {
+            Some(DevVerb::Time(time)) => time.run().await,
+            None => self.stay().await,
+        }
+    }
+
+    async fn stay(self) -> Result<bool> {
+        let temporary = tempfile::tempdir().context("making a temporary folder")?;
+        let folder = match self.data {
+            Some(folder) => {
+                ensure!(
+                    !folder.exists(),
+                    "{} exists: name a new folder",
+                    folder.display()
+                );
+                std::fs::create_dir_all(&folder)?;
+                folder
+            }
+            None => temporary.path().join("world"),
+        };
+        std::fs::create_dir_all(&folder)?;
+        let ports = Ports {
+            rpc: self.rpc_port,
+            node: self.port,
+        };
+        eprintln!("founding a collective, and 944 respondents contribute");
+        let mut world = World::found(&folder, vec![], ports).await?;
+        populate(&world).await?;
+        let handout = Handout::write(&world, &folder)?;
+        if self.without_node
+            && let Some(node) = world.node.take()
+        {
+            let _ = tokio::time::timeout(STOP, node.stop()).await;
+        }
+        handout.print(self.json, self.without_node)?;
+        until_told_to_stop().await?;
+        eprintln!("stopping");
+        if let Some(node) = world.node.take() {
+            let _ = tokio::time::timeout(STOP, node.stop()).await;
+        }
+        Ok(true)
+    }
+}
+
+impl Time {
+    async fn run(self) -> Result<bool> {
+        let provider = ProviderBuilder::new().connect_http(self.rpc);
+        let newest = provider.get_block(BlockId::latest()).await?;
+        let newest = newest.context("the chain has no block")?.header.timestamp;
+        let later = newest
+            .checked_add(self.seconds)
+            .context("that is past the end of time")?;
+        let _: Value = provider
+            .raw_request("evm_setNextBlockTimestamp".into(), [later])
+            .await
+            .context("only a development chain lets its time be set")?;
+        let _: Value = provider.raw_request("evm_mine".into(), ()).await?;
+        let value = json!({ "time": later });
+        show(self.json, &value, &[("time", later.to_string())])?;
+        Ok(true)
+    }
+}

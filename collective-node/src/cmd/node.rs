@@ -1,0 +1,176 @@
+//! `collective node`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy::rpc::client::RpcClient;
+use anyhow::{Context, Result};
+use clap::Args;
+use collective::id::NodeId;
+use serde::Deserialize;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use url::Url;
+
+use super::{place, secret};
+use crate::keystore::Keystore;
+use crate::node;
+use crate::sandbox::Layer;
+
+/// How long a stop may take: what supervisors grant before they kill.
+const STOP: Duration = Duration::from_secs(5);
+
+/// Between two looks at the chain: well below the block time of every chain in use.
+const POLL: Duration = Duration::from_millis(500);
+
+/// How long a contribution waits for its batch: a batch costs the same whether it holds one or many.
+const BATCH_EVERY: Duration = Duration::from_secs(2);
+
+/// Run a compute node until SIGINT or SIGTERM.
+///
+/// The configuration is a TOML file; paths in it are relative to its folder. The passphrase of the
+/// key file comes from COLLECTIVE_PASSPHRASE, or from the file that `passphrase_file` names. The node
+/// refuses to start where the machine denies a layer of the sandbox, unless `required_layers` lists
+/// fewer.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  collective node --config node.toml
+
+A configuration:
+  deployment = \"deployment.json\"       # where the collective lives
+  rpc = \"http://127.0.0.1:8545\"        # JSON-RPC of its chain
+  node = \"0x…\"                         # this node's id in NodeRegistry
+  data = \"node\"                        # ledger, blobs, compiled programs
+  listen = \"127.0.0.1:8080\"
+  keys = \"node/keys.age\"               # made by `collective key new node`
+  passphrase_file = \"passphrase\"       # optional
+  required_layers = [\"seccomp\"]        # optional: all layers")]
+pub struct Node {
+    /// The configuration.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    deployment: PathBuf,
+    rpc: String,
+    node: NodeId,
+    data: PathBuf,
+    listen: SocketAddr,
+    keys: PathBuf,
+    passphrase_file: Option<PathBuf>,
+    #[serde(default = "all_layers")]
+    required_layers: Vec<Layer>,
+}
+
+fn all_layers() -> Vec<Layer> {
+    Layer::ALL.to_vec()
+}
+
+impl Node {
+    pub async fn run(self) -> Result<bool> {
+        let config = Config::read(&self.config)?;
+        let deployment = place::deployment(&config.deployment)?;
+        let rpc: Url = config
+            .rpc
+            .parse()
+            .with_context(|| format!("'{}' is no URL", config.rpc))?;
+        let passphrase = secret::passphrase(config.passphrase_file.as_deref())?;
+        let keys = Keystore::open(&config.keys, passphrase)?;
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .with_context(|| format!("listening at {}", config.listen))?;
+        let settings = node::NodeConfig {
+            data: config.data,
+            deployment,
+            node: config.node,
+            required_layers: config.required_layers,
+            executable: crate::demo::executable()?,
+            poll: POLL,
+            batch_every: BATCH_EVERY,
+        };
+        let client = RpcClient::new_http(rpc);
+        let node = node::Node::start(settings, Arc::new(keys), client, listener).await?;
+        println!("node {} at http://{}", config.node, node.address());
+        until_told_to_stop().await?;
+        eprintln!("stopping");
+        // Dropping the node stops it at once: nothing that was acknowledged is lost by that.
+        let _ = tokio::time::timeout(STOP, node.stop()).await;
+        Ok(true)
+    }
+}
+
+impl Config {
+    fn read(path: &Path) -> Result<Self> {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        let mut config: Self =
+            toml::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let paths = [
+            Some(&mut config.deployment),
+            Some(&mut config.data),
+            Some(&mut config.keys),
+            config.passphrase_file.as_mut(),
+        ];
+        for path in paths.into_iter().flatten() {
+            *path = folder.join(&path);
+        }
+        Ok(config)
+    }
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+pub async fn until_told_to_stop() -> Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEAST: &str = r#"
+        deployment = "deployment.json"
+        rpc = "http://127.0.0.1:8545"
+        node = "0x0101010101010101010101010101010101010101010101010101010101010101"
+        data = "node"
+        listen = "127.0.0.1:8080"
+        keys = "/keys.age"
+    "#;
+
+    fn read(text: &str) -> Result<Config> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("node.toml");
+        std::fs::write(&path, text).expect("a written file");
+        let config = Config::read(&path)?;
+        assert_eq!(config.data, folder.path().join("node"));
+        assert_eq!(config.keys, Path::new("/keys.age"));
+        Ok(config)
+    }
+
+    #[test]
+    fn all_layers_are_required_unless_fewer_are_listed() {
+        let config = read(LEAST).expect("a configuration");
+        assert_eq!(config.required_layers, Layer::ALL);
+        let fewer = format!("{LEAST}\nrequired_layers = [\"seccomp\"]");
+        let config = read(&fewer).expect("a configuration");
+        assert_eq!(config.required_layers, [Layer::Seccomp]);
+    }
+
+    #[test]
+    fn a_misspelt_line_is_refused() {
+        for line in ["required_layer = []", "required_layers = [\"secomp\"]"] {
+            assert!(read(&format!("{LEAST}\n{line}")).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Where node, chain and collective are: flags that verbs share, each also read from the environment.
+
+use std::path::{Path, PathBuf};
+
+use alloy::rpc::client::RpcClient;
+use alloy::signers::local::PrivateKeySigner;
+use anyhow::{Context, Result};
+use clap::Args;
+use url::Url;
+
+use crate::chain::{Chain, Deployment};
+use crate::client::Client;
+
+/// A node to talk to.
+#[derive(Debug, Args)]
+pub struct NodeAt {
+    /// A node of the collective.
+    #[arg(
+        long = "node",
+        value_name = "URL",
+        env = "COLLECTIVE_NODE",
+        default_value = "http://127.0.0.1:8080"
+    )]
+    url: Url,
+}
+
+impl NodeAt {
+    pub fn client(&self) -> Result<Client> {
+        Ok(Client::new(self.url.clone())?)
+    }
+}
+
+/// The collective on its chain.
+#[derive(Debug, Args)]
+pub struct ChainAt {
+    /// JSON-RPC endpoint of the chain.
+    #[arg(long, value_name = "URL", env = "COLLECTIVE_RPC")]
+    rpc: Url,
+    /// File that says where the collective lives.
+    #[arg(long, value_name = "FILE", env = "COLLECTIVE_DEPLOYMENT")]
+    deployment: PathBuf,
+}
+
+impl ChainAt {
+    pub fn deployment(&self) -> Result<Deployment> {
+        deployment(&self.deployment)
+    }
+
+    pub async fn reader(&self) -> Result<Chain> {
+        let client = RpcClient::new_http(self.rpc.clone());
+        Ok(Chain::reader(client, self.deployment()?).await?)
+    }
+
+    pub async fn signer(&self, key: PrivateKeySigner) -> Result<Chain> {
+        let client = RpcClient::new_http(self.rpc.clone());
+        Ok(Chain::signer(client, self.deployment()?, key).await?)
+    }
+}
+
+/// The collective on its chain, for verbs that can do with what a node says of it.
+#[derive(Debug, Args)]
+pub struct MaybeChainAt {
+    /// JSON-RPC endpoint of the chain, to check what the node says.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "COLLECTIVE_RPC",
+        requires = "deployment"
+    )]
+    rpc: Option<Url>,
+    /// File that says where the collective lives; without it the node is believed.
+    #[arg(long, value_name = "FILE", env = "COLLECTIVE_DEPLOYMENT")]
+    deployment: Option<PathBuf>,
+}
+
+impl MaybeChainAt {
+    /// The deployment file's content, if one was named.
+    pub fn deployment(&self) -> Result<Option<Deployment>> {
+        self.deployment.as_deref().map(deployment).transpose()
+    }
+
+    /// A connection, if both flags were given.
+    pub async fn reader(&self) -> Result<Option<Chain>> {
+        let (Some(rpc), Some(deployment)) = (&self.rpc, self.deployment()?) else {
+            return Ok(None);
+        };
+        let client = RpcClient::new_http(rpc.clone());
+        Ok(Some(Chain::reader(client, deployment).await?))
+    }
+}
+
+/// Reads a deployment file.
+pub fn deployment(path: &Path) -> Result<Deployment> {
+    let file = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    serde_json::from_slice(&file).with_context(|| format!("{} is no deployment", path.display()))
+}

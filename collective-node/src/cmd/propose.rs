@@ -1,0 +1,93 @@
+//! `collective propose`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use collective::approval::Manifest;
+use collective::id::BlobId;
+use serde_json::json;
+
+use super::place::{ChainAt, NodeAt};
+use super::proposal::Subject;
+use super::secret;
+use super::show::show;
+use crate::client::Client;
+use crate::http::MAX_BLOB_BYTES;
+
+/// Open a proposal that approves a manifest.
+///
+/// Manifest and program are kept at the node first, so that members can look at what they vote on.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  collective propose --manifest mean.json --program mean.wasm --key member.key"
+)]
+pub struct Propose {
+    #[command(flatten)]
+    subject: Subject,
+    /// The program that the manifest names; not needed where the node has it.
+    #[arg(long, value_name = "FILE")]
+    program: Option<PathBuf>,
+    /// Key file of the proposer's account.
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    #[command(flatten)]
+    node: NodeAt,
+    #[command(flatten)]
+    chain: ChainAt,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Propose {
+    pub async fn run(self) -> Result<bool> {
+        let account = secret::account(&self.key)?;
+        let chain = self.chain.signer(account).await?;
+        let (manifest, motion) = self.subject.read(chain.deployment())?;
+        let client = self.node.client()?;
+        keep(&client, &manifest, self.program.as_deref()).await?;
+        let id = motion.propose(chain.provider(), chain.deployment()).await?;
+        let digest = manifest.digest();
+        let value = json!({
+            "proposal": id.to_string(),
+            "manifest": digest,
+            "description": motion.description,
+        });
+        let rows = [
+            ("proposal", id.to_string()),
+            ("manifest", digest.to_string()),
+            ("description", motion.description),
+        ];
+        show(self.json, &value, &rows)?;
+        Ok(true)
+    }
+}
+
+/// Keeps manifest and program at the node, and refuses where the program is another or is missing.
+async fn keep(client: &Client, manifest: &Manifest, program: Option<&Path>) -> Result<()> {
+    let named = manifest.program.sha256;
+    match program {
+        Some(path) => {
+            let bytes =
+                std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+            let found = BlobId::of(&bytes);
+            ensure!(
+                found == named,
+                "{} has the hash {found}, the manifest names {named}",
+                path.display()
+            );
+            ensure!(
+                bytes.len() <= MAX_BLOB_BYTES,
+                "the program has more than {MAX_BLOB_BYTES} bytes"
+            );
+            client.keep(bytes).await?;
+        }
+        None => {
+            let missing = "the node does not have the program: give it with --program";
+            client.blob(named).await.context(missing)?;
+        }
+    }
+    client.keep(manifest.to_bytes()).await?;
+    Ok(())
+}

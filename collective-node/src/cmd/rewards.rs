@@ -1,0 +1,110 @@
+//! `collective rewards`.
+
+use std::path::PathBuf;
+
+use alloy::primitives::{Address, U256};
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::place::{ChainAt, NodeAt};
+use super::secret;
+use super::show::show;
+use crate::chain::ChainError;
+use collective_contracts::RewardDistributor;
+
+/// See and claim what contributions earned.
+#[derive(Debug, Subcommand)]
+pub enum Rewards {
+    Show(Show),
+    Claim(Claim),
+}
+
+/// Show everything that an account was ever given under the active reward root.
+///
+/// What settled jobs earned comes under it once the challenge window has passed.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  collective rewards show 0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
+)]
+pub struct Show {
+    /// The contributor's account.
+    account: Address,
+    #[command(flatten)]
+    node: NodeAt,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Have an account paid what it earned. Anybody may; the money goes to the account.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  collective rewards claim 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 --key me.key"
+)]
+pub struct Claim {
+    /// The contributor's account.
+    account: Address,
+    /// Key file of the account that pays the gas.
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    #[command(flatten)]
+    node: NodeAt,
+    #[command(flatten)]
+    chain: ChainAt,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Rewards {
+    pub async fn run(self) -> Result<bool> {
+        match self {
+            Self::Show(show) => show.run().await,
+            Self::Claim(claim) => claim.run().await,
+        }
+    }
+}
+
+impl Show {
+    async fn run(self) -> Result<bool> {
+        let claim = self.node.client()?.claim(self.account).await?;
+        let rows = [
+            ("account", self.account.to_string()),
+            ("given in all", claim.cumulative.clone()),
+            ("proof", format!("{} words", claim.proof.len())),
+        ];
+        show(self.json, &claim, &rows)?;
+        Ok(true)
+    }
+}
+
+impl Claim {
+    async fn run(self) -> Result<bool> {
+        let chain = self.chain.signer(secret::account(&self.key)?).await?;
+        let claim = self.node.client()?.claim(self.account).await?;
+        let cumulative: U256 = claim
+            .cumulative
+            .parse()
+            .context("the node gave an amount that is none")?;
+        let deployment = chain.deployment();
+        let distributor = RewardDistributor::new(deployment.rewards, chain.provider());
+        let call = distributor.claim(
+            deployment.collective,
+            deployment.token,
+            self.account.into_word(),
+            cumulative,
+            claim.proof,
+        );
+        let paid = call.call().await.map_err(ChainError::from)?;
+        let gas = chain.submit(call).await?.gas_used;
+        let value = json!({ "account": self.account, "paid": paid.to_string(), "gas": gas });
+        let rows = [
+            ("account", self.account.to_string()),
+            ("paid", paid.to_string()),
+            ("gas", gas.to_string()),
+        ];
+        show(self.json, &value, &rows)?;
+        Ok(true)
+    }
+}
