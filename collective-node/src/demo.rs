@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use url::Url;
 
 use crate::sandbox::Layer;
 
@@ -10,6 +11,7 @@ mod account;
 mod approve;
 mod claims;
 mod contribute;
+mod development_chain;
 pub mod election;
 mod jobs;
 mod revoke;
@@ -19,17 +21,25 @@ mod world;
 pub use account::{Account, Check, Figure, Summary};
 pub use approve::{LOGIT, MEAN, manifest};
 pub use contribute::{TERMS_EXPIRE, populate};
+pub use development_chain::DevelopmentChain;
 pub use world::{PASSPHRASE, Ports, UNIT, VOTING, World, executable};
 
-/// Tells the whole story in `folder`, which must be empty, and returns its account.
+/// Tells the whole story in `folder`, which must be empty, on a chain of its own or on another
+/// development chain, and returns its account.
 ///
 /// # Errors
 /// Where the story cannot go on; a check that does not hold is in the account instead.
-pub async fn tell(folder: &Path, mut account: Account) -> Result<Account> {
+pub async fn tell(folder: &Path, chain: Option<Url>, mut account: Account) -> Result<Account> {
     account.chapter("A collective is founded");
-    let world = World::found(folder, required_layers(), Ports::default())
-        .await
-        .context("founding the collective")?;
+    let world = match chain {
+        None => World::found(folder, required_layers(), Ports::default()).await,
+        Some(url) => {
+            let chain = DevelopmentChain::at(url).await?;
+            let listener = world::listen(0, "the node").await?;
+            World::found_on(chain, folder, required_layers(), listener).await
+        }
+    };
+    let world = world.context("founding the collective")?;
     introduce(&world, &mut account).await?;
 
     account.chapter("944 respondents contribute, each from an own machine");
@@ -77,7 +87,8 @@ async fn introduce(world: &World, account: &mut Account) -> Result<()> {
     let deployment = &world.deployment;
     account.tell(&format!(
         "chain {} with JSON-RPC at {}",
-        deployment.chain_id, world.rpc
+        deployment.chain_id,
+        world.chain.url()
     ));
     account.tell(&format!(
         "collective {} (its timelock), 3 founders, one vote each",

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use url::Url;
 
 use crate::demo::{Account, tell};
 
@@ -20,6 +21,9 @@ pub struct Demo {
     /// Leave chain, ledger and blobs in this folder, which must not exist.
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
+    /// Tell it on another development chain, such as anvil with --slots-in-an-epoch 1.
+    #[arg(long, value_name = "URL")]
+    rpc: Option<Url>,
     /// Print one JSON document with checks and figures instead of the account.
     #[arg(long)]
     json: bool,
@@ -40,7 +44,7 @@ impl Demo {
             }
             None => temporary.path(),
         };
-        let account = tell(folder, Account::new(self.json)).await?;
+        let account = tell(folder, self.rpc, Account::new(self.json)).await?;
         if self.json {
             println!("{}", serde_json::to_string_pretty(&account.summary())?);
         } else {

@@ -18,7 +18,7 @@ pub async fn tell(world: &World, folder: &Path, jobs: &[u64], account: &mut Acco
                 "receipt",
                 &job.to_string(),
                 "--rpc",
-                world.rpc.as_str(),
+                world.chain.url().as_str(),
             ])
             .args(["--node", &world.address()?])
             .arg("--deployment")

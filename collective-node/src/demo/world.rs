@@ -17,11 +17,11 @@ use collective::admission::AdmissionList;
 use collective::charter::Charter;
 use collective::id::{BlobId, ContributorId, KeysHash, NodeId};
 use collective::receipt::CommitteeStatement;
-use devchain::{Config, DevChain, dev_accounts};
+use devchain::dev_accounts;
 use tokio::net::TcpListener;
-use url::Url;
 use zeroize::Zeroizing;
 
+use super::development_chain::DevelopmentChain;
 use super::election;
 use crate::chain::{Chain, Deployment, signing_provider};
 use crate::client::Client;
@@ -46,9 +46,7 @@ pub const PASSPHRASE: &str = "public: this node is a demonstration";
 /// The actors and where they act.
 pub struct World {
     /// The chain.
-    pub chain: DevChain,
-    /// Its JSON-RPC.
-    pub rpc: Url,
+    pub chain: DevelopmentChain,
     /// Where the collective lives.
     pub deployment: Deployment,
     /// Who pays for the world: deploys, mints, warps time.
@@ -92,7 +90,7 @@ pub struct GovernanceGas {
 }
 
 impl World {
-    /// Starts the chain, deploys, makes the committee of one and has all of it voted on.
+    /// Starts a chain, deploys, makes the committee of one and has all of it voted on.
     ///
     /// # Errors
     /// Whatever does not work, with what was being done.
@@ -100,12 +98,22 @@ impl World {
         // Both first: a port that is taken is found before anything is made.
         let rpc_listener = listen(ports.rpc, "JSON-RPC").await?;
         let node_listener = listen(ports.node, "the node").await?;
+        let chain = DevelopmentChain::own(&folder.join("chain.journal"), rpc_listener)?;
+        Self::found_on(chain, folder, required_layers, node_listener).await
+    }
+
+    /// The same on a chain that runs already, with the accounts that every development chain funds.
+    ///
+    /// # Errors
+    /// Whatever does not work, with what was being done.
+    pub async fn found_on(
+        chain: DevelopmentChain,
+        folder: &Path,
+        required_layers: Vec<Layer>,
+        node_listener: TcpListener,
+    ) -> Result<Self> {
         let data = folder.join("node");
         std::fs::create_dir_all(&data).context("making the data folder")?;
-        let chain = DevChain::open(Config::default(), &folder.join("chain.journal"))
-            .context("starting the dev chain")?;
-        let rpc = serve(&chain, rpc_listener)?;
-        keep_mining(chain.clone());
         let accounts = dev_accounts();
         let deployer = accounts[0].clone();
         let founders = [
@@ -122,9 +130,8 @@ impl World {
         let keys = Keystore::create(&data.join("keys.age"), passphrase, None, &mut rand::rng())?;
         let contributors = election::accounts();
         let mut world = Self {
-            client: Client::new(rpc.clone())?,
+            client: Client::new(chain.url().clone())?,
             chain,
-            rpc,
             deployment,
             deployer,
             founders,
@@ -163,10 +170,7 @@ impl World {
             .await?
             .context("the chain has no block")?;
         let later = newest.header.timestamp + seconds;
-        let method = "evm_setNextBlockTimestamp";
-        let _: serde_json::Value = provider.raw_request(method.into(), [later]).await?;
-        self.chain.mine(1)?;
-        Ok(())
+        self.chain.mine_at(later).await
     }
 
     /// The collective's charter: one source, the respondents admitted.
@@ -223,8 +227,8 @@ impl World {
         let Some(node) = &self.node else {
             return Ok(());
         };
-        let head = self.chain.head().number;
-        self.chain.mine(3)?;
+        let head = self.provider(&self.deployer).get_block_number().await?;
+        self.chain.mine(3).await?;
         let mut view = node.view();
         let reached = view.wait_for(|view| view.finalized.number >= head);
         tokio::time::timeout(Duration::from_secs(60), reached)
@@ -355,33 +359,10 @@ pub fn executable() -> Result<PathBuf> {
     }
 }
 
-async fn listen(port: u16, what: &str) -> Result<TcpListener> {
+pub async fn listen(port: u16, what: &str) -> Result<TcpListener> {
     TcpListener::bind(("127.0.0.1", port))
         .await
         .with_context(|| format!("listening for {what} at port {port}: is it taken?"))
-}
-
-fn serve(chain: &DevChain, listener: TcpListener) -> Result<Url> {
-    let url = format!("http://{}", listener.local_addr()?).parse()?;
-    let chain = chain.clone();
-    tokio::spawn(async move {
-        if let Err(error) = chain.serve(listener, std::future::pending()).await {
-            tracing::error!(%error, "the dev chain's JSON-RPC ended");
-        }
-    });
-    Ok(url)
-}
-
-/// Mines an empty block now and then, so that what was mined becomes final.
-fn keep_mining(chain: DevChain) {
-    tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(Duration::from_millis(250)).await;
-            if let Err(error) = chain.mine(1) {
-                tracing::error!(%error, "the dev chain cannot mine");
-            }
-        }
-    });
 }
 
 /// Deploys every contract and leaves nobody but the Governor with power over the timelock.

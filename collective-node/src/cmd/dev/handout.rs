@@ -78,7 +78,7 @@ impl Handout {
         }
         let denied = denied()?;
         Ok(Self {
-            rpc: plain(world.rpc.as_str()),
+            rpc: plain(world.chain.url().as_str()),
             node: world.address()?,
             node_id: world.node_id.to_string(),
             deployment,
@@ -199,7 +199,7 @@ fn node_config(world: &World, folder: &Path, denied: &[Layer]) -> Result<PathBuf
     let mut text = format!(
         "deployment = \"deployment.json\"\nrpc = \"{}\"\nnode = \"{}\"\ndata = \"node\"\n\
          listen = \"{listen}\"\nkeys = \"node/keys.age\"\npassphrase_file = \"passphrase\"\n",
-        plain(world.rpc.as_str()),
+        plain(world.chain.url().as_str()),
         world.node_id,
     );
     if !denied.is_empty() {

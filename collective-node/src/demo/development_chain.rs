@@ -1,0 +1,110 @@
+//! The chain under a world: our own in this process, or another development chain behind a URL.
+//! Everything is asked for by JSON-RPC, so the world cannot tell the two apart.
+
+use std::path::Path;
+use std::time::Duration;
+
+use alloy::rpc::client::RpcClient;
+use anyhow::{Context, Result};
+use devchain::{Config, DevChain};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use url::Url;
+
+/// Between two empty blocks, by which what was mined becomes final.
+const BLOCK_EVERY: Duration = Duration::from_millis(250);
+
+/// How often another chain is asked whether a transaction is mined.
+const POLL: Duration = Duration::from_millis(20);
+
+/// A chain that mines and tells time as it is told.
+pub struct DevelopmentChain {
+    client: RpcClient,
+    url: Url,
+}
+
+impl DevelopmentChain {
+    /// Starts our own, journalled at `journal` and served at `listener`.
+    ///
+    /// # Errors
+    /// Where the journal cannot be kept.
+    pub fn own(journal: &Path, listener: TcpListener) -> Result<Self> {
+        let chain = DevChain::open(Config::default(), journal).context("starting the dev chain")?;
+        let url = format!("http://{}", listener.local_addr()?).parse()?;
+        let client = chain.client();
+        tokio::spawn(async move {
+            if let Err(error) = chain.serve(listener, std::future::pending()).await {
+                tracing::error!(%error, "the dev chain's JSON-RPC ended");
+            }
+        });
+        Ok(Self::kept_mining(client, url))
+    }
+
+    /// Takes the one at `url`, for instance anvil with `--slots-in-an-epoch 1`.
+    ///
+    /// # Errors
+    /// Where nobody answers, or a chain that cannot be told to mine.
+    pub async fn at(url: Url) -> Result<Self> {
+        let client = RpcClient::new_http(url.clone()).with_poll_interval(POLL);
+        let chain = Self::kept_mining(client, url);
+        chain
+            .mine(3)
+            .await
+            .context("asking the chain to mine: is it a development chain?")?;
+        Ok(chain)
+    }
+
+    /// A client of it.
+    pub fn client(&self) -> RpcClient {
+        self.client.clone()
+    }
+
+    /// Its JSON-RPC.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// Mines empty blocks.
+    ///
+    /// # Errors
+    /// Where the chain does not answer.
+    pub async fn mine(&self, blocks: u64) -> Result<()> {
+        for _ in 0..blocks {
+            mine(&self.client).await?;
+        }
+        Ok(())
+    }
+
+    /// Mines a block with this time (Unix seconds), which must be later than the newest one's.
+    ///
+    /// # Errors
+    /// Where the chain does not answer or does not take the time.
+    pub async fn mine_at(&self, time: u64) -> Result<()> {
+        let _: Value = self
+            .client
+            .request("evm_setNextBlockTimestamp", [time])
+            .await?;
+        self.mine(1).await
+    }
+
+    fn kept_mining(client: RpcClient, url: Url) -> Self {
+        let chain = Self {
+            client: client.clone(),
+            url,
+        };
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(BLOCK_EVERY).await;
+                if let Err(error) = mine(&client).await {
+                    tracing::debug!(%error, "the chain did not mine");
+                }
+            }
+        });
+        chain
+    }
+}
+
+async fn mine(client: &RpcClient) -> Result<()> {
+    let _: Value = client.request_noparams("evm_mine").await?;
+    Ok(())
+}
