@@ -50,6 +50,10 @@ slither:
 anvil-parity:
     .ci/run anvil-parity
 
+# The whole story on a real anvil
+anvil-story:
+    .ci/run anvil-story
+
 # Lines of code: median, biggest file, and those over 400
 lines:
     @.ci/lines

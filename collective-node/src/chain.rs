@@ -386,12 +386,10 @@ fn proven_words(
     }
     let word = |(slot, proof): (&B256, &alloy::rpc::types::EIP1186StorageProof)| {
         let path = Nibbles::unpack(keccak256(slot));
-        let leads_to =
-            |leaf| verify_proof(answer.storage_hash, path, leaf, &proof.proof).is_ok();
+        let leads_to = |leaf| verify_proof(answer.storage_hash, path, leaf, &proof.proof).is_ok();
         let encoded = alloy_rlp::encode(proof.value);
         // Ethereum's tries hold no zeros; anvil's keep a leaf where a word became zero. Either proves it.
-        let proven =
-            leads_to(Some(encoded)) || (proof.value.is_zero() && leads_to(None));
+        let proven = leads_to(Some(encoded)) || (proof.value.is_zero() && leads_to(None));
         (proof.key.as_b256() == *slot && proven).then_some(proof.value)
     };
     slots.iter().zip(&answer.storage_proof).map(word).collect()
