@@ -4,11 +4,10 @@
 //! twice. What a run made is in blobs and ledger before the chain hears of it, so a crash anywhere
 //! is followed by the same step again. Only here and in the sandbox is plaintext ever held.
 
-use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use alloy::primitives::{B256, Bytes as CallData, Signature, U256};
+use alloy::primitives::{B256, Bytes as CallData, U256};
 use bytes::Bytes;
 use collective::approval::Recipient;
 use collective::id::{BlobId, ContributorId, Leaf, NodeId};
@@ -16,8 +15,6 @@ use collective::permit::{
     ApprovalStatus, ApprovedTerms, Case, Deny, Fault, Grant, Permit, Refusal, grant, permit,
 };
 use collective::receipt::{BlockRef, Outcome, Receipt};
-use collective::seal;
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::watch;
 
@@ -30,7 +27,14 @@ use crate::keystore::Keystore;
 use crate::ledger::{Ledger, LedgerError};
 use crate::pace::Pace;
 use crate::run::{self, Files, Ran, RunError};
-use crate::sandbox::{Layers, Sandbox};
+use crate::sandbox::Sandbox;
+
+pub use progress::Progress;
+use record::seal_output;
+pub use record::{RunRecord, SandboxDescription, on_chain};
+
+mod progress;
+mod record;
 use collective_contracts::JobEscrow;
 
 /// Seconds of JobEscrow's dispute window (`DISPUTE_SECONDS`, immutable).
@@ -41,11 +45,6 @@ const RECEIPT_SECONDS: u64 = 24 * 60 * 60;
 
 /// Seconds for which a release may be recorded after its lease (`RELEASE_GRACE_SECONDS`).
 const RELEASE_GRACE_SECONDS: u64 = 10 * 60;
-
-/// Pause after a job's first failure, and the longest: an endpoint that comes back is used within a
-/// minute, one that stays away is not hammered.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Why a step did not work. The next one tries again.
 #[derive(Debug, Error)]
@@ -91,35 +90,6 @@ pub enum DriveError {
     },
 }
 
-/// What a run left: everything that a receipt's reader asks for.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct RunRecord {
-    /// The node's statement.
-    pub receipt: Receipt,
-    /// The node's signature over it.
-    pub signature: Signature,
-    /// Blob of the input set's leaves, ascending, as a JSON array.
-    pub inputs: BlobId,
-    /// Blob of the [`SandboxDescription`] whose digest the receipt carries.
-    pub sandbox: BlobId,
-    /// Why the program failed, out of a closed set of sentences.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failure: Option<String>,
-}
-
-/// What stood around a program while it ran.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct SandboxDescription {
-    /// Name and version of the engine.
-    pub engine: String,
-    /// Digest of engine, version and settings.
-    pub engine_id: B256,
-    /// Layers of the jail that were on, and those that the machine denied.
-    pub layers: Layers,
-}
-
 /// Drives the jobs of one node.
 pub struct Driver {
     /// The chain, with the node's account.
@@ -136,43 +106,6 @@ pub struct Driver {
     pub sandbox: Arc<Sandbox>,
     /// This node.
     pub node: NodeId,
-}
-
-/// Which jobs have ended, and which wait after a failure. Lost with the process, and nothing with it.
-#[derive(Debug, Default)]
-pub struct Progress {
-    ended: BTreeSet<u64>,
-    waiting: HashMap<u64, (Instant, Duration)>,
-}
-
-impl Progress {
-    fn is_due(&self, job: u64) -> bool {
-        let waits = self
-            .waiting
-            .get(&job)
-            .is_some_and(|(until, _)| Instant::now() < *until);
-        !waits && !self.ended.contains(&job)
-    }
-
-    fn end(&mut self, job: u64) {
-        self.waiting.remove(&job);
-        self.ended.insert(job);
-    }
-
-    fn clear(&mut self, job: u64) {
-        self.waiting.remove(&job);
-    }
-
-    /// Twice as long after each failure.
-    fn postpone(&mut self, job: u64) -> Duration {
-        let last = self
-            .waiting
-            .get(&job)
-            .map_or(FIRST_PAUSE / 2, |(_, pause)| *pause);
-        let pause = (last * 2).min(LONGEST_PAUSE);
-        self.waiting.insert(job, (Instant::now() + pause, pause));
-        pause
-    }
 }
 
 /// What a decision was made on; [`Case`] borrows from it.
@@ -643,44 +576,6 @@ fn is_final(reason: &str) -> bool {
     ["RunsExhausted", "RequestExpired", "NotActive"]
         .iter()
         .any(|error| reason.starts_with(error))
-}
-
-fn seal_output(recipient: &Recipient, plain: &[u8]) -> Result<Vec<u8>, RunError> {
-    let unusable = |what: String| RunError::Missing(format!("the output's recipient: {what}"));
-    match recipient {
-        Recipient::Age(text) => {
-            let recipient: seal::Recipient = text
-                .parse()
-                .map_err(|error: seal::KeyStringError| unusable(error.to_string()))?;
-            seal::seal(&[recipient], plain, &mut rand::rng())
-                .map_err(|error| unusable(error.to_string()))
-        }
-        Recipient::Node { id, .. } => Err(unusable(format!(
-            "node {id}: outputs go to age recipients in this version"
-        ))),
-    }
-}
-
-/// A receipt as JobEscrow takes it.
-pub fn on_chain(receipt: &Receipt) -> JobEscrow::Receipt {
-    JobEscrow::Receipt {
-        job: U256::from(receipt.job),
-        attempt: receipt.attempt,
-        manifest: receipt.manifest.0,
-        allowHash: receipt.allow_hash,
-        denyHash: receipt.deny_hash,
-        inputRoot: receipt.input_root,
-        inputCount: receipt.input_count,
-        outcome: receipt.outcome.into(),
-        output: receipt.output.0,
-        outputBytes: receipt.output_bytes,
-        fuel: receipt.usage.fuel,
-        memoryBytes: receipt.usage.memory_bytes,
-        milliseconds: receipt.usage.milliseconds,
-        sandbox: receipt.sandbox,
-        evidence: receipt.evidence,
-        lag: receipt.lag,
-    }
 }
 
 /// The word for a fault in ledger, problem documents and JSON.
