@@ -6,6 +6,7 @@
 import sys
 
 import pyrage
+import pyrage.plugin
 
 # The longest prefix first: each kind of recipient has a class of its own.
 RECIPIENTS = (
@@ -17,6 +18,10 @@ RECIPIENTS = (
 
 def recipient(text):
     """The recipient that a string names."""
+    if text.startswith("age1collective1"):
+        named = pyrage.plugin.Recipient.from_str(text)
+        # The plugin asks the person nothing, so there is nothing to call back.
+        return pyrage.plugin.RecipientPluginV1(named.plugin(), [named], [], None)
     for prefix, kind in RECIPIENTS:
         if text.startswith(prefix):
             return kind.from_str(text)

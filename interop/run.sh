@@ -35,7 +35,10 @@ rage() {
 }
 
 install_clients() {
-    cargo build --quiet --release --locked --example age
+    cargo build --quiet --release --locked --example age --bin age-plugin-collective
+    mkdir "$work/plugins"
+    ln -s "$(realpath "$CARGO_TARGET_DIR")/release/age-plugin-collective" "$work/plugins"
+    PATH=$work/plugins:$PATH
     rage=$(cargo_tool rage "$RAGE")
     python=$(python_with interop/requirements.txt)
     node=$COLLECTIVE_CACHE/node-$(sha256sum interop/package-lock.json | cut -c1-16)
@@ -67,19 +70,28 @@ round() {
     ! "$opener" open "$stranger" <"$work/file" >/dev/null 2>&1 || { reason="a stranger opened the file"; return 1; }
 }
 
-# contribution RECIPIENT IDENTITY: typage's contribution holds for its context only, and opens; a file without proof does not hold.
+# contribution MAKER RECIPIENT IDENTITY: the maker's contribution holds for its context only, and opens; a file without
+# proof does not hold. typage has code of its own for the proof; other clients have the plugin make it.
 contribution() {
-    local recipient=$1 identity=$2 plain=$work/plain-65537 context other
+    local maker=$1 recipient=$2 identity=$3 plain=$work/plain-65537 context other
     context=$(head -c 112 /dev/urandom | od -An -tx1 -v | tr -d ' \n')
     other=$(head -c 112 /dev/urandom | od -An -tx1 -v | tr -d ' \n')
-    typage contribute "$recipient" "$context" <"$plain" >"$work/file" 2>"$work/said" || { reason="not made"; return 1; }
+    contribute "$maker" "$recipient" "$context" <"$plain" >"$work/file" 2>"$work/said" || { reason="not made"; return 1; }
     ours check "$recipient" "$context" <"$work/file" >"$work/back" 2>"$work/said" || { reason="the proof does not hold"; return 1; }
     ours open "$identity" <"$work/file" >"$work/back" 2>"$work/said" || { reason="not opened"; return 1; }
     cmp -s "$plain" "$work/back" || { reason="other bytes came back"; return 1; }
     : >"$work/said"
     ! ours check "$recipient" "$other" <"$work/file" >/dev/null 2>&1 || { reason="the proof holds for another sender"; return 1; }
-    typage seal "$recipient" <"$plain" >"$work/file"
+    "$maker" seal "$recipient" <"$plain" >"$work/file" 2>"$work/said" || { reason="not sealed"; return 1; }
     ! ours check "$recipient" "$context" <"$work/file" >/dev/null 2>&1 || { reason="no proof was asked for"; return 1; }
+}
+
+# contribute MAKER RECIPIENT CONTEXT: standard input, sealed with a sender proof.
+contribute() {
+    case $1 in
+        typage) typage contribute "$2" "$3" ;;
+        *) "$1" seal "$(ours recipient "$2" "$3")" ;;
+    esac
 }
 
 # read_vectors: the vectors of sealing as JavaScript reads them.
@@ -136,8 +148,10 @@ table() {
         line "$client" ours age1 round "$client" ours "$native_public" "$native" "$native_other"
         line ours "$client" age1 round ours "$client" "$native_public" "$native" "$native_other"
     done
-    line typage ours 'age1tag + proof' contribution "$tag" "$secret"
-    line typage ours 'age1tagpq + proof' contribution "$tagpq" "$secret"
+    for client in typage pyrage rage; do
+        line "$client" ours 'age1tag + proof' contribution "$client" "$tag" "$secret"
+        line "$client" ours 'age1tagpq + proof' contribution "$client" "$tagpq" "$secret"
+    done
     line typage ours 'vectors/seal' read_vectors
     printf '\n%s passed, %s failed\n' "$passed" "$failed"
     [ "$failed" = 0 ]

@@ -20,6 +20,7 @@ mod place;
 mod program;
 mod proposal;
 mod propose;
+mod recipient;
 mod revoke;
 mod rewards;
 mod secret;
@@ -43,6 +44,7 @@ enum Verb {
     #[command(subcommand)]
     Key(key::Key),
     Contribute(contribute::Contribute),
+    Recipient(recipient::Recipient),
     Contributions(contributions::Contributions),
     Revoke(revoke::Revoke),
     #[command(subcommand)]
@@ -74,6 +76,7 @@ pub fn main() -> ExitCode {
             Verb::Node(node) => node.run().await,
             Verb::Key(key) => key.run(),
             Verb::Contribute(contribute) => contribute.run().await,
+            Verb::Recipient(recipient) => recipient.run().await,
             Verb::Contributions(contributions) => contributions.run().await,
             Verb::Revoke(revoke) => revoke.run().await,
             Verb::Program(program) => program.run(),

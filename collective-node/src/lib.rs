@@ -17,6 +17,7 @@ pub mod keystore;
 pub mod ledger;
 pub mod node;
 pub mod pace;
+pub mod plugin;
 pub mod requester;
 pub mod rewards;
 pub mod run;

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use by_hand::{PATIENCE, Running, World, binary, refusal};
 
+use collective::seal::plugin::ContributionRecipient;
 use collective::seal::tagged::TaggedIdentity;
-use collective::seal::{Recipient, seal};
+use collective::seal::{Recipient, contribution, seal};
 use serde_json::Value;
 
 /// What supervisors grant between SIGTERM and SIGKILL, and a second for a busy machine.
@@ -163,6 +164,29 @@ fn another_clients_file(world: &World, folder: &Path, record: &[u8], key: &str) 
         "contribute --sealed {path} --source anes96 --purposes statistics --nonce 2 --key {key}"
     );
     world.refused(&line, "no sender proof");
+    a_plugins_recipient(world, folder, record, key);
+}
+
+/// What `recipient` prints names this contributor and this nonce, so its proof gets as far as the nonce, which is used.
+fn a_plugins_recipient(world: &World, folder: &Path, record: &[u8], key: &str) {
+    let shown = world.json(&format!("key show {key}"));
+    let address = shown["account"].as_str().expect("an address");
+    let told = world.json(&format!("recipient --nonce 1 --contributor {address}"));
+    let to: ContributionRecipient = told["recipient"]
+        .as_str()
+        .expect("a string")
+        .parse()
+        .expect("a recipient");
+    let rng = &mut rand::rng();
+    let sealed = contribution::seal(&to.recipient, &to.context, record, rng).expect("a file");
+    let path = folder.join("proven.age");
+    std::fs::write(&path, sealed).expect("a written file");
+    let line = format!(
+        "contribute --sealed {} --source anes96 --purposes statistics --key {key} --nonce",
+        path.display()
+    );
+    world.refused(&format!("{line} 1"), "(409");
+    world.refused(&format!("{line} 2"), "does not hold");
 }
 
 /// A node that gives a key of its own: nothing is sealed to it, nothing is sent to it.

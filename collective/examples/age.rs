@@ -4,6 +4,7 @@
 //! age key                 a new collective key, one per line: identity, age1tag1… and age1tagpq1…
 //! age seal RECIPIENT      to age1…, age1tag1… or age1tagpq1…
 //! age open IDENTITY       AGE-SECRET-KEY-1… or COLLECTIVE-SECRET-KEY-1…; an armored file opens too
+//! age recipient RECIPIENT CONTEXT the age1collective1… string of one contribution, for age-plugin-collective
 //! age check RECIPIENT CONTEXT     what a node asks of a contribution, sender proof included; prints the point's name
 //! ```
 //!
@@ -14,6 +15,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 
 use alloy_primitives::hex;
+use collective::seal::plugin::ContributionRecipient;
 use collective::seal::proof::SenderContext;
 use collective::seal::tagged::{TaggedIdentity, TaggedRecipient};
 use collective::seal::{self, Identity, Recipient, armor, contribution};
@@ -33,14 +35,22 @@ fn main() -> Result<(), Box<dyn Error>> {
             let identity: Identity = identity.parse()?;
             open(&identity, input()?)?
         }
+        ["recipient", recipient, context] => {
+            let contribution = ContributionRecipient {
+                context: SenderContext::from_bytes(&hex::decode_to_array(context)?),
+                recipient: recipient.parse()?,
+            };
+            format!("{contribution}\n").into_bytes()
+        }
         ["check", recipient, context] => {
             let recipient: TaggedRecipient = recipient.parse()?;
-            let context = context_from(hex::decode_to_array(context)?);
+            let context = SenderContext::from_bytes(&hex::decode_to_array(context)?);
             check(&recipient, &context, &input()?)?
         }
         _ => {
             return Err(
-                "usage: age key | seal RECIPIENT | open IDENTITY | check RECIPIENT CONTEXT".into(),
+                "usage: age key | seal RECIPIENT | open IDENTITY | {recipient,check} RECIPIENT CONTEXT"
+                    .into(),
             );
         }
     };
@@ -76,20 +86,6 @@ fn check(
     let (header, _) = contribution::parse(file, recipient, context)?;
     let name = header.require_proof()?.point_id();
     Ok(format!("{}\n", hex::encode(name)).into_bytes())
-}
-
-/// The inverse of [`SenderContext::to_bytes`].
-fn context_from(bytes: [u8; 112]) -> SenderContext {
-    fn part<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-        bytes[at..at + N].try_into().expect("N bytes were taken")
-    }
-    SenderContext {
-        chain_id: u64::from_be_bytes(part(&bytes, 0)),
-        registry: part(&bytes, 8),
-        collective: part(&bytes, 28),
-        contributor: part(&bytes, 48),
-        nonce: part(&bytes, 80),
-    }
 }
 
 fn input() -> io::Result<Vec<u8>> {

@@ -13,6 +13,7 @@
 //! | [`tagged`] | `age1tag1…` and `age1tagpq1…`: the collective's key |
 //! | [`x25519`], [`passphrase`] | `age1…` for outputs, scrypt for key files |
 //! | [`proof`], [`contribution`] | sender proof and the rules for a contributed header |
+//! | [`plugin`] | `age1collective1…`: one contribution, named for an age plugin |
 //!
 //! ASCII armor is not a second file format here: [`header::HeaderError::Armored`] says so, and [`armor::decode`] turns
 //! an armored file into the binary one before it is hashed, committed to or sent.
@@ -31,6 +32,7 @@ pub mod header;
 pub mod hpke;
 pub mod passphrase;
 pub mod payload;
+pub mod plugin;
 pub mod proof;
 pub(crate) mod symmetric;
 pub mod tagged;

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::place::{MaybeChainAt, NodeAt};
 use super::secret;
 use super::show::show;
-use crate::chain::Chain;
+use crate::chain::{Chain, Deployment};
 use crate::contributor::{Destination, prepare, sign};
 use crate::http::CollectiveAnswer;
 use crate::intake::{MAX_UPLOAD_BYTES, join};
@@ -73,20 +73,11 @@ pub struct Contribute {
 impl Contribute {
     pub async fn run(self) -> Result<bool> {
         let account = secret::account(&self.key)?;
-        let client = self.node.client()?;
-        let told = client.collective().await?;
-        let deployment = self.chain.deployment()?.unwrap_or(told.deployment);
-        match self.chain.reader().await? {
-            Some(chain) => accepted(&chain, &told.recipient).await?,
-            None => eprintln!(
-                "collective: the node's word is taken for the collective's key; \
-                 --rpc and --deployment check it"
-            ),
-        }
-        let recipient: TaggedRecipient = told
-            .recipient
-            .parse()
-            .context("the node's recipient is none")?;
+        let Told {
+            answer,
+            deployment,
+            recipient,
+        } = told(&self.node, &self.chain).await?;
         let to = Destination {
             deployment: &deployment,
             recipient: &recipient,
@@ -98,7 +89,7 @@ impl Contribute {
         };
         let (entry, file) = match (&self.record, &self.sealed) {
             (Some(path), _) => {
-                let record = self.checked(path, &told)?;
+                let record = self.checked(path, &answer)?;
                 prepare(&to, &account, self.nonce, &record, &mut rand::rng())?
             }
             (None, Some(path)) => {
@@ -108,6 +99,7 @@ impl Contribute {
             }
             (None, None) => unreachable!("clap requires one of the two"),
         };
+        let client = self.node.client()?;
         let leaf = client.contribute(join(&entry, &file)).await?.leaf;
         let rows = [
             ("leaf", leaf.to_string()),
@@ -119,9 +111,9 @@ impl Contribute {
     }
 
     /// The record, refused here if it does not fit its source: the node cannot see that.
-    fn checked(&self, path: &Path, told: &CollectiveAnswer) -> Result<Zeroizing<Vec<u8>>> {
+    fn checked(&self, path: &Path, answer: &CollectiveAnswer) -> Result<Zeroizing<Vec<u8>>> {
         let record = read(path, MAX_RECORD_BYTES)?;
-        let charter = told
+        let charter = answer
             .charter
             .as_ref()
             .context("the collective has set no charter yet")?;
@@ -131,6 +123,38 @@ impl Contribute {
         source.parse(&record)?;
         Ok(record)
     }
+}
+
+/// What contributors go by: where the collective is, and its key.
+pub(super) struct Told {
+    /// All that the node says.
+    pub answer: CollectiveAnswer,
+    /// Where the collective lives: the file that was named, or else the node's word.
+    pub deployment: Deployment,
+    /// The collective's key, compared with the chain where one was named.
+    pub recipient: TaggedRecipient,
+}
+
+/// Asks the node, and the chain if there is one to ask.
+pub(super) async fn told(node: &NodeAt, chain: &MaybeChainAt) -> Result<Told> {
+    let answer = node.client()?.collective().await?;
+    let deployment = chain.deployment()?.unwrap_or(answer.deployment);
+    match chain.reader().await? {
+        Some(chain) => accepted(&chain, &answer.recipient).await?,
+        None => eprintln!(
+            "collective: the node's word is taken for the collective's key; \
+             --rpc and --deployment check it"
+        ),
+    }
+    let recipient = answer
+        .recipient
+        .parse()
+        .context("the node's recipient is none")?;
+    Ok(Told {
+        answer,
+        deployment,
+        recipient,
+    })
 }
 
 /// Refuses a recipient that is not the one that the members accepted on chain.

@@ -17,6 +17,9 @@ use super::symmetric::{sha256, sha384};
 /// First argument of the stanza that carries W (argument) and the proof (body).
 pub const PROOF_STANZA: &str = "collective-proof";
 
+/// Length of a [`SenderContext`] in bytes.
+pub const CONTEXT_LEN: usize = 112;
+
 const CHALLENGE_DOMAIN: &[u8] = b"collective/v1/sender-proof";
 
 /// H, compressed: x is SHA-256("collective/v1/second-generator" ‖ i) for the smallest byte i that gives a point (i = 2),
@@ -44,14 +47,28 @@ pub struct SenderContext {
 
 impl SenderContext {
     /// chain_id (8 bytes, big-endian) ‖ registry ‖ collective ‖ contributor ‖ nonce: 112 bytes.
-    pub fn to_bytes(&self) -> [u8; 112] {
-        let mut out = [0; 112];
+    pub fn to_bytes(&self) -> [u8; CONTEXT_LEN] {
+        let mut out = [0; CONTEXT_LEN];
         out[..8].copy_from_slice(&self.chain_id.to_be_bytes());
         out[8..28].copy_from_slice(&self.registry);
         out[28..48].copy_from_slice(&self.collective);
         out[48..80].copy_from_slice(&self.contributor);
         out[80..].copy_from_slice(&self.nonce);
         out
+    }
+
+    /// The inverse of [`SenderContext::to_bytes`].
+    pub fn from_bytes(bytes: &[u8; CONTEXT_LEN]) -> Self {
+        fn part<const N: usize>(bytes: &[u8; CONTEXT_LEN], at: usize) -> [u8; N] {
+            bytes[at..at + N].try_into().expect("the range has N bytes")
+        }
+        Self {
+            chain_id: u64::from_be_bytes(part(bytes, 0)),
+            registry: part(bytes, 8),
+            collective: part(bytes, 28),
+            contributor: part(bytes, 48),
+            nonce: part(bytes, 80),
+        }
     }
 }
 

@@ -111,7 +111,15 @@ impl TaggedRecipient {
         }
     }
 
-    fn from_classical_bytes(bytes: &[u8]) -> Result<Self, KeyStringError> {
+    /// What the recipient string encodes.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        match &self.ml_kem {
+            None => self.point.compressed().to_vec(),
+            Some(key) => [key.to_bytes().as_slice(), self.point.uncompressed()].concat(),
+        }
+    }
+
+    pub(super) fn from_classical_bytes(bytes: &[u8]) -> Result<Self, KeyStringError> {
         check_length(bytes, COMPRESSED_LEN)?;
         Ok(Self {
             point: Point::from_compressed(bytes)?,
@@ -119,7 +127,7 @@ impl TaggedRecipient {
         })
     }
 
-    fn from_hybrid_bytes(bytes: &[u8]) -> Result<Self, KeyStringError> {
+    pub(super) fn from_hybrid_bytes(bytes: &[u8]) -> Result<Self, KeyStringError> {
         check_length(bytes, ML_KEM_KEY_LEN + POINT_LEN)?;
         let (ml_kem, point) = bytes.split_at(ML_KEM_KEY_LEN);
         let ml_kem = ml_kem.try_into().expect("the length was checked");
@@ -133,13 +141,12 @@ impl TaggedRecipient {
 
 impl fmt::Display for TaggedRecipient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&match &self.ml_kem {
-            None => bech32_string::encode(TAG_HRP, &self.point.compressed()),
-            Some(key) => {
-                let bytes = [key.to_bytes().as_slice(), self.point.uncompressed()].concat();
-                bech32_string::encode(TAGPQ_HRP, &bytes)
-            }
-        })
+        let hrp = if self.is_post_quantum() {
+            TAGPQ_HRP
+        } else {
+            TAG_HRP
+        };
+        f.write_str(&bech32_string::encode(hrp, &self.to_bytes()))
     }
 }
 
