@@ -28,6 +28,9 @@ pub mod revert;
 /// Storage words in one `eth_getProof`: a proof of one word is about 3 KiB, and endpoints cap answers.
 const WORDS_PER_PROOF: usize = 256;
 
+/// How often a proof that does not hold is asked for again before the endpoint is called a liar.
+const PROOF_TRIES: usize = 4;
+
 /// Blocks in one request for logs: common endpoints refuse more than 10,000.
 const BLOCKS_PER_REQUEST: u64 = 5_000;
 
@@ -277,20 +280,31 @@ impl Chain {
         let (_, state_root) = self.header(at).await?;
         let mut words = Vec::with_capacity(slots.len());
         for slots in slots.chunks(WORDS_PER_PROOF) {
-            let answer = self
-                .provider
-                .get_proof(contract, slots.to_vec())
-                .block_id(at)
-                .await?;
-            let proven = proven_words(state_root, contract, slots, &answer).ok_or(
-                ChainError::FalseProof {
-                    contract,
-                    block: block.hash,
-                },
-            )?;
-            words.extend(proven);
+            words.extend(self.proven(block, state_root, contract, slots).await?);
         }
         Ok(words)
+    }
+
+    /// One request's words. An endpoint that mines while it answers gives a proof of another block now
+    /// and then (anvil does); one that lies keeps doing so.
+    async fn proven(
+        &self,
+        block: &BlockRef,
+        state_root: B256,
+        contract: Address,
+        slots: &[B256],
+    ) -> Result<Vec<U256>, ChainError> {
+        for _ in 0..PROOF_TRIES {
+            let request = self.provider.get_proof(contract, slots.to_vec());
+            let answer = request.block_id(BlockId::Hash(block.hash.into())).await?;
+            if let Some(words) = proven_words(state_root, contract, slots, &answer) {
+                return Ok(words);
+            }
+        }
+        Err(ChainError::FalseProof {
+            contract,
+            block: block.hash,
+        })
     }
 
     /// Logs of blocks `from` to `to`, in their order. Hints: an endpoint can withhold some.

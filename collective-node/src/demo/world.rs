@@ -192,6 +192,8 @@ impl World {
     /// What the Governor or the timelock refuses.
     pub async fn decide(&self, motion: &Motion) -> Result<GovernanceGas> {
         let (delay, period, notice) = VOTING;
+        // Votes count from the second after they were given.
+        self.wait(1).await?;
         let by = self.provider(&self.founders[0]);
         let id = motion
             .propose(&by, &self.deployment)
