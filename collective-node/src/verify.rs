@@ -67,7 +67,8 @@ impl Verdict {
     }
 }
 
-const BEYOND: [&str; 4] = [
+const BEYOND: [&str; 5] = [
+    "that the blocks are final, and in which of them a batch stands: that is the endpoint's word",
     "that the output is right: that needs another run of the program by somebody with the data",
     "that the node showed the plaintext to nobody: its operator could read it while the job ran",
     "that the sandbox layers named were really on: the node says so, without attestation",
@@ -100,7 +101,7 @@ pub async fn receipt(chain: &Chain, blobs: &Blobs, job: u64) -> Result<Verdict, 
     );
     let (allow, deny) = blocks(chain, &receipt, &fact).await?;
     note(
-        "allowBlock and denyBlock are on the chain, in this order, at most a lease apart",
+        "allowBlock and denyBlock are on the chain, in this order, as far apart as the receipt says",
         allow.number <= deny.number && receipt.lag == deny.time - allow.time,
         format!(
             "blocks {} and {}, {} s apart",
@@ -119,7 +120,7 @@ pub async fn receipt(chain: &Chain, blobs: &Blobs, job: u64) -> Result<Verdict, 
     let program = blobs.get(manifest.program.sha256).await?;
     note(
         "the approved program is at hand",
-        true,
+        BlobId::of(&program) == manifest.program.sha256,
         format!("{} bytes", program.len()),
     );
 

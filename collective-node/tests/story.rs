@@ -82,7 +82,7 @@ fn the_demo_tells_the_whole_story_and_every_check_holds() {
 }
 
 /// The node's folder is what an operator backs up: no record may stand in it in the clear. The
-/// record of row 1, with its line feed, is twenty bytes that nothing else holds.
+/// record of row 1, with its line feed, is 23 bytes that nothing else holds.
 fn assert_nothing_of_a_respondent_is_on_disk(world: &str) {
     let record = b"190,1,3,3,5,1,20,4,1,0\n";
     let mut folders = vec![std::path::PathBuf::from(world)];

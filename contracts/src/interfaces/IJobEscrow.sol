@@ -79,7 +79,7 @@ struct Release {
 /// @param milliseconds wall time of the run
 /// @param sandbox digest of the layers that were on and the engine's version
 /// @param evidence digest of attestation evidence, or zero
-/// @param lag blocks between `allowBlock` and `denyBlock` facts, as the node counts them
+/// @param lag seconds from `allowBlock` to `denyBlock`
 struct Receipt {
     uint256 job;
     uint32 attempt;
