@@ -10,9 +10,9 @@ use std::time::Duration;
 use alloy::primitives::{B256, Bytes as CallData, U256};
 use bytes::Bytes;
 use collective::approval::Recipient;
-use collective::id::{BlobId, ContributorId, Leaf, NodeId};
+use collective::id::{BlobId, Leaf, NodeId};
 use collective::permit::{
-    ApprovalStatus, ApprovedTerms, Case, Deny, Fault, Grant, Permit, Refusal, grant, permit,
+    ApprovalStatus, ApprovedTerms, Case, Fault, Grant, Permit, Refusal, grant, permit,
 };
 use collective::receipt::{BlockRef, Outcome, Receipt};
 use thiserror::Error;
@@ -22,6 +22,7 @@ use crate::blobs::{BlobError, Blobs};
 use crate::chain::facts::{JobFact, JobState};
 use crate::chain::{Chain, ChainError};
 use crate::crash::Step;
+use crate::decision::{Facts, FactsError};
 use crate::follower::View;
 use crate::keystore::Keystore;
 use crate::ledger::{Ledger, LedgerError};
@@ -61,17 +62,9 @@ pub enum DriveError {
     /// The chain broke a promise.
     #[error("nothing is released: {0}")]
     Halted(String),
-    /// The endpoint knows less than it did.
-    #[error("the endpoint's newest block {newest} is below block {known}, which was seen before")]
-    Behind {
-        /// Height now.
-        newest: u64,
-        /// Height seen, or named by the lease.
-        known: u64,
-    },
-    /// A block that the lease names is not on the chain.
-    #[error("block {0}, which the lease names, is not the one on the chain at its height")]
-    Orphan(B256),
+    /// The facts could not be read.
+    #[error(transparent)]
+    Facts(#[from] FactsError),
     /// The facts do not permit.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -106,15 +99,6 @@ pub struct Driver {
     pub sandbox: Arc<Sandbox>,
     /// This node.
     pub node: NodeId,
-}
-
-/// What a decision was made on; [`Case`] borrows from it.
-struct Facts {
-    manifest: Bytes,
-    allow: collective::permit::Allow,
-    deny: Deny,
-    latest: Deny,
-    view: View,
 }
 
 impl Driver {
@@ -227,7 +211,7 @@ impl Driver {
         let facts = self.facts(&asked).await?;
         asked.lease.keys = facts.deny.registered;
         asked.lease.epoch = facts.allow.epoch;
-        match self.permit(&self.case(&asked, &facts), &facts).await {
+        match self.permit(&facts.case(&asked, self.node), &facts).await {
             Ok(permit) => match self.unserved(&permit) {
                 Some(reason) => self
                     .refuse(job, Fault::Requester, reason)
@@ -318,7 +302,7 @@ impl Driver {
         Step::LeasedNotReleased.reached();
         let facts = self.facts(fact).await?;
         // All that the run will need, before the clock of its receipt starts.
-        let permit = self.permit(&self.case(fact, &facts), &facts).await?;
+        let permit = self.permit(&facts.case(fact, self.node), &facts).await?;
         self.files(permit.grant()).await?;
         let release = permit.grant().release();
         let inputs = self.keep_inputs(permit.grant()).await?;
@@ -394,13 +378,7 @@ impl Driver {
 
     async fn run_once(&self, job: u64, fact: &JobFact) -> Result<RunRecord, DriveError> {
         let facts = self.facts(fact).await?;
-        // The release on chain is the decision; here its facts are read again as they stood then.
-        let case = Case {
-            latest: &facts.deny,
-            finalized: facts.allow.block,
-            silence: 0,
-            ..self.case(fact, &facts)
-        };
+        let case = facts.case_as_released(fact, self.node);
         let permit = self.permit(&case, &facts).await?;
         let granted = permit.grant().clone();
         let derived = granted.input().root();
@@ -497,76 +475,7 @@ impl Driver {
 
     async fn facts(&self, fact: &JobFact) -> Result<Facts, DriveError> {
         let view = self.view.borrow().clone();
-        let lease = &fact.lease;
-        let manifest = self.blobs.get(BlobId(lease.manifest.0)).await?;
-        let allow_block = self.on_chain_block(lease.allow_block).await?;
-        let deny_block = self.on_chain_block(lease.deny_block).await?;
-        let named: Vec<(ContributorId, u64)> = view
-            .anchored
-            .iter()
-            .map(|anchored| {
-                let contribution = &anchored.entry.contribution;
-                (contribution.contributor, contribution.nonce)
-            })
-            .collect();
-        let allow = self
-            .chain
-            .allow(allow_block, lease.manifest, self.node)
-            .await?;
-        let deny = self
-            .chain
-            .deny(deny_block, lease.manifest, self.node, &named)
-            .await?;
-        let newest = self.chain.latest().await?;
-        let known = view.latest.number.max(deny_block.number);
-        if newest.number < known {
-            return Err(DriveError::Behind {
-                newest: newest.number,
-                known,
-            });
-        }
-        let latest = if newest == deny_block {
-            deny.clone()
-        } else {
-            self.chain
-                .deny(newest, lease.manifest, self.node, &named)
-                .await?
-        };
-        Ok(Facts {
-            manifest,
-            allow,
-            deny,
-            latest,
-            view,
-        })
-    }
-
-    async fn on_chain_block(&self, (height, hash): (u64, B256)) -> Result<BlockRef, DriveError> {
-        let block = self.chain.at_height(height).await?;
-        if block.hash == hash {
-            Ok(block)
-        } else {
-            Err(DriveError::Orphan(hash))
-        }
-    }
-
-    fn case<'a>(&self, fact: &JobFact, facts: &'a Facts) -> Case<'a> {
-        Case {
-            manifest: &facts.manifest,
-            chain_id: self.chain.deployment().chain_id,
-            node: self.node,
-            lease: fact.lease,
-            allow: &facts.allow,
-            deny: &facts.deny,
-            latest: &facts.latest,
-            finalized: facts.view.finalized,
-            silence: facts.view.silence(),
-            anchored: &facts.view.anchored,
-            list: facts
-                .view
-                .charter_at(fact.lease.allow_block.0)
-                .and_then(|charter| charter.admission.as_ref()),
-        }
+        Ok(Facts::gather(&self.chain, &self.blobs, view, fact).await?)
     }
 }
 

@@ -7,6 +7,7 @@ pub mod client;
 pub mod cmd;
 pub mod contributor;
 pub mod crash;
+pub mod decision;
 pub mod demo;
 pub mod driver;
 pub mod follower;
