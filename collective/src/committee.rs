@@ -1,8 +1,9 @@
 //! A committee: n holders of one key, of whom any t can open what is sealed to it. A trusted node is a committee of one.
 //!
 //! This module owns key shares, the public certificate that binds them to a recipient, quorums, and the arithmetic of a
-//! threshold Diffie–Hellman. It must not know how holders talk, how shares are made without a dealer, or who approved
-//! what: it says what a holder computes, never that it may.
+//! threshold Diffie–Hellman; its parts own what members are asked ([`question`]) for what was [`released`], what they
+//! [`answer`] and keep in their [`log`], and how a node puts it together ([`assembly`], [`record`]). It must not know how
+//! messages travel or who approved what: it says what a holder computes, never that it may.
 //!
 //! The P-256 half is shared (Shamir), the ML-KEM half is held by every member: against a classical attacker opening needs
 //! t members, against a quantum one it needs one.
@@ -16,9 +17,15 @@ use crate::seal::header::{FileKey, Header, MacError, StanzaError};
 use crate::seal::hpke::MlKemSecret;
 use crate::seal::tagged::{MlKemKey, TaggedIdentity, TaggedRecipient, TaggedStanza};
 
+pub mod answer;
+pub mod assembly;
 mod certificate;
 mod dealer;
 pub mod equality;
+pub mod log;
+pub mod question;
+pub mod record;
+pub mod released;
 
 pub use certificate::{CertificateError, Member, Quorum, QuorumError, ShareCertificate};
 pub use dealer::split;

@@ -70,3 +70,16 @@ pub const MAX_RUN_SECONDS: u32 = 12 * 60 * 60;
 
 /// Bytes of memory that one run may have: WebAssembly with 32-bit addresses reaches no more.
 pub const MAX_RUN_MEMORY: u64 = 4 << 30;
+
+/// Files in one message of partials: as many as one proof covers, about 0.6 s of a member's work and 400 KB.
+pub const MAX_PAGE_FILES: usize = MAX_PROOF_BATCH;
+
+/// Longest message of partials in bytes: a full page of hybrid files (97 each), its header and what is signed around it.
+pub const MAX_ANSWER_BYTES: usize = MAX_PAGE_FILES * 97 + 2 * MAX_HEADER_BYTES;
+
+/// Bytes of one line of a holder's log: a release with a quorum of [`MAX_MEMBERS`] takes below 1 KiB.
+pub const MAX_LOG_LINE_BYTES: usize = 4 * 1024;
+
+/// Bytes of the record of how a release was assembled: a million files are 245 pages, and a quorum of 64 signs about 30 KB
+/// for each.
+pub const MAX_QUORUM_RECORD_BYTES: usize = 8 * 1024 * 1024;

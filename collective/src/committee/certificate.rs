@@ -3,14 +3,30 @@
 use std::num::NonZeroU16;
 
 use p256::Scalar;
+use serde::{Deserialize, Serialize};
 
 use crate::limits::MAX_MEMBERS;
 use crate::seal::curve::Point;
 use crate::seal::tagged::TaggedRecipient;
 
 /// A member's number, 1 to n: the place where its share lies on the secret polynomial.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u16", into = "u16")]
 pub struct Member(NonZeroU16);
+
+impl TryFrom<u16> for Member {
+    type Error = &'static str;
+
+    fn try_from(number: u16) -> Result<Self, Self::Error> {
+        Self::new(number).ok_or("no number of a member")
+    }
+}
+
+impl From<Member> for u16 {
+    fn from(member: Member) -> Self {
+        member.number()
+    }
+}
 
 impl Member {
     /// The only member of a committee of one.

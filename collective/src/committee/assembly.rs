@@ -1,0 +1,651 @@
+//! How a node gets the file keys of a release from a committee: it asks a quorum, opens what it gave, and where that fails
+//! finds out who lied and asks another quorum without them.
+//!
+//! A value that consumes itself: events and the time go in, the next state and what to send come out. It must not know how
+//! messages travel. The transport brings at most one answer for each question that it was told to send, from the member
+//! that it was sent to, or says that there will be none.
+//!
+//! Who answers wrongly is left out for the rest of the job, so there is at most one retry for each bad member. Coefficients
+//! depend on the whole quorum, so a retry can use nothing of what was given before; therefore all members that are silent
+//! together are left out together, and who is outside the quorum is probed at the start: a replacement is known to be up.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use alloy_primitives::Address;
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use super::answer::{Asked, Fault, Given, parse_proof};
+use super::equality::verify_partials;
+use super::question::{Question, Wanted};
+use super::record::{Culprit, QuorumRecord, RecordedRound};
+use super::released::ReleasedFiles;
+use super::{Member, OpenHeaderError, Quorum, ShareCertificate, combine, open_header};
+use crate::limits::MAX_PAGE_FILES;
+use crate::receipt::Escrow;
+use crate::seal::Identity;
+use crate::seal::header::FileKey;
+use crate::seal::hpke::MlKemSecret;
+
+pub use health::Health;
+
+mod health;
+
+/// A member as the node knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its number.
+    pub member: Member,
+    /// The account that signs its answers, as NodeRegistry names it.
+    pub signer: Address,
+    /// How it did so far.
+    pub health: Health,
+}
+
+/// What comes of an event.
+pub enum Progress {
+    /// The effects are to be carried out, and more events are awaited.
+    Waiting(Box<Assembly>, Vec<Effect>),
+    /// Every file is open, or known to be bad.
+    Done(Assembled),
+    /// Fewer than t members are left.
+    GivenUp(GivenUp),
+}
+
+/// What is to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Send these bytes to a member and bring its answer back with `round`.
+    Ask {
+        /// To whom.
+        member: Member,
+        /// Names the question in [`Assembly::answered`], [`Assembly::refused`] and [`Assembly::failed`].
+        round: u32,
+        /// A [`Question`].
+        question: Vec<u8>,
+    },
+    /// Ask a member for any sign of life; [`Assembly::alive`] says that it came.
+    Probe {
+        /// Whom.
+        member: Member,
+    },
+}
+
+/// The file keys of a release. Has no Debug.
+pub struct Assembled {
+    /// By place in the input set.
+    pub files: Vec<Result<FileKey, BadFile>>,
+    /// What the node keeps about it and names in its receipt.
+    pub record: QuorumRecord,
+    /// How the members did, for the next job.
+    pub health: BTreeMap<Member, Health>,
+}
+
+/// The job cannot go on now. With the members' faults mended, or other members, it can be tried again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{left} members are left and {threshold} are needed: see what each did")]
+pub struct GivenUp {
+    /// Members without fault.
+    pub left: usize,
+    /// t.
+    pub threshold: u16,
+    /// What each did.
+    pub culprits: Vec<Culprit>,
+    /// How the members did, for the next try.
+    pub health: BTreeMap<Member, Health>,
+}
+
+/// Why a file stays closed although no member is at fault: its contributor is.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "camelCase")]
+pub enum BadFile {
+    /// All partials are proven, and the stanza does not open with them.
+    #[error("the stanza does not open with proven partials")]
+    Closed,
+    /// The stanza opens, and the header was altered.
+    #[error("the header's MAC does not fit its file key")]
+    Altered,
+}
+
+/// A release on its way to file keys. Has no Debug: it holds partials and file keys.
+pub struct Assembly {
+    certificate: ShareCertificate,
+    escrow: Escrow,
+    files: ReleasedFiles,
+    patience: Duration,
+    members: BTreeMap<Member, Candidate>,
+    opened: Vec<Option<Result<FileKey, BadFile>>>,
+    page: u32,
+    votes: Votes,
+    round: Round,
+    recorded: Vec<RecordedRound>,
+    culprits: Vec<Culprit>,
+    retries: u32,
+}
+
+/// ML-KEM secrets of the places of a page on which members differ.
+type Votes = BTreeMap<usize, BTreeMap<Member, Zeroizing<[u8; 32]>>>;
+
+struct Candidate {
+    signer: Address,
+    health: Health,
+    sign: Sign,
+    /// Since when it owes an answer.
+    since: Option<Duration>,
+    fault: Option<Fault>,
+}
+
+/// How sure it is that a member is up; the surest first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Sign {
+    Answered,
+    Alive,
+    Unknown,
+}
+
+/// One question to one quorum.
+struct Round {
+    number: u32,
+    question: Question,
+    asked: Duration,
+    awaiting: BTreeSet<Member>,
+    given: BTreeMap<Member, Given>,
+}
+
+impl Assembly {
+    /// Starts. `patience` is how long a member may take over one page; `now` and all later times count from one origin.
+    pub fn new(
+        certificate: ShareCertificate,
+        escrow: Escrow,
+        peers: &[Peer],
+        files: ReleasedFiles,
+        patience: Duration,
+        now: Duration,
+    ) -> Progress {
+        let candidate = |peer: &Peer| Candidate {
+            signer: peer.signer,
+            health: peer.health,
+            sign: Sign::Unknown,
+            since: None,
+            fault: None,
+        };
+        let members = peers
+            .iter()
+            .filter(|peer| certificate.public_share(peer.member).is_some())
+            .map(|peer| (peer.member, candidate(peer)))
+            .collect::<BTreeMap<_, _>>();
+        let count = files.headers().len();
+        let Some(quorum) = choose(&certificate, &members, None) else {
+            return Progress::GivenUp(give_up(&certificate, members, Vec::new()));
+        };
+        let question = Question::partials(files.digest(), 0, quorum);
+        let mut assembly = Self {
+            round: Round::new(0, question, now, BTreeMap::new()),
+            certificate,
+            escrow,
+            files,
+            patience,
+            members,
+            opened: std::iter::repeat_with(|| None).take(count).collect(),
+            page: 0,
+            votes: Votes::new(),
+            recorded: Vec::new(),
+            culprits: Vec::new(),
+            retries: 0,
+        };
+        let mut effects = assembly.ask(now);
+        let others = assembly.members.keys().copied();
+        effects.extend(
+            others
+                .filter(|member| !assembly.round.awaiting.contains(member))
+                .map(|member| Effect::Probe { member }),
+        );
+        Progress::Waiting(Box::new(assembly), effects)
+    }
+
+    /// When [`Assembly::tick`] is due.
+    pub fn deadline(&self) -> Duration {
+        let since = |member| self.members.get(member).and_then(|found| found.since);
+        let first = self.round.awaiting.iter().filter_map(since).min();
+        first.unwrap_or(self.round.asked) + self.patience
+    }
+
+    /// A member gave a sign of life.
+    pub fn alive(mut self: Box<Self>, member: Member) -> Progress {
+        if let Some(found) = self.members.get_mut(&member) {
+            found.sign = found.sign.min(Sign::Alive);
+        }
+        self.wait()
+    }
+
+    /// A member's answer to the question of `round` came. `identity` is the node's own, to which answers are sealed.
+    pub fn answered(
+        mut self: Box<Self>,
+        now: Duration,
+        member: Member,
+        round: u32,
+        bytes: &[u8],
+        identity: &Identity,
+    ) -> Progress {
+        let current = self.round.number == round && self.round.awaiting.contains(&member);
+        let Some(found) = self.members.get_mut(&member) else {
+            return self.wait();
+        };
+        if found.fault.is_none() {
+            found.sign = Sign::Answered;
+        }
+        if !current {
+            // To a question that is over: a sign of life, and only now it can turn to the next one.
+            found.since = found.since.map(|_| now);
+            return self.wait();
+        }
+        let judged = match self.round.question.wanted().clone() {
+            Wanted::Partials => self.take_partials(member, bytes, identity),
+            Wanted::Proof(places) => self.check_proof(member, &places, bytes),
+        };
+        match judged {
+            Ok(()) => self.settle(now, member),
+            Err(fault) => self.blame(now, member, fault),
+        }
+    }
+
+    /// A member said that it gives nothing.
+    pub fn refused(self: Box<Self>, now: Duration, member: Member, round: u32) -> Progress {
+        self.lose(now, member, round, Fault::Refused)
+    }
+
+    /// There will be no answer: no connection, or a broken one.
+    pub fn failed(self: Box<Self>, now: Duration, member: Member, round: u32) -> Progress {
+        self.lose(now, member, round, Fault::Silent)
+    }
+
+    /// Time has passed. All members whose answer is due are left out together.
+    pub fn tick(mut self: Box<Self>, now: Duration) -> Progress {
+        let patience = self.patience;
+        let is_late = |found: &Candidate| found.since.is_some_and(|since| since + patience <= now);
+        let late: Vec<Member> = self
+            .round
+            .awaiting
+            .iter()
+            .copied()
+            .filter(|member| self.members.get(member).is_some_and(is_late))
+            .collect();
+        if late.is_empty() {
+            return self.wait();
+        }
+        for member in late {
+            self.accuse(member, Fault::Silent);
+        }
+        self.ask_others(now)
+    }
+
+    fn lose(self: Box<Self>, now: Duration, member: Member, round: u32, fault: Fault) -> Progress {
+        if self.round.number == round && self.round.awaiting.contains(&member) {
+            self.blame(now, member, fault)
+        } else {
+            self.wait()
+        }
+    }
+
+    fn wait(self: Box<Self>) -> Progress {
+        Progress::Waiting(self, Vec::new())
+    }
+
+    fn take_partials(
+        &mut self,
+        member: Member,
+        bytes: &[u8],
+        identity: &Identity,
+    ) -> Result<(), Fault> {
+        let asked = Asked {
+            question: self.round.question.digest(),
+            member,
+            page: self.files.page(self.page).expect("a page of the set"),
+        };
+        let signer = self.members[&member].signer;
+        let given = Given::parse(bytes, &asked, &self.escrow, signer, identity)?;
+        self.round.given.insert(member, given);
+        Ok(())
+    }
+
+    fn check_proof(&self, member: Member, places: &[u32], bytes: &[u8]) -> Result<(), Fault> {
+        let page = self.files.page(self.page).expect("a page of the set");
+        let question = &self.round.question;
+        let asked = Asked {
+            question: question.digest(),
+            member,
+            page,
+        };
+        let proof = parse_proof(bytes, &asked)?;
+        let given = &self.round.given[&member].files;
+        let places = || places.iter().map(|&place| index(place));
+        let points: Vec<_> = places()
+            .map(|at| page[at].stanza().point().clone())
+            .collect();
+        let partials: Vec<_> = places().map(|at| given[at].partial.clone()).collect();
+        let context = self.files.proof_context();
+        let quorum = question.quorum();
+        verify_partials(
+            &self.certificate,
+            quorum,
+            &context,
+            &points,
+            &partials,
+            &proof,
+        )
+        .map_err(|_| Fault::WrongPartial)
+    }
+
+    /// A member has answered well.
+    fn settle(mut self: Box<Self>, now: Duration, member: Member) -> Progress {
+        let took = now.saturating_sub(self.round.asked);
+        if let Some(found) = self.members.get_mut(&member) {
+            found.health.answer(took);
+            found.since = None;
+        }
+        self.round.awaiting.remove(&member);
+        if self.round.awaiting.is_empty() {
+            self.conclude(now)
+        } else {
+            self.wait()
+        }
+    }
+
+    /// A member has answered badly. Without all partials a round is lost; proofs still show who else lied.
+    fn blame(mut self: Box<Self>, now: Duration, member: Member, fault: Fault) -> Progress {
+        self.accuse(member, fault);
+        self.round.awaiting.remove(&member);
+        let proving = *self.round.question.wanted() != Wanted::Partials;
+        if proving && !self.round.awaiting.is_empty() {
+            self.wait()
+        } else {
+            self.ask_others(now)
+        }
+    }
+
+    fn accuse(&mut self, member: Member, fault: Fault) {
+        let found = self.members.get_mut(&member).expect("it was asked");
+        if found.fault.is_none() {
+            found.fault = Some(fault);
+            found.since = None;
+            found.health.fail();
+            self.culprits.push(Culprit {
+                member,
+                page: self.page,
+                fault,
+            });
+        }
+    }
+
+    /// All of the quorum have answered.
+    fn conclude(mut self: Box<Self>, now: Duration) -> Progress {
+        let start = index(self.page) * MAX_PAGE_FILES;
+        if let Wanted::Proof(places) = self.round.question.wanted().clone() {
+            if self.is_tainted() {
+                return self.ask_others(now);
+            }
+            for place in places {
+                self.opened[start + index(place)] = Some(Err(BadFile::Closed));
+            }
+            self.record_round();
+            return self.next_page(now);
+        }
+        let pending = self.open_page(start);
+        if pending.is_empty() {
+            self.next_page(now)
+        } else if self.is_tainted() || !self.votes.is_empty() {
+            self.ask_others(now)
+        } else {
+            let question = self.round.question.proof(pending);
+            let given = std::mem::take(&mut self.round.given);
+            self.round = Round::new(self.round.number + 1, question, now, given);
+            let effects = self.ask(now);
+            Progress::Waiting(self, effects)
+        }
+    }
+
+    /// Whether somebody of the quorum is known to be bad: then its partials prove nothing about files.
+    fn is_tainted(&self) -> bool {
+        let quorum = self.round.question.quorum().members();
+        quorum
+            .iter()
+            .any(|member| self.members[member].fault.is_some())
+    }
+
+    /// Opens what opens, and returns the places that did not.
+    fn open_page(&mut self, start: usize) -> Vec<u32> {
+        let count = self.files.page(self.page).expect("a page of the set").len();
+        let mut pending = Vec::new();
+        let mut opened_any = false;
+        for at in 0..count {
+            if self.opened[start + at].is_some() {
+                continue;
+            }
+            match self.open_file(at) {
+                Some(result) => {
+                    self.opened[start + at] = Some(result);
+                    self.votes.remove(&at);
+                    opened_any = true;
+                }
+                None => pending.push(u32::try_from(at).expect("places of a page")),
+            }
+        }
+        if opened_any {
+            self.record_round();
+        }
+        pending
+    }
+
+    /// Once for each quorum that was of use, be it before or after its proofs.
+    fn record_round(&mut self) {
+        let round = RecordedRound::new(self.page, self.round.given.values());
+        if self.recorded.last() != Some(&round) {
+            self.recorded.push(round);
+        }
+    }
+
+    /// `None` where the file did not open, or where its ML-KEM secret is disputed and others can still be heard.
+    fn open_file(&mut self, at: usize) -> Option<Result<FileKey, BadFile>> {
+        let secrets = self.ml_kem_secrets(at)?;
+        let header = &self.files.page(self.page)?[at];
+        let given = self.round.given.values();
+        let partials: Vec<_> = given.map(|given| given.files[at].partial.clone()).collect();
+        let dh = combine(self.round.question.quorum(), &partials).ok()?;
+        secrets.iter().find_map(|secret| {
+            let recipient = self.certificate.recipient();
+            let secret = secret.as_ref();
+            match open_header(recipient, header.header(), header.stanza(), &dh, secret) {
+                Ok(key) => Some(Ok(key)),
+                Err(OpenHeaderError::Mac(_)) => Some(Err(BadFile::Altered)),
+                Err(OpenHeaderError::Stanza(_)) => None,
+            }
+        })
+    }
+
+    /// The secrets to try. Where members differ, the one that opens need not be the right one: a contributor and one member
+    /// can make a file that opens only with the member's lie, and so have the others blamed. What t members say is right,
+    /// because one of them is honest; until t say the same, others are asked.
+    fn ml_kem_secrets(&mut self, at: usize) -> Option<Vec<Option<MlKemSecret>>> {
+        let given = self.round.given.iter();
+        let said: BTreeMap<Member, Zeroizing<[u8; 32]>> = given
+            .filter_map(|(&member, given)| {
+                let secret = given.files[at].ml_kem.as_ref()?;
+                Some((member, Zeroizing::new(*secret.expose())))
+            })
+            .collect();
+        let Some(first) = said.values().next() else {
+            return Some(vec![None]);
+        };
+        let agreed = said.values().all(|other| same(other, first));
+        if agreed && !self.votes.contains_key(&at) {
+            return Some(vec![Some(MlKemSecret::from_bytes(**first))]);
+        }
+        self.votes.entry(at).or_default().extend(said);
+        let votes = &self.votes[&at];
+        let threshold = usize::from(self.certificate.threshold());
+        let count = |secret| votes.values().filter(|vote| same(vote, secret)).count();
+        if let Some(right) = votes.values().find(|vote| count(vote) >= threshold) {
+            let secret = MlKemSecret::from_bytes(**right);
+            let liars = votes.iter().filter(|(_, vote)| !same(vote, right));
+            let liars: Vec<Member> = liars.map(|(&member, _)| member).collect();
+            for liar in liars {
+                self.accuse(liar, Fault::WrongMlKem);
+            }
+            self.votes.remove(&at);
+            return Some(vec![Some(secret)]);
+        }
+        let is_heard = |(member, found): (&Member, &Candidate)| {
+            found.fault.is_some() || votes.contains_key(member)
+        };
+        if !self.members.iter().all(is_heard) {
+            return None;
+        }
+        let mut distinct: Vec<&Zeroizing<[u8; 32]>> = Vec::new();
+        for vote in votes.values() {
+            if !distinct.iter().any(|seen| same(seen, vote)) {
+                distinct.push(vote);
+            }
+        }
+        let secrets = distinct
+            .iter()
+            .map(|vote| Some(MlKemSecret::from_bytes(***vote)));
+        let secrets = secrets.collect();
+        self.votes.remove(&at);
+        Some(secrets)
+    }
+
+    fn next_page(mut self: Box<Self>, now: Duration) -> Progress {
+        self.votes.clear();
+        if self.page + 1 < self.files.pages() {
+            self.page += 1;
+            self.ask_quorum(now)
+        } else {
+            Progress::Done(self.finish())
+        }
+    }
+
+    fn ask_others(mut self: Box<Self>, now: Duration) -> Progress {
+        self.retries += 1;
+        self.ask_quorum(now)
+    }
+
+    /// Asks the likeliest quorum. Each time that this is for the same page somebody was accused or heard for the first time,
+    /// so it is not more often than there are members.
+    fn ask_quorum(mut self: Box<Self>, now: Duration) -> Progress {
+        let Some(quorum) = choose(&self.certificate, &self.members, self.votes.values().next())
+        else {
+            return Progress::GivenUp(give_up(&self.certificate, self.members, self.culprits));
+        };
+        let question = Question::partials(self.files.digest(), self.page, quorum);
+        self.round = Round::new(self.round.number + 1, question, now, BTreeMap::new());
+        let effects = self.ask(now);
+        Progress::Waiting(self, effects)
+    }
+
+    fn ask(&mut self, now: Duration) -> Vec<Effect> {
+        for member in &self.round.awaiting {
+            let found = self
+                .members
+                .get_mut(member)
+                .expect("it was chosen from them");
+            // Who still owes an earlier answer gets no new time.
+            found.since.get_or_insert(now);
+        }
+        let question = self.round.question.to_bytes();
+        let ask = |&member| Effect::Ask {
+            member,
+            round: self.round.number,
+            question: question.clone(),
+        };
+        self.round.awaiting.iter().map(ask).collect()
+    }
+
+    fn finish(self) -> Assembled {
+        let bad = (0..)
+            .zip(&self.opened)
+            .filter_map(|(place, opened)| match opened {
+                Some(Err(why)) => Some((place, *why)),
+                _ => None,
+            });
+        let record = QuorumRecord::new(
+            self.files.digest(),
+            self.certificate.epoch(),
+            self.recorded,
+            self.culprits,
+            self.retries,
+            bad.collect(),
+        );
+        let opened = self.opened.into_iter();
+        Assembled {
+            files: opened
+                .map(|file| file.expect("every page is over"))
+                .collect(),
+            record,
+            health: health(&self.members),
+        }
+    }
+}
+
+impl Round {
+    fn new(number: u32, question: Question, now: Duration, given: BTreeMap<Member, Given>) -> Self {
+        Self {
+            number,
+            awaiting: question.quorum().members().iter().copied().collect(),
+            question,
+            asked: now,
+            given,
+        }
+    }
+}
+
+/// The t members that are likeliest to answer well. In a dispute those come first who have not been heard.
+fn choose(
+    certificate: &ShareCertificate,
+    members: &BTreeMap<Member, Candidate>,
+    heard: Option<&BTreeMap<Member, Zeroizing<[u8; 32]>>>,
+) -> Option<Quorum> {
+    let mut left: Vec<(bool, Sign, Health, Member)> = members
+        .iter()
+        .filter(|(_, found)| found.fault.is_none())
+        .map(|(&member, found)| {
+            let heard = heard.is_some_and(|heard| heard.contains_key(&member));
+            (heard, found.sign, found.health, member)
+        })
+        .collect();
+    left.sort_unstable();
+    let chosen = left.get(..usize::from(certificate.threshold()))?;
+    let chosen: Vec<Member> = chosen.iter().map(|&(.., member)| member).collect();
+    Quorum::new(certificate, &chosen).ok()
+}
+
+fn give_up(
+    certificate: &ShareCertificate,
+    members: BTreeMap<Member, Candidate>,
+    culprits: Vec<Culprit>,
+) -> GivenUp {
+    GivenUp {
+        left: members
+            .values()
+            .filter(|found| found.fault.is_none())
+            .count(),
+        threshold: certificate.threshold(),
+        culprits,
+        health: health(&members),
+    }
+}
+
+fn health(members: &BTreeMap<Member, Candidate>) -> BTreeMap<Member, Health> {
+    let of = |(&member, found): (&Member, &Candidate)| (member, found.health);
+    members.iter().map(of).collect()
+}
+
+fn same(a: &Zeroizing<[u8; 32]>, b: &Zeroizing<[u8; 32]>) -> bool {
+    a.ct_eq(b.as_slice()).into()
+}
+
+fn index(place: u32) -> usize {
+    usize::try_from(place).expect("32 bits are a place in memory")
+}
