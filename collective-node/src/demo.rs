@@ -21,7 +21,7 @@ mod world;
 pub use account::{Account, Check, Figure, Summary};
 pub use approve::{LOGIT, MEAN, manifest};
 pub use contribute::{TERMS_EXPIRE, populate};
-pub use development_chain::DevelopmentChain;
+pub use development_chain::{DevelopmentChain, FINALITY_LAG};
 pub use world::{PASSPHRASE, Ports, UNIT, VOTING, World, executable};
 
 /// Tells the whole story in `folder`, which must be empty, on a chain of its own or on another
@@ -32,7 +32,7 @@ pub use world::{PASSPHRASE, Ports, UNIT, VOTING, World, executable};
 pub async fn tell(folder: &Path, chain: Option<Url>, mut account: Account) -> Result<Account> {
     account.chapter("A collective is founded");
     let world = match chain {
-        None => World::found(folder, required_layers(), Ports::default()).await,
+        None => World::found(folder, required_layers(), Ports::default(), FINALITY_LAG).await,
         Some(url) => {
             let chain = DevelopmentChain::at(url).await?;
             let listener = world::listen(0, "the node").await?;

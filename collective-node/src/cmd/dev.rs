@@ -12,7 +12,7 @@ use url::Url;
 
 use super::node::until_told_to_stop;
 use super::show::show;
-use crate::demo::{Ports, World, populate};
+use crate::demo::{FINALITY_LAG, Ports, World, populate};
 
 use handout::Handout;
 
@@ -20,6 +20,10 @@ mod handout;
 
 /// How long a stop may take.
 const STOP: Duration = Duration::from_secs(5);
+
+/// Most blocks of `--finality-lag`: a block comes every quarter of a second, so half a minute; full nodes
+/// keep no proofs of older blocks either.
+const MAX_FINALITY_LAG: u64 = 128;
 
 /// Keep the demo's world up, to try every verb by hand, until Ctrl-C.
 ///
@@ -42,6 +46,9 @@ pub struct Dev {
     /// Port of the chain's JSON-RPC; 0 takes any.
     #[arg(long, default_value_t = 8545)]
     rpc_port: u16,
+    /// Blocks that must stand on a block before it is final; Ethereum's are 64 to 95.
+    #[arg(long, value_name = "BLOCKS", default_value_t = FINALITY_LAG, value_parser = clap::value_parser!(u64).range(..=MAX_FINALITY_LAG))]
+    finality_lag: u64,
     /// Stop the node once the world is made: `collective node --config DIR/node.toml` takes its place.
     #[arg(long)]
     without_node: bool,
@@ -103,7 +110,7 @@ impl Dev {
             node: self.port,
         };
         eprintln!("founding a collective, and 944 respondents contribute");
-        let mut world = World::found(&folder, vec![], ports).await?;
+        let mut world = World::found(&folder, vec![], ports, self.finality_lag).await?;
         populate(&world).await?;
         let handout = Handout::write(&world, &folder)?;
         if self.without_node

@@ -14,6 +14,10 @@ use url::Url;
 /// Between two empty blocks, by which what was mined becomes final.
 const BLOCK_EVERY: Duration = Duration::from_millis(250);
 
+/// Blocks between the newest and the newest finalized one, unless told otherwise. anvil with
+/// `--slots-in-an-epoch 1` has the same.
+pub const FINALITY_LAG: u64 = 2;
+
 /// How often another chain is asked whether a transaction is mined.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -21,15 +25,22 @@ const POLL: Duration = Duration::from_millis(20);
 pub struct DevelopmentChain {
     client: RpcClient,
     url: Url,
+    finality_lag: u64,
 }
 
 impl DevelopmentChain {
-    /// Starts our own, journalled at `journal` and served at `listener`.
+    /// Starts our own, journalled at `journal` and served at `listener`, whose blocks are final once
+    /// `finality_lag` others stand on them. A journal that exists is gone on with.
     ///
     /// # Errors
     /// Where the journal cannot be kept.
-    pub fn own(journal: &Path, listener: TcpListener) -> Result<Self> {
-        let chain = DevChain::open(Config::default(), journal).context("starting the dev chain")?;
+    pub fn own(journal: &Path, listener: TcpListener, finality_lag: u64) -> Result<Self> {
+        let config = Config {
+            finalized_lag: finality_lag,
+            safe_lag: finality_lag / 2,
+            ..Config::default()
+        };
+        let chain = DevChain::open(config, journal).context("starting the dev chain")?;
         let url = format!("http://{}", listener.local_addr()?).parse()?;
         let client = chain.client();
         tokio::spawn(async move {
@@ -37,7 +48,7 @@ impl DevelopmentChain {
                 tracing::error!(%error, "the dev chain's JSON-RPC ended");
             }
         });
-        Ok(Self::kept_mining(client, url))
+        Ok(Self::kept_mining(client, url, finality_lag))
     }
 
     /// Takes the one at `url`, for instance anvil with `--slots-in-an-epoch 1`.
@@ -46,9 +57,9 @@ impl DevelopmentChain {
     /// Where nobody answers, or a chain that cannot be told to mine.
     pub async fn at(url: Url) -> Result<Self> {
         let client = RpcClient::new_http(url.clone()).with_poll_interval(POLL);
-        let chain = Self::kept_mining(client, url);
+        let chain = Self::kept_mining(client, url, FINALITY_LAG);
         chain
-            .mine(3)
+            .finalize()
             .await
             .context("asking the chain to mine: is it a development chain?")?;
         Ok(chain)
@@ -75,6 +86,14 @@ impl DevelopmentChain {
         Ok(())
     }
 
+    /// Mines as many blocks as make the newest one final.
+    ///
+    /// # Errors
+    /// Where the chain does not answer.
+    pub async fn finalize(&self) -> Result<()> {
+        self.mine(self.finality_lag + 1).await
+    }
+
     /// Mines a block with this time (Unix seconds), which must be later than the newest one's.
     ///
     /// # Errors
@@ -87,10 +106,11 @@ impl DevelopmentChain {
         self.mine(1).await
     }
 
-    fn kept_mining(client: RpcClient, url: Url) -> Self {
+    fn kept_mining(client: RpcClient, url: Url, finality_lag: u64) -> Self {
         let chain = Self {
             client: client.clone(),
             url,
+            finality_lag,
         };
         tokio::spawn(async move {
             loop {

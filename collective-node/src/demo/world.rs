@@ -43,6 +43,9 @@ pub const UNIT: u64 = 1_000_000;
 /// Passphrase of the node's keys: nothing here is worth hiding.
 pub const PASSPHRASE: &str = "public: this node is a demonstration";
 
+/// The dev chain's journal in a world's folder.
+pub const JOURNAL: &str = "chain.journal";
+
 /// The actors and where they act.
 pub struct World {
     /// The chain.
@@ -94,11 +97,16 @@ impl World {
     ///
     /// # Errors
     /// Whatever does not work, with what was being done.
-    pub async fn found(folder: &Path, required_layers: Vec<Layer>, ports: Ports) -> Result<Self> {
+    pub async fn found(
+        folder: &Path,
+        required_layers: Vec<Layer>,
+        ports: Ports,
+        finality_lag: u64,
+    ) -> Result<Self> {
         // Both first: a port that is taken is found before anything is made.
         let rpc_listener = listen(ports.rpc, "JSON-RPC").await?;
         let node_listener = listen(ports.node, "the node").await?;
-        let chain = DevelopmentChain::own(&folder.join("chain.journal"), rpc_listener)?;
+        let chain = DevelopmentChain::own(&folder.join(JOURNAL), rpc_listener, finality_lag)?;
         Self::found_on(chain, folder, required_layers, node_listener).await
     }
 
@@ -230,7 +238,7 @@ impl World {
             return Ok(());
         };
         let head = self.provider(&self.deployer).get_block_number().await?;
-        self.chain.mine(3).await?;
+        self.chain.finalize().await?;
         let mut view = node.view();
         let reached = view.wait_for(|view| view.finalized.number >= head);
         tokio::time::timeout(Duration::from_secs(60), reached)
