@@ -10,9 +10,9 @@ use collective::id::BlobId;
 use collective::seal::x25519;
 use collective::terms::Purpose;
 
-use super::world::UNIT;
 use super::{Account, World, election};
 use crate::chain::ChainError;
+use crate::founding::UNIT;
 use crate::governance::{Action, Motion};
 use crate::requester;
 

@@ -8,11 +8,11 @@ use anyhow::{Context, Result};
 use collective::id::ContributorId;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::world::UNIT;
 use super::{Account, World, election};
 use crate::chain::Chain;
 use crate::chain::facts::JobState;
 use crate::client::ClientError;
+use crate::founding::UNIT;
 use crate::http::ClaimAnswer;
 use collective_contracts::{DemoToken, JobEscrow, RewardDistributor};
 

@@ -7,16 +7,15 @@ use std::time::Duration;
 
 use alloy::eips::BlockId;
 use alloy::network::TransactionBuilder;
-use alloy::primitives::{Address, B256, Bytes as CallData, U256, keccak256};
+use alloy::primitives::{B256, U256};
 use alloy::providers::{DynProvider, Provider};
 use alloy::rpc::types::TransactionRequest;
 use alloy::signers::local::PrivateKeySigner;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use bytes::Bytes;
 use collective::admission::AdmissionList;
 use collective::charter::Charter;
-use collective::id::{BlobId, ContributorId, KeysHash, NodeId};
-use collective::receipt::CommitteeStatement;
+use collective::id::{ContributorId, NodeId};
 use devchain::dev_accounts;
 use tokio::net::TcpListener;
 use zeroize::Zeroizing;
@@ -25,20 +24,21 @@ use super::development_chain::DevelopmentChain;
 use super::election;
 use crate::chain::{Chain, Deployment, signing_provider};
 use crate::client::Client;
+use crate::founding::{Founding, Plan, UNIT, Voting};
 use crate::governance::{Action, Ballot, Motion, vote};
 use crate::keystore::Keystore;
 use crate::node::{Node, NodeConfig, blobs};
+use crate::registration;
 use crate::sandbox::Layer;
-use collective_contracts::{
-    CodeRegistry, CollectiveGovernor, ContributionRegistry, DemoToken, JobEscrow, Membership,
-    NodeRegistry, RewardDistributor, TimelockController,
+use collective_contracts::{DemoToken, NodeRegistry};
+
+/// How the founders decide.
+pub const VOTING: Voting = Voting {
+    delay: 60,
+    period: 3_600,
+    notice: 86_400,
+    quorum: 50,
 };
-
-/// Seconds before a vote opens, for which it stays open, and between success and effect.
-pub const VOTING: (u64, u64, u64) = (60, 3_600, 86_400);
-
-/// One unit of the demo's token, which has six decimals.
-pub const UNIT: u64 = 1_000_000;
 
 /// Passphrase of the node's keys: nothing here is worth hiding.
 pub const PASSPHRASE: &str = "public: this node is a demonstration";
@@ -131,9 +131,17 @@ impl World {
         ];
         let requester = accounts[4].clone();
         let provider = signing_provider(chain.client(), deployer.clone());
-        let deployment = deploy(&provider, &deployer, &founders)
-            .await
-            .context("deploying")?;
+        let plan = Plan {
+            chain_id: provider.get_chain_id().await?,
+            deployer: deployer.address(),
+            name: "Respondents".into(),
+            founders: founders.iter().map(PrivateKeySigner::address).collect(),
+            voting: VOTING,
+            singletons: None,
+            token: None,
+        };
+        let mut founding = Founding::begin(plan, &provider).await?;
+        let deployment = founding.complete(&provider).await.context("deploying")?;
         let passphrase = Zeroizing::new(PASSPHRASE.to_owned());
         let keys = Keystore::create(&data.join("keys.age"), passphrase, None, &mut rand::rng())?;
         let contributors = election::accounts();
@@ -199,7 +207,12 @@ impl World {
     /// # Errors
     /// What the Governor or the timelock refuses.
     pub async fn decide(&self, motion: &Motion) -> Result<GovernanceGas> {
-        let (delay, period, notice) = VOTING;
+        let Voting {
+            delay,
+            period,
+            notice,
+            ..
+        } = VOTING;
         // Votes count from the second after they were given.
         self.wait(1).await?;
         let by = self.provider(&self.founders[0]);
@@ -207,7 +220,7 @@ impl World {
             .propose(&by, &self.deployment)
             .await
             .context("proposing")?;
-        self.wait(delay + 1).await?;
+        self.wait(u64::from(delay) + 1).await?;
         let mut gas = GovernanceGas::default();
         for founder in &self.founders {
             let by = self.provider(founder);
@@ -215,12 +228,12 @@ impl World {
                 .await
                 .context("voting")?;
         }
-        self.wait(period + 1).await?;
+        self.wait(u64::from(period) + 1).await?;
         gas.queue = motion
             .queue(&by, &self.deployment)
             .await
             .context("queueing")?;
-        self.wait(notice + 1).await?;
+        self.wait(u64::from(notice) + 1).await?;
         gas.execute = motion
             .execute(&by, &self.deployment)
             .await
@@ -265,41 +278,14 @@ impl World {
     /// Registers the node, publishes the committee, and has charter, node and committee voted on.
     async fn constitute(&mut self) -> Result<()> {
         let provider = self.keys.provider(self.chain.client());
-        let registry = NodeRegistry::new(self.deployment.nodes, &provider);
-        let keys = self.node_keys();
-        let salt = B256::ZERO;
-        let recipient = self.keys.node_recipient().to_string();
-        let call = registry.register(salt, keys, recipient, "http://127.0.0.1".into());
-        self.node_id = NodeId(call.call().await?);
-        Chain::mined(call.send().await?).await?;
-        let keys_hash = KeysHash(registry.keysHash(self.node_id.0).call().await?);
-
-        let recipient = self.keys.collective_recipient().to_string();
-        let statement = CommitteeStatement {
-            collective: self.deployment.collective,
-            epoch: 1,
-            threshold: 1,
-            sender_proof: true,
-            recipient: BlobId::of(recipient.as_bytes()),
-            members: vec![self.node_id],
-        };
-        let digest = statement.signing_hash(self.deployment.chain_id, self.deployment.nodes);
-        let signature = CallData::copy_from_slice(&self.keys.sign(digest).as_bytes());
-        let committee = NodeRegistry::Committee {
-            epoch: statement.epoch,
-            threshold: statement.threshold,
-            senderProof: statement.sender_proof,
-            recipient: statement.recipient.0,
-            members: vec![self.node_id.0],
-        };
-        let call = registry.publishCommittee(
-            self.deployment.collective,
-            committee,
-            recipient,
-            vec![signature],
-        );
-        Chain::mined(call.send().await?).await?;
-        self.deposit_bond(&provider).await?;
+        let (by, deployment) = (&provider, &self.deployment);
+        self.node_id = registration::node_id(&self.keys);
+        let keys_hash =
+            registration::register(by, deployment, &self.keys, "http://127.0.0.1").await?;
+        let committee =
+            registration::publish_committee(by, deployment, &self.keys, 1, true).await?;
+        let bond = U256::from(100 * UNIT);
+        registration::deposit_bond(by, deployment, self.node_id, bond).await?;
 
         let charter = self.charter();
         blobs(&self.data)?
@@ -309,7 +295,7 @@ impl World {
             actions: vec![
                 Action::admit(&self.deployment, &charter),
                 Action::accept_node(&self.deployment, self.node_id, keys_hash),
-                Action::accept_committee(&self.deployment, statement.struct_hash()),
+                Action::accept_committee(&self.deployment, committee),
             ],
             description: "Admit the 944 respondents; accept the node and its committee of one."
                 .into(),
@@ -318,25 +304,9 @@ impl World {
         Ok(())
     }
 
-    /// The node's keys as NodeRegistry takes them: it computes and holds the key.
+    /// The node's keys as NodeRegistry takes them.
     pub fn node_keys(&self) -> NodeRegistry::NodeKeys {
-        let recipient = self.keys.node_recipient().to_string();
-        NodeRegistry::NodeKeys {
-            signer: self.keys.address(),
-            recipient: BlobId::of(recipient.as_bytes()).0,
-            roles: 0b11,
-            measurement: B256::ZERO,
-        }
-    }
-
-    async fn deposit_bond(&self, provider: &DynProvider) -> Result<()> {
-        let amount = U256::from(100 * UNIT);
-        let token = DemoToken::new(self.deployment.token, provider);
-        Chain::mined(token.approve(self.deployment.escrow, amount).send().await?).await?;
-        let escrow = JobEscrow::new(self.deployment.escrow, provider);
-        let call = escrow.depositBond(self.node_id.0, self.deployment.token, amount);
-        Chain::mined(call.send().await?).await?;
-        Ok(())
+        registration::node_keys(&self.keys)
     }
 
     async fn start_node(
@@ -373,88 +343,6 @@ pub async fn listen(port: u16, what: &str) -> Result<TcpListener> {
     TcpListener::bind(("127.0.0.1", port))
         .await
         .with_context(|| format!("listening for {what} at port {port}: is it taken?"))
-}
-
-/// Deploys every contract and leaves nobody but the Governor with power over the timelock.
-async fn deploy(
-    provider: &DynProvider,
-    deployer: &PrivateKeySigner,
-    founders: &[PrivateKeySigner],
-) -> Result<Deployment> {
-    let first_block = provider.get_block_number().await?;
-    let (delay, period, notice) = VOTING;
-    let code = *CodeRegistry::deploy(provider).await?.address();
-    let contributions = *ContributionRegistry::deploy(provider).await?.address();
-    let nodes = *NodeRegistry::deploy(provider).await?.address();
-    let rewards = *RewardDistributor::deploy(provider, code, nodes)
-        .await?
-        .address();
-    let escrow = *JobEscrow::deploy(provider, code, nodes, rewards)
-        .await?
-        .address();
-    let timelock = TimelockController::deploy(
-        provider,
-        U256::from(notice),
-        vec![],
-        vec![Address::ZERO],
-        deployer.address(),
-    )
-    .await?;
-    let collective = *timelock.address();
-    let voters = founders.iter().map(PrivateKeySigner::address).collect();
-    let membership = Membership::deploy(
-        provider,
-        "Respondents".into(),
-        "VOTE".into(),
-        collective,
-        voters,
-    )
-    .await?;
-    let governor = CollectiveGovernor::deploy(
-        provider,
-        *membership.address(),
-        collective,
-        alloy::primitives::aliases::U48::from(delay),
-        u32::try_from(period)?,
-        U256::from(50),
-        alloy::primitives::aliases::U48::from(600),
-    )
-    .await?;
-    for role in ["PROPOSER_ROLE", "CANCELLER_ROLE"] {
-        let call = timelock.grantRole(keccak256(role), *governor.address());
-        Chain::mined(call.send().await?).await?;
-    }
-    let call = timelock.renounceRole(B256::ZERO, deployer.address());
-    Chain::mined(call.send().await?).await?;
-    let money = U256::from(1_000_000 * UNIT);
-    let token = DemoToken::deploy(
-        provider,
-        "Demo dollar".into(),
-        "DUSD".into(),
-        vec![deployer.address()],
-        vec![money],
-    )
-    .await?;
-    ensure!(
-        !timelock
-            .hasRole(B256::ZERO, deployer.address())
-            .call()
-            .await?,
-        "the deployer kept power over the timelock"
-    );
-    Ok(Deployment {
-        chain_id: provider.get_chain_id().await?,
-        collective,
-        governor: *governor.address(),
-        membership: *membership.address(),
-        contributions,
-        code,
-        nodes,
-        escrow,
-        rewards,
-        token: *token.address(),
-        first_block,
-    })
 }
 
 impl World {
