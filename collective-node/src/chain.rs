@@ -37,6 +37,10 @@ const BLOCKS_PER_REQUEST: u64 = 5_000;
 /// How long a transaction may take to be mined before the caller looks again.
 const RECEIPT_PATIENCE: Duration = Duration::from_secs(120);
 
+/// How often in a row the endpoint may not know a transaction that it took, before the caller looks
+/// again: behind one address stand several machines now and then, and one of them is late.
+const UNKNOWN_TIMES: usize = 5;
+
 /// Where a collective lives: the chain, its contracts and the block in which its story begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -346,21 +350,33 @@ impl Chain {
         pending: PendingTransactionBuilder<alloy::network::Ethereum>,
     ) -> Result<TransactionReceipt, ChainError> {
         let hash = *pending.tx_hash();
-        let receipt = pending
-            .with_timeout(Some(RECEIPT_PATIENCE))
-            .get_receipt()
-            .await
-            .map_err(|error| ChainError::NotMined {
-                hash,
-                why: error.to_string(),
-            })?;
+        let provider = pending.provider().clone();
+        let failed = |why: String| ChainError::NotMined { hash, why };
+        let receipt = pending.with_timeout(Some(RECEIPT_PATIENCE)).get_receipt();
+        let receipt = tokio::select! {
+            receipt = receipt => receipt.map_err(|error| failed(error.to_string()))?,
+            () = forgotten(&provider, hash) => {
+                return Err(failed("the endpoint knows it no more, as after a reorganisation".into()));
+            }
+        };
         if !receipt.status() {
-            return Err(ChainError::NotMined {
-                hash,
-                why: "it was mined and reverted".into(),
-            });
+            return Err(failed("it was mined and reverted".into()));
         }
         Ok(receipt)
+    }
+}
+
+/// Ends once a transaction neither waits at the endpoint nor stands in a block.
+async fn forgotten(provider: &impl Provider, hash: B256) {
+    let mut unknown = 0;
+    while unknown < UNKNOWN_TIMES {
+        tokio::time::sleep(provider.client().poll_interval()).await;
+        match provider.get_transaction_by_hash(hash).await {
+            Ok(None) => unknown += 1,
+            Ok(Some(_)) => unknown = 0,
+            // Out of reach is not forgotten: the caller's patience has an end of its own.
+            Err(_) => {}
+        }
     }
 }
 
