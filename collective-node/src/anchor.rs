@@ -83,13 +83,15 @@ impl Anchor {
     /// # Errors
     /// [`AnchorError`]; nothing is lost.
     pub async fn step(&self) -> Result<(), AnchorError> {
-        self.note_final().await?;
+        // One view for both: between two a batch could become final, and would be found in neither.
+        let view = self.view.borrow().clone();
+        self.note_final(&view).await?;
         self.make_batch().await?;
         let unanchored = self.ledger.unanchored().await?;
         if unanchored.is_empty() {
             return Ok(());
         }
-        let on_the_way = self.not_yet_final().await?;
+        let on_the_way = self.not_yet_final(view.finalized.number).await?;
         for batch in unanchored {
             if !on_the_way.contains(&batch.manifest) {
                 self.send(&batch).await?;
@@ -99,9 +101,8 @@ impl Anchor {
     }
 
     /// Manifests in blocks above the finalized one.
-    async fn not_yet_final(&self) -> Result<HashSet<BlobId>, AnchorError> {
+    async fn not_yet_final(&self, finalized: u64) -> Result<HashSet<BlobId>, AnchorError> {
         let deployment = self.chain.deployment();
-        let finalized = self.view.borrow().finalized.number;
         let filter = Filter::new()
             .address(deployment.contributions)
             .event_signature(BatchCommitted::SIGNATURE_HASH)
@@ -122,9 +123,8 @@ impl Anchor {
         Ok(logs.iter().filter_map(manifest).collect())
     }
 
-    async fn note_final(&self) -> Result<(), AnchorError> {
-        let anchored = self.view.borrow().batches.clone();
-        let anchored: HashSet<_> = anchored.iter().collect();
+    async fn note_final(&self, view: &View) -> Result<(), AnchorError> {
+        let anchored: HashSet<_> = view.batches.iter().collect();
         for batch in self.ledger.unanchored().await? {
             if anchored.contains(&batch.manifest) {
                 self.ledger.anchored(batch.id).await?;
