@@ -159,6 +159,22 @@ impl Follower {
         Ok((follower, watcher))
     }
 
+    /// Checks that a block which was once finalized still is on the chain.
+    ///
+    /// # Errors
+    /// [`FollowError::FinalityBroken`]; [`ChainError::NoBlock`] where the endpoint is not that far yet.
+    pub async fn check_finalized(
+        chain: &Chain,
+        (number, was): (u64, B256),
+    ) -> Result<(), FollowError> {
+        let is = chain.at_height(number).await?.hash;
+        if is == was {
+            Ok(())
+        } else {
+            Err(FollowError::FinalityBroken { number, was, is })
+        }
+    }
+
     /// Steps for ever; a failed step is logged and tried again.
     pub async fn run(mut self, pause: Duration) {
         let mut pace = Pace::new(pause);
@@ -201,17 +217,13 @@ impl Follower {
         self.fetch_charters().await;
         let finalized = self.chain.finalized().await?;
         let known = self.view.borrow().finalized;
-        if finalized.number <= known.number {
+        if finalized == known {
             return Ok(());
         }
-        let again = self.chain.at_height(known.number).await?;
-        if again.hash != known.hash {
-            let (was, is) = (known.hash, again.hash);
-            return Err(FollowError::FinalityBroken {
-                number: known.number,
-                was,
-                is,
-            });
+        // Also where the new one is not above: a branch that replaced it may be shorter for now.
+        Self::check_finalized(&self.chain, (known.number, known.hash)).await?;
+        if finalized.number <= known.number {
+            return Ok(());
         }
         self.advance(known.number + 1, finalized).await
     }

@@ -61,6 +61,11 @@ const SCHEMA: &str = "
         fault  TEXT NOT NULL,
         reason TEXT NOT NULL
     ) STRICT;
+    CREATE TABLE IF NOT EXISTS finalized (
+        only   INTEGER PRIMARY KEY CHECK (only = 1),
+        number INTEGER NOT NULL,
+        hash   BLOB NOT NULL
+    ) STRICT;
 ";
 
 /// Why the ledger did not answer.
@@ -138,6 +143,8 @@ enum Change {
         fault: String,
         reason: String,
     },
+    ForgetRefusal(u64),
+    Finalized(u64, B256),
 }
 
 type Reply = oneshot::Sender<Result<Kept, LedgerError>>;
@@ -289,6 +296,33 @@ impl Ledger {
         self.change(Change::Refusal { job, fault, reason })
             .await
             .map(drop)
+    }
+
+    /// Forgets why a job did not run: the blocks that said so are gone.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn forget_refusal(&self, job: u64) -> Result<(), LedgerError> {
+        self.change(Change::ForgetRefusal(job)).await.map(drop)
+    }
+
+    /// Notes the newest finalized block; a lower one changes nothing.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn keep_finalized(&self, number: u64, hash: B256) -> Result<(), LedgerError> {
+        self.change(Change::Finalized(number, hash)).await.map(drop)
+    }
+
+    /// Height and hash of the newest block that was seen finalized, in this life or an earlier one.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn finalized(&self) -> Result<Option<(u64, B256)>, LedgerError> {
+        let query = "SELECT number, hash FROM finalized";
+        let row = sqlx::query(query).fetch_optional(&self.reads).await?;
+        row.map(|row| Ok((row.get::<i64, _>("number") as u64, word(row.get("hash"))?)))
+            .transpose()
     }
 
     /// Contributions that are in no batch yet, oldest first.
@@ -493,6 +527,20 @@ async fn apply(to: &mut SqliteConnection, change: &Change) -> Result<Kept, sqlx:
                 .bind(*job as i64)
                 .bind(fault)
                 .bind(reason)
+                .execute(to)
+                .await?;
+        }
+        Change::ForgetRefusal(job) => {
+            let query = "DELETE FROM refusals WHERE job = ?";
+            sqlx::query(query).bind(*job as i64).execute(to).await?;
+        }
+        Change::Finalized(number, hash) => {
+            let query = "INSERT INTO finalized (only, number, hash) VALUES (1, ?, ?)
+                 ON CONFLICT DO UPDATE SET number = excluded.number, hash = excluded.hash
+                 WHERE excluded.number > finalized.number";
+            sqlx::query(query)
+                .bind(*number as i64)
+                .bind(&hash[..])
                 .execute(to)
                 .await?;
         }

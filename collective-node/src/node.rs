@@ -97,6 +97,10 @@ impl Node {
         let blobs = blobs(&config.data)?;
         let ledger = Ledger::open(&config.data.join("ledger.sqlite")).await?;
         let sandbox = sandbox(&config, &keys)?;
+        // A promise that was broken while the node was down, or before a restart, is still broken.
+        if let Some(seen) = ledger.finalized().await? {
+            Follower::check_finalized(&chain, seen).await?;
+        }
         let (follower, view) =
             Follower::start(chain.clone(), blobs.clone(), keys.address()).await?;
         let rewards = Rewards {
@@ -143,6 +147,7 @@ impl Node {
         let (stop, stopped) = oneshot::channel::<()>();
         let mut tasks = JoinSet::new();
         tasks.spawn(follower.run(config.poll));
+        tasks.spawn(remember(view.clone(), ledger.clone()));
         tasks.spawn(anchor.run(config.batch_every));
         tasks.spawn(driver.run(config.poll));
         tasks.spawn(rewards.run(config.poll));
@@ -194,6 +199,26 @@ impl Node {
         let grace = Duration::from_secs(5);
         let _ = tokio::time::timeout(grace, self.tasks.join_next()).await;
         self.tasks.shutdown().await;
+    }
+}
+
+/// Keeps in the ledger which block was seen finalized last.
+async fn remember(mut view: watch::Receiver<View>, ledger: Ledger) {
+    let mut kept = None;
+    loop {
+        let finalized = view.borrow_and_update().finalized;
+        if kept != Some(finalized) {
+            match ledger
+                .keep_finalized(finalized.number, finalized.hash)
+                .await
+            {
+                Ok(()) => kept = Some(finalized),
+                Err(error) => tracing::warn!(%error, "the finalized block was not noted"),
+            }
+        }
+        if view.changed().await.is_err() {
+            return;
+        }
     }
 }
 
