@@ -30,7 +30,7 @@ use crate::pace::Pace;
 use crate::run::{self, Files, Ran, RunError};
 use crate::sandbox::Sandbox;
 
-pub use progress::Progress;
+pub use progress::{Left, Progress};
 use record::seal_output;
 pub use record::{RunRecord, SandboxDescription, on_chain};
 
@@ -123,9 +123,12 @@ impl Driver {
             if !progress.is_due(job) {
                 continue;
             }
-            match self.advance(job).await {
-                Ok(true) => progress.end(job),
-                Ok(false) => progress.clear(job),
+            let step = match progress.refused(job) {
+                Some(blocks) => self.still_refused(job, blocks).await,
+                None => self.advance(job).await,
+            };
+            match step {
+                Ok(left) => progress.note(job, left),
                 Err(error) => {
                     let pause = progress.postpone(job);
                     tracing::warn!(job, %error, ?pause, "a job did not advance");
@@ -135,11 +138,25 @@ impl Driver {
         Ok(())
     }
 
-    /// Does the next thing for one job; true once there is nothing left to do for it.
+    /// A refusal is for ever once the blocks that it was read in are final, and void once one is cut out.
+    async fn still_refused(&self, job: u64, blocks: [BlockRef; 2]) -> Result<Left, DriveError> {
+        for block in blocks {
+            if self.view.borrow().finalized.number < block.number {
+                return Ok(Left::NothingWith(blocks));
+            }
+            if self.chain.at_height(block.number).await?.hash != block.hash {
+                self.ledger.forget_refusal(job).await?;
+                return Ok(Left::Something);
+            }
+        }
+        Ok(Left::Nothing)
+    }
+
+    /// Does the next thing for one job.
     ///
     /// # Errors
     /// [`DriveError`]; the same step is right again.
-    pub async fn advance(&self, job: u64) -> Result<bool, DriveError> {
+    pub async fn advance(&self, job: u64) -> Result<Left, DriveError> {
         let (finalized, halted) = {
             let view = self.view.borrow();
             (view.finalized, view.halted.clone())
@@ -148,14 +165,20 @@ impl Driver {
             return Err(DriveError::Halted(reason));
         }
         let latest = self.chain.latest().await?;
+        if latest.number < finalized.number {
+            return Err(DriveError::Behind {
+                newest: latest.number,
+                known: finalized.number,
+            });
+        }
         let fact = self.chain.job(&latest, job).await?;
         let settled = self.chain.job(&finalized, job).await?;
         // An end counts once it is final: until then a reorganisation may take it back.
         if self.has_ended(&settled) {
-            return Ok(true);
+            return Ok(Left::Nothing);
         }
         if fact.lease.collective != self.chain.deployment().collective {
-            return Ok(false);
+            return Ok(Left::Something);
         }
         let mine = fact.lease.node == self.node;
         match fact.state {
@@ -165,16 +188,18 @@ impl Driver {
                 self.consider(job, &fact, latest).await
             }
             JobState::Leased if mine && latest.time <= fact.lease.deadline => {
-                self.release(job, &fact, &settled).await.map(|()| false)
+                self.release(job, &fact, &settled).await?;
+                Ok(Left::Something)
             }
-            JobState::Released if mine => self
-                .complete(job, &fact, &settled, latest)
-                .await
-                .map(|()| false),
+            JobState::Released if mine => {
+                self.complete(job, &fact, &settled, latest).await?;
+                Ok(Left::Something)
+            }
             JobState::Completed if latest.time > fact.completed_at + DISPUTE_SECONDS => {
-                self.settle(job).await.map(|()| false)
+                self.settle(job).await?;
+                Ok(Left::Something)
             }
-            _ => Ok(false),
+            _ => Ok(Left::Something),
         }
     }
 
@@ -192,14 +217,10 @@ impl Driver {
         job: u64,
         fact: &JobFact,
         latest: BlockRef,
-    ) -> Result<bool, DriveError> {
-        let refusal = self.ledger.refusal(job).await?;
-        if refusal.is_some_and(|(fault, _)| fault == fault_name(Fault::Requester)) {
-            return Ok(true);
-        }
+    ) -> Result<Left, DriveError> {
         let allow = self.view.borrow().finalized;
         if allow.number >= latest.number {
-            return Ok(false);
+            return Ok(Left::Something);
         }
         // The parent: many endpoints estimate a transaction as if it were in the newest block.
         let deny = self.chain.at_height(latest.number - 1).await?;
@@ -211,28 +232,35 @@ impl Driver {
         let facts = self.facts(&asked).await?;
         asked.lease.keys = facts.deny.registered;
         asked.lease.epoch = facts.allow.epoch;
+        let refused = Left::NothingWith([latest, facts.latest.block]);
         match self.permit(&facts.case(&asked, self.node), &facts).await {
-            Ok(permit) => match self.unserved(&permit) {
-                Some(reason) => self
-                    .refuse(job, Fault::Requester, reason)
-                    .await
-                    .map(|()| true),
-                None => self.lease(job, allow, deny).await.map(|()| false),
-            },
+            Ok(permit) => {
+                let refusal = match self.unserved(&permit) {
+                    Some(reason) => Some(reason),
+                    None => self.lease(job, allow, deny).await?,
+                };
+                match refusal {
+                    Some(reason) => {
+                        self.refuse(job, Fault::Requester, reason).await?;
+                        Ok(refused)
+                    }
+                    None => Ok(Left::Something),
+                }
+            }
             // What was approved in a block that is not final yet is worth waiting for.
             Err(DriveError::Refused(Refusal::NotApproved))
                 if facts.latest.status == ApprovalStatus::Approved =>
             {
-                Ok(false)
+                Ok(Left::Something)
             }
             Err(DriveError::Refused(refusal)) => {
                 let fault = refusal.fault();
                 if fault != Fault::Peer {
                     self.refuse(job, fault, refusal.to_string()).await?;
                 }
-                // What the requester asked for will not change; all else may.
+                // What the requester asked for will not change, unless it is cut out; all else may.
                 if fault == Fault::Requester {
-                    Ok(true)
+                    Ok(refused)
                 } else {
                     Err(refusal.into())
                 }
@@ -270,7 +298,13 @@ impl Driver {
         Ok(permit(case, program.to_vec(), source.ok_or_else(missing)?)?)
     }
 
-    async fn lease(&self, job: u64, allow: BlockRef, deny: BlockRef) -> Result<(), DriveError> {
+    /// Takes a lease, or says why the contract gives none.
+    async fn lease(
+        &self,
+        job: u64,
+        allow: BlockRef,
+        deny: BlockRef,
+    ) -> Result<Option<String>, DriveError> {
         let escrow = JobEscrow::new(self.chain.deployment().escrow, self.chain.provider());
         let call = escrow.lease(
             U256::from(job),
@@ -283,11 +317,10 @@ impl Driver {
         match self.chain.submit(call).await {
             Ok(_) => {
                 tracing::info!(job, "took a lease");
-                Ok(())
+                Ok(None)
             }
             Err(ChainError::Reverted(reason)) if is_final(&reason) => {
-                let reason = format!("the contract refused: {reason}");
-                self.refuse(job, Fault::Requester, reason).await
+                Ok(Some(format!("the contract refused: {reason}")))
             }
             Err(error) => Err(error.into()),
         }

@@ -3,16 +3,31 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
+use collective::receipt::BlockRef;
+
 /// Pause after a job's first failure, and the longest: an endpoint that comes back is used within a
 /// minute, one that stays away is not hammered.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Which jobs have ended, and which wait after a failure. Lost with the process, and nothing with it.
+/// What is left to do for a job after a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// Something, now or later.
+    Something,
+    /// Nothing, whatever happens.
+    Nothing,
+    /// Nothing, as long as these blocks are on the chain: in them was read what refuses the job. The
+    /// number of a job that is cut out goes to another one.
+    NothingWith([BlockRef; 2]),
+}
+
+/// Which jobs have ended, and which wait. Lost with the process, and nothing with it.
 #[derive(Debug, Default)]
 pub struct Progress {
     ended: BTreeSet<u64>,
     waiting: HashMap<u64, (Instant, Duration)>,
+    refused: HashMap<u64, [BlockRef; 2]>,
 }
 
 impl Progress {
@@ -24,13 +39,23 @@ impl Progress {
         !waits && !self.ended.contains(&job)
     }
 
-    pub(super) fn end(&mut self, job: u64) {
-        self.waiting.remove(&job);
-        self.ended.insert(job);
+    /// The blocks with which a job stays refused.
+    pub(super) fn refused(&self, job: u64) -> Option<[BlockRef; 2]> {
+        self.refused.get(&job).copied()
     }
 
-    pub(super) fn clear(&mut self, job: u64) {
+    pub(super) fn note(&mut self, job: u64, left: Left) {
         self.waiting.remove(&job);
+        self.refused.remove(&job);
+        match left {
+            Left::Something => {}
+            Left::Nothing => {
+                self.ended.insert(job);
+            }
+            Left::NothingWith(blocks) => {
+                self.refused.insert(job, blocks);
+            }
+        }
     }
 
     /// Twice as long after each failure.
