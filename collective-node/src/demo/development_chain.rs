@@ -51,6 +51,15 @@ impl DevelopmentChain {
         Ok(Self::kept_mining(client, url, finality_lag))
     }
 
+    /// One that mines only what it is told to, for stories about which block holds what. It has no
+    /// JSON-RPC over HTTP.
+    pub fn quiet(chain: &DevChain) -> Self {
+        Self {
+            client: chain.client(),
+            url: Url::parse("http://127.0.0.1").expect("a constant"),
+        }
+    }
+
     /// Takes the one at `url`, for instance anvil with `--slots-in-an-epoch 1`.
     ///
     /// # Errors

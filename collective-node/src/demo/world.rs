@@ -120,6 +120,19 @@ impl World {
         required_layers: Vec<Layer>,
         node_listener: TcpListener,
     ) -> Result<Self> {
+        let mut world = Self::constituted(chain, folder).await?;
+        world
+            .start_node(required_layers, node_listener)
+            .await
+            .context("starting the node")?;
+        Ok(world)
+    }
+
+    /// The same without a running node.
+    ///
+    /// # Errors
+    /// Whatever does not work, with what was being done.
+    pub async fn constituted(chain: DevelopmentChain, folder: &Path) -> Result<Self> {
         let data = folder.join("node");
         std::fs::create_dir_all(&data).context("making the data folder")?;
         let accounts = dev_accounts();
@@ -163,10 +176,6 @@ impl World {
             .constitute()
             .await
             .context("making the committee and voting on it")?;
-        world
-            .start_node(required_layers, node_listener)
-            .await
-            .context("starting the node")?;
         Ok(world)
     }
 
