@@ -27,7 +27,9 @@ pub mod question;
 pub mod record;
 pub mod released;
 
-pub use certificate::{CertificateError, Member, Quorum, QuorumError, ShareCertificate};
+pub use certificate::{
+    CertificateError, Member, ParseCertificateError, Quorum, QuorumError, ShareCertificate,
+};
 pub use dealer::split;
 
 /// One member's secret: its share of the P-256 key, and the ML-KEM key that all hold. Has no Debug.

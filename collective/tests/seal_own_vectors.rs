@@ -223,6 +223,8 @@ fn a_committee_of_two_in_three() {
             "epoch": 1,
             "threshold": 2,
             "dealing_coins": dealing.hex(),
+            "certificate": hex(&certificate.to_bytes()),
+            "certificate_sha256": hex(certificate.digest().0.as_slice()),
             "public_shares": shares.iter().map(public_share).collect::<Vec<_>>(),
             "proof_context": {
                 "collective": hex(&context.collective),

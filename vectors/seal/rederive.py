@@ -51,6 +51,10 @@ def enc(point):
     return b"\4" + point[0].to_bytes(32, "big") + point[1].to_bytes(32, "big")
 
 
+def compressed(point):
+    return bytes([2 + point[1] % 2]) + point[0].to_bytes(32, "big")
+
+
 def dec(data):
     assert len(data) == 65 and data[0] == 4
     x, y = int.from_bytes(data[1:33], "big"), int.from_bytes(data[33:], "big")
@@ -198,7 +202,7 @@ def tagged(recipient, file_key, r, ml_kem=None):
         secret = hashlib.sha3_256(ml_kem[1] + dh + enc(e) + enc(y) + b"MLKEM768-P256").digest()
     else:
         kind, kem, whole = "p256tag", b"\0\x10", enc(e)
-        name = bytes([2 + y[1] % 2]) + y[0].to_bytes(32, "big")
+        name = compressed(y)
         suite = b"KEM" + kem
         prk = mac(b"", b"HPKE-v1" + suite + b"eae_prk" + dh)
         secret = mac(prk, b"\0\x20HPKE-v1" + suite + b"shared_secret" + enc(e) + enc(y) + b"\1")
@@ -246,6 +250,11 @@ def check_committee(v, e):
     assert not dealing.left
     shares = {i: (secret + slope * i) % N for i in (1, 2, 3)}
     assert [enc(mul(x, G)).hex() for x in shares.values()] == v["public_shares"]
+    text = v["recipient"].encode()
+    parts = [b"\1", len(text).to_bytes(2, "big"), text, v["epoch"].to_bytes(8, "big"), b"\0\2\0\3"]
+    certificate = b"".join(parts + [compressed(mul(x, G)) for x in shares.values()])
+    assert certificate.hex() == v["certificate"]
+    assert sha(certificate).hex() == v["certificate_sha256"]
     d = b"collective/v1/partial-proof"
     bound = {name: bytes.fromhex(value) for name, value in v["proof_context"].items()}
     for q in v["quorums"]:

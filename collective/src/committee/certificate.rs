@@ -5,9 +5,14 @@ use std::num::NonZeroU16;
 use p256::Scalar;
 use serde::{Deserialize, Serialize};
 
+use crate::id::BlobId;
 use crate::limits::MAX_MEMBERS;
-use crate::seal::curve::Point;
+use crate::seal::KeyStringError;
+use crate::seal::curve::{COMPRESSED_LEN, CurveError, Point};
 use crate::seal::tagged::TaggedRecipient;
+
+/// First byte of a certificate's encoding.
+const VERSION: u8 = 1;
 
 /// A member's number, 1 to n: the place where its share lies on the secret polynomial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -111,6 +116,64 @@ impl ShareCertificate {
         }
     }
 
+    /// Reads [`ShareCertificate::to_bytes`] and nothing else: a certificate has one encoding.
+    ///
+    /// # Errors
+    /// [`ParseCertificateError`]; whoever gave the bytes is at fault.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ParseCertificateError> {
+        let mut rest = bytes;
+        let [version] = take(&mut rest)?;
+        if version != VERSION {
+            return Err(ParseCertificateError::Version(version));
+        }
+        let length = usize::from(u16::from_be_bytes(take(&mut rest)?));
+        let text = rest
+            .split_off(..length)
+            .ok_or(ParseCertificateError::Length)?;
+        let text = std::str::from_utf8(text).map_err(|_| ParseCertificateError::NotCanonical)?;
+        let recipient: TaggedRecipient = text.parse()?;
+        let epoch = u64::from_be_bytes(take(&mut rest)?);
+        let threshold = u16::from_be_bytes(take(&mut rest)?);
+        let size = usize::from(u16::from_be_bytes(take(&mut rest)?));
+        // Before any point is decompressed.
+        if size > usize::from(MAX_MEMBERS) {
+            return Err(CertificateError::Size.into());
+        }
+        if rest.len() != size * COMPRESSED_LEN {
+            return Err(ParseCertificateError::Length);
+        }
+        let public_shares = rest
+            .chunks_exact(COMPRESSED_LEN)
+            .map(Point::from_compressed);
+        let public_shares = public_shares.collect::<Result<_, _>>()?;
+        let certificate = Self::new(recipient, epoch, threshold, public_shares)?;
+        if certificate.to_bytes() != bytes {
+            return Err(ParseCertificateError::NotCanonical);
+        }
+        Ok(certificate)
+    }
+
+    /// The bytes whose SHA-256 the committee signs and NodeRegistry stores (SPEC "Share certificate").
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let text = self.recipient.to_string();
+        let length = u16::try_from(text.len()).expect("a recipient has some 2,000 characters");
+        let mut bytes = vec![VERSION];
+        bytes.extend(length.to_be_bytes());
+        bytes.extend(text.as_bytes());
+        bytes.extend(self.epoch.to_be_bytes());
+        bytes.extend(self.threshold.to_be_bytes());
+        bytes.extend(self.size().to_be_bytes());
+        for share in &self.public_shares {
+            bytes.extend(share.compressed());
+        }
+        bytes
+    }
+
+    /// SHA-256 of [`ShareCertificate::to_bytes`].
+    pub fn digest(&self) -> BlobId {
+        BlobId::of(&self.to_bytes())
+    }
+
     /// The key that the committee holds.
     pub fn recipient(&self) -> &TaggedRecipient {
         &self.recipient
@@ -192,6 +255,29 @@ pub enum CertificateError {
     NotAShare(Member),
 }
 
+/// Why bytes are no certificate.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseCertificateError {
+    /// Another version than this one reads.
+    #[error("certificates of version {0} are not known here: is this version outdated?")]
+    Version(u8),
+    /// Cut short, or with bytes left over.
+    #[error("the certificate's length does not fit what it says of itself")]
+    Length,
+    /// The recipient.
+    #[error("the certificate's recipient: {0}")]
+    Recipient(#[from] KeyStringError),
+    /// A public share.
+    #[error("a public share: {0}")]
+    Share(#[from] CurveError),
+    /// Key, threshold and shares do not fit together.
+    #[error(transparent)]
+    Content(#[from] CertificateError),
+    /// The same content has another encoding.
+    #[error("the certificate is not in its one encoding")]
+    NotCanonical,
+}
+
 /// Why members are no quorum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuorumError {
@@ -204,6 +290,14 @@ pub enum QuorumError {
     /// No member of this committee.
     #[error("{} is not a member", .0.number())]
     NotAMember(Member),
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], ParseCertificateError> {
+    let (taken, left) = rest
+        .split_first_chunk()
+        .ok_or(ParseCertificateError::Length)?;
+    *rest = left;
+    Ok(*taken)
 }
 
 /// Lagrange coefficient of `member` among `members`, for the polynomial's value at `x`. All inputs are public.
