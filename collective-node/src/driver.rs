@@ -32,7 +32,7 @@ use crate::sandbox::Sandbox;
 
 pub use progress::{Left, Progress};
 use record::seal_output;
-pub use record::{RunRecord, SandboxDescription, on_chain};
+pub use record::{QuorumRecord, RunRecord, SandboxDescription, on_chain};
 
 mod progress;
 mod record;
@@ -454,6 +454,8 @@ impl Driver {
         let output_bytes = output.len() as u64;
         let output = self.blobs.put(output).await?;
         let release = granted.release();
+        let quorum = QuorumRecord::sole(release.epoch).to_bytes();
+        let quorum = self.blobs.put(Bytes::from(quorum)).await?;
         let receipt = Receipt {
             job,
             attempt: release.attempt,
@@ -469,6 +471,7 @@ impl Driver {
             sandbox: sandbox.0,
             evidence: B256::ZERO,
             lag: granted.lag(),
+            quorum,
         };
         let digest = receipt.signing_hash(&self.chain.deployment().job_escrow());
         let signature = self.keys.sign(digest);

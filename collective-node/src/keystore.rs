@@ -14,9 +14,12 @@ use alloy::rpc::client::RpcClient;
 use alloy::signers::SignerSync;
 use alloy::signers::local::PrivateKeySigner;
 use aws_lc_rs::hmac;
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use collective::committee::{
-    CombineError, KeyShare, OpenHeaderError, Quorum, ReleaseError, combine, open_header,
+    CombineError, KeyShare, OpenHeaderError, Quorum, ReleaseError, ShareCertificate, combine,
+    open_header,
 };
+use collective::id::TransportPin;
 use collective::limits::DEFAULT_SCRYPT_LOG_N;
 use collective::seal::contribution::ContributionHeader;
 use collective::seal::header::FileKey;
@@ -88,6 +91,9 @@ struct KeyFile {
     collective: String,
     signer: String,
 }
+
+/// DER of a SubjectPublicKeyInfo with an Ed25519 key, up to the key's 32 bytes (RFC 8410 §4).
+const ED25519_SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0];
 
 const FORMAT: &str = "collective/keys/v1";
 
@@ -161,6 +167,19 @@ impl Keystore {
     /// The collective's recipient, to which contributors seal.
     pub fn collective_recipient(&self) -> &TaggedRecipient {
         self.share.certificate().recipient()
+    }
+
+    /// The public shares of the collective's key.
+    pub fn certificate(&self) -> &ShareCertificate {
+        self.share.certificate()
+    }
+
+    /// Pin of the Ed25519 key that this node shows in TLS.
+    pub fn transport_pin(&self) -> TransportPin {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.signer.to_bytes().as_slice());
+        let seed = hmac::sign(&key, b"collective/transport/v1");
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed.as_ref()).expect("a seed has 32 bytes");
+        TransportPin::of(&[&ED25519_SPKI, pair.public_key().as_ref()].concat())
     }
 
     /// The account that signs batches, leases, releases and receipts.
@@ -284,6 +303,7 @@ mod tests {
         let opened = Keystore::open(&path, words("right")).expect("the same keys");
         assert_eq!(opened.address(), made.address());
         assert_eq!(opened.collective_recipient(), made.collective_recipient());
+        assert_eq!(opened.transport_pin(), made.transport_pin());
         assert!(matches!(
             Keystore::open(&path, words("wrong")),
             Err(KeystoreError::Closed(

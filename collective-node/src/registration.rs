@@ -28,6 +28,7 @@ pub fn node_keys(keys: &Keystore) -> NodeRegistry::NodeKeys {
         recipient: BlobId::of(recipient.as_bytes()).0,
         roles: 0b11,
         measurement: B256::ZERO,
+        transport: keys.transport_pin().0,
     }
 }
 
@@ -77,6 +78,7 @@ pub async fn publish_committee(
         threshold: 1,
         sender_proof,
         recipient: BlobId::of(recipient.as_bytes()),
+        certificate: keys.certificate().digest(),
         members: vec![node_id(keys)],
     };
     let hash = statement.struct_hash();
@@ -90,6 +92,7 @@ pub async fn publish_committee(
         threshold: statement.threshold,
         senderProof: statement.sender_proof,
         recipient: statement.recipient.0,
+        certificate: statement.certificate.0,
         members: vec![node_id(keys).0],
     };
     let call =

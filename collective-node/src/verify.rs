@@ -7,6 +7,7 @@ use alloy::primitives::{Address, U256};
 use alloy::rpc::types::Filter;
 use alloy::sol_types::SolEvent;
 use collective::approval::Manifest;
+use collective::committee::ShareCertificate;
 use collective::id::{BlobId, ContributorId};
 use collective::input::{InputSet, Scope};
 use collective::permit::{ApprovalStatus, ApprovedTerms};
@@ -16,7 +17,7 @@ use thiserror::Error;
 use crate::blobs::{BlobError, Blobs};
 use crate::chain::facts::{JobFact, JobState};
 use crate::chain::{Chain, ChainError};
-use crate::driver::SandboxDescription;
+use crate::driver::{QuorumRecord, SandboxDescription};
 use crate::follower::{FollowError, Follower};
 use collective_contracts::JobEscrow;
 
@@ -74,6 +75,9 @@ const BEYOND: [&str; 5] = [
     "that the sandbox layers named were really on: the node says so, without attestation",
     "that nothing was released besides this job: a committee of one is trusted not to",
 ];
+
+/// Characters of a document that a finding shows.
+const SHOWN: usize = 1_000;
 
 /// Checks the receipt of `job`.
 ///
@@ -148,6 +152,7 @@ pub async fn receipt(chain: &Chain, blobs: &Blobs, job: u64) -> Result<Verdict, 
             fact.completed_at - fact.released_at
         ),
     );
+    check_quorum(chain, blobs, &receipt, &fact, &mut note).await?;
     check_output(blobs, &receipt, &mut note).await?;
     let description = blobs.get(BlobId(receipt.sandbox)).await?;
     let description: Option<SandboxDescription> = serde_json::from_slice(&description).ok();
@@ -163,6 +168,39 @@ pub async fn receipt(chain: &Chain, blobs: &Blobs, job: u64) -> Result<Verdict, 
         findings,
         beyond: BEYOND.to_vec(),
     })
+}
+
+/// Who released, and that the shares by which a holder's partials are checked are those that all members signed.
+async fn check_quorum(
+    chain: &Chain,
+    blobs: &Blobs,
+    receipt: &Receipt,
+    fact: &JobFact,
+    note: &mut impl FnMut(&str, bool, String),
+) -> Result<(), VerifyError> {
+    let record = blobs.get(receipt.quorum).await?;
+    let parsed: Option<QuorumRecord> = serde_json::from_slice(&record).ok();
+    note(
+        "the quorum record is the one receipted, and of the lease's epoch",
+        parsed.is_some_and(|parsed| parsed.epoch == fact.lease.epoch),
+        String::from_utf8_lossy(&record)
+            .chars()
+            .take(SHOWN)
+            .collect(),
+    );
+    let latest = chain.latest().await?;
+    let committee = chain.committee_of(&latest, fact.lease.epoch).await?;
+    let certificate = blobs.get(committee.certificate).await?;
+    let certificate = ShareCertificate::parse(&certificate).ok();
+    note(
+        "the committee's public shares are those that its members signed and the collective accepted",
+        certificate.is_some_and(|certificate| committee.is_shared_by(&certificate)),
+        format!(
+            "{} of {}, certificate {}",
+            committee.threshold, committee.size, committee.certificate
+        ),
+    );
+    Ok(())
 }
 
 async fn check_output(
@@ -277,5 +315,6 @@ fn from_chain(receipt: &JobEscrow::Receipt) -> Receipt {
         sandbox: receipt.sandbox,
         evidence: receipt.evidence,
         lag: receipt.lag,
+        quorum: receipt.quorum.into(),
     }
 }

@@ -61,6 +61,9 @@ id! {
     BlobId;
     /// Leaf of a batch: double keccak of the ABI-encoded contribution (OpenZeppelin's tree).
     Leaf;
+    /// SHA-256 of the SubjectPublicKeyInfo (DER) of a node's TLS key (RFC 7469 §2.4; RFC 7250 sends that key bare).
+    /// Zero stands for none.
+    TransportPin;
 }
 
 impl ContributorId {
@@ -86,6 +89,13 @@ impl BlobId {
     }
 }
 
+impl TransportPin {
+    /// The pin of this SubjectPublicKeyInfo (DER).
+    pub fn of(public_key_info: &[u8]) -> Self {
+        Self(sha256(public_key_info))
+    }
+}
+
 /// SHA-256 (FIPS 180-4).
 pub fn sha256(bytes: &[u8]) -> B256 {
     B256::from_slice(digest(&SHA256, bytes).as_ref())
@@ -103,6 +113,15 @@ mod tests {
             Some(address)
         );
         assert_eq!(ContributorId(B256::repeat_byte(1)).address(), None);
+    }
+
+    #[test]
+    fn the_pin_of_the_public_key_of_rfc_8410() {
+        let spki = alloy_primitives::hex!(
+            "302a300506032b657003210019bf44096984cdfe8541bac167dc3b96c85086aa30b6b6cb0c5c38ad703166e1"
+        );
+        let known = "0xa1e9156054e04fac899ae9f275132cdc07a5dbc4ea2c2ad3a1ffc6e0d253681f";
+        assert_eq!(TransportPin::of(&spki), known.parse().expect("a literal"));
     }
 
     #[test]

@@ -149,6 +149,8 @@ pub struct Receipt {
     pub evidence: B256,
     /// Seconds between `denyBlock` and `allowBlock`: how much older permits may be than denials.
     pub lag: u64,
+    /// SHA-256 of the quorum record: which holders released (SPEC "Quorum record").
+    pub quorum: BlobId,
 }
 
 impl Receipt {
@@ -193,6 +195,7 @@ impl Receipt {
             sandbox: self.sandbox,
             evidence: self.evidence,
             lag: self.lag,
+            quorum: self.quorum.0,
         }
     }
 }
@@ -210,6 +213,8 @@ pub struct CommitteeStatement {
     pub sender_proof: bool,
     /// SHA-256 of the recipient string.
     pub recipient: BlobId,
+    /// SHA-256 of the share certificate, against which everybody checks partial decryptions.
+    pub certificate: BlobId,
     /// The members, in the order of their numbers.
     pub members: Vec<NodeId>,
 }
@@ -233,6 +238,7 @@ impl CommitteeStatement {
             threshold: self.threshold,
             senderProof: self.sender_proof,
             recipient: self.recipient.0,
+            certificate: self.certificate.0,
             members: self.members.iter().map(|member| member.0).collect(),
         }
     }
@@ -266,6 +272,7 @@ mod signed {
             uint16 threshold;
             bool senderProof;
             bytes32 recipient;
+            bytes32 certificate;
             bytes32[] members;
         }
 
@@ -302,6 +309,7 @@ mod signed {
             bytes32 sandbox;
             bytes32 evidence;
             uint64 lag;
+            bytes32 quorum;
         }
     }
 }

@@ -59,15 +59,16 @@ fn committee() {
         threshold: 2,
         sender_proof: true,
         recipient: BlobId(word(4)),
+        certificate: BlobId(word(19)),
         members: vec![NodeId(word(5)), NodeId(word(6))],
     };
     assert_eq!(
         statement.struct_hash(),
-        b256!("b227544cb0b1df3445fef885b0210a83cc494eb44245a122cbbf56b925abefaa")
+        b256!("f02987bc03458ef8fc33cd50aafed2fdff622ace6c55ec95170b891fa9e5ee89")
     );
     assert_eq!(
         statement.signing_hash(CHAIN, CONTRACT),
-        b256!("0a41815e132e92b821ded436085fafd5314186070c8866ec74f7fb39cabe7f73")
+        b256!("17d1f3fc82c74eac047c176f36fd54b8999951723889fe1c8663f510a0dec6df")
     );
 }
 
@@ -116,17 +117,18 @@ fn receipt() {
         sandbox: word(16),
         evidence: B256::ZERO,
         lag: 100,
+        quorum: BlobId(word(21)),
     };
     assert_eq!(
         receipt.struct_hash(),
-        b256!("cd28122f0c8e5102702fd9e73d2cbd6b32b9152aea08c526ed3a8e573b70b35e")
+        b256!("01bc261bd91f306d9b1ab163adef0064f409e136171d82fdffe4f1636369e361")
     );
     assert_eq!(
         receipt.signing_hash(&Escrow {
             chain_id: CHAIN,
             address: CONTRACT
         }),
-        b256!("ea978e87ce8a3951f13b109327a0dee13468bef4e484fd7cf940419ef8f1ab88")
+        b256!("12794a2e843791c7771363a4575498285547d4c4928182a20f000ab609222661")
     );
 }
 

@@ -23,7 +23,7 @@ contract JobEscrow is IJobEscrow, ReceiptRegistry, Custody, EIP712 {
         "Release(uint256 job,uint32 attempt,address collective,bytes32 manifest,bytes32 node,bytes32 keys,uint64 allowBlock,bytes32 allowHash,uint64 denyBlock,bytes32 denyHash,bytes32 inputRoot,uint32 inputCount,uint64 epoch)"
     );
     bytes32 private constant RECEIPT_TYPEHASH = keccak256(
-        "Receipt(uint256 job,uint32 attempt,bytes32 manifest,bytes32 allowHash,bytes32 denyHash,bytes32 inputRoot,uint32 inputCount,uint8 outcome,bytes32 output,uint64 outputBytes,uint64 fuel,uint64 memoryBytes,uint64 milliseconds,bytes32 sandbox,bytes32 evidence,uint64 lag)"
+        "Receipt(uint256 job,uint32 attempt,bytes32 manifest,bytes32 allowHash,bytes32 denyHash,bytes32 inputRoot,uint32 inputCount,uint8 outcome,bytes32 output,uint64 outputBytes,uint64 fuel,uint64 memoryBytes,uint64 milliseconds,bytes32 sandbox,bytes32 evidence,uint64 lag,bytes32 quorum)"
     );
 
     uint8 private constant OUTCOME_RAN = 1;

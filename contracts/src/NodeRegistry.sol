@@ -10,7 +10,7 @@ import {Committee, INodeRegistry, NodeKeys} from "./interfaces/INodeRegistry.sol
 /// @notice See INodeRegistry, which is the manual.
 contract NodeRegistry is INodeRegistry, EIP712 {
     bytes32 private constant COMMITTEE_TYPEHASH = keccak256(
-        "Committee(address collective,uint64 epoch,uint16 threshold,bool senderProof,bytes32 recipient,bytes32[] members)"
+        "Committee(address collective,uint64 epoch,uint16 threshold,bool senderProof,bytes32 recipient,bytes32 certificate,bytes32[] members)"
     );
 
     /// @inheritdoc INodeRegistry
@@ -170,32 +170,19 @@ contract NodeRegistry is INodeRegistry, EIP712 {
     function committee(address collective)
         external
         view
-        returns (
-            uint64 epoch,
-            uint16 threshold,
-            bool senderProof,
-            bytes32 recipient,
-            address[] memory signers,
-            bytes32[] memory members
-        )
+        returns (Committee memory committee_, address[] memory signers)
     {
-        epoch = currentEpoch[collective];
-        Published storage stored = _published[committeeHash[collective][epoch]];
-        threshold = stored.committee.threshold;
-        senderProof = stored.committee.senderProof;
-        recipient = stored.committee.recipient;
-        signers = stored.signers;
-        members = stored.committee.members;
-    }
-
-    /// @inheritdoc INodeRegistry
-    function published(bytes32 hash) external view returns (Committee memory committee_, address[] memory signers) {
-        return (_published[hash].committee, _published[hash].signers);
+        return published(committeeHash[collective][currentEpoch[collective]]);
     }
 
     /// @inheritdoc INodeRegistry
     function committeeDigest(address collective, Committee calldata committee_) external view returns (bytes32) {
         return _hashTypedDataV4(hashCommittee(collective, committee_));
+    }
+
+    /// @inheritdoc INodeRegistry
+    function published(bytes32 hash) public view returns (Committee memory committee_, address[] memory signers) {
+        return (_published[hash].committee, _published[hash].signers);
     }
 
     /// @inheritdoc INodeRegistry
@@ -213,6 +200,7 @@ contract NodeRegistry is INodeRegistry, EIP712 {
                 committee_.threshold,
                 committee_.senderProof,
                 committee_.recipient,
+                committee_.certificate,
                 keccak256(abi.encodePacked(committee_.members))
             )
         );
@@ -229,6 +217,7 @@ contract NodeRegistry is INodeRegistry, EIP712 {
 
     function _checkKeys(NodeKeys calldata keys, string calldata recipient) private pure {
         require(keys.signer != address(0), SignerMissing());
+        require(keys.transport != 0 || keys.roles & ROLE_KEYHOLDER == 0, TransportMissing());
         _checkRecipient(keys.recipient, recipient);
     }
 

@@ -177,13 +177,22 @@ abstract contract BaseTest {
 
     function _keys(address signer, uint8 roles) internal pure returns (NodeKeys memory) {
         return NodeKeys({
-            signer: signer, recipient: sha256(bytes(RECIPIENT)), roles: roles, measurement: keccak256("measurement")
+            signer: signer,
+            recipient: sha256(bytes(RECIPIENT)),
+            roles: roles,
+            measurement: keccak256("measurement"),
+            transport: keccak256("transport")
         });
     }
 
     function _committee(uint64 epoch, uint16 threshold) internal view returns (Committee memory) {
         return Committee({
-            epoch: epoch, threshold: threshold, senderProof: true, recipient: sha256(bytes(RECIPIENT)), members: holders
+            epoch: epoch,
+            threshold: threshold,
+            senderProof: true,
+            recipient: sha256(bytes(RECIPIENT)),
+            certificate: keccak256("certificate"),
+            members: holders
         });
     }
 
@@ -205,7 +214,8 @@ abstract contract BaseTest {
             milliseconds: 250,
             sandbox: keccak256("sandbox"),
             evidence: bytes32(0),
-            lag: 64
+            lag: 64,
+            quorum: keccak256("quorum record")
         });
     }
 

@@ -37,6 +37,18 @@ contract NodeRegistryTest is BaseTest {
         nodes.register("new", keys, RECIPIENT, ENDPOINT);
     }
 
+    function testFuzz_a_keyholder_needs_a_transport_key(uint8 roles) public {
+        NodeKeys memory keys = _keys(stranger, roles);
+        keys.transport = 0;
+        bool holds = roles & nodes.ROLE_KEYHOLDER() != 0;
+        bytes memory why = abi.encodeWithSelector(INodeRegistry.TransportMissing.selector);
+        if (holds) vm.expectRevert(why);
+        nodes.register("new", keys, RECIPIENT, ENDPOINT);
+        if (holds) vm.expectRevert(why);
+        vm.prank(operator);
+        nodes.rotate(worker, keys, RECIPIENT, ENDPOINT);
+    }
+
     function test_rotate_ends_acceptance() public {
         _accept(worker);
         vm.assertTrue(nodes.isAccepted(collective, worker));
@@ -51,12 +63,13 @@ contract NodeRegistryTest is BaseTest {
     function testFuzz_every_key_field_is_in_the_hash(uint8 field, uint256 change) public {
         _accept(worker);
         NodeKeys memory keys = _keys(vm.addr(workerKey), 1);
-        uint256 which = field % 3;
+        uint256 which = field % 4;
         vm.assume(change != 0);
         if (which == 0) keys.signer = address(uint160(keys.signer) ^ (uint160(change) | 1));
         if (which == 1) keys.roles ^= uint8(change) | 1;
         if (which == 2) keys.measurement ^= bytes32(change);
-        vm.assume(keys.signer != address(0));
+        if (which == 3) keys.transport ^= bytes32(change);
+        vm.assume(keys.signer != address(0) && keys.transport != 0);
         vm.prank(operator);
         nodes.rotate(worker, keys, RECIPIENT, ENDPOINT);
         vm.assertFalse(nodes.isAccepted(collective, worker));
@@ -130,19 +143,10 @@ contract NodeRegistryTest is BaseTest {
         emit INodeRegistry.CommitteeAccepted(collective, hash, 5);
         vm.prank(collective);
         nodes.acceptCommittee(hash);
-        (
-            uint64 epoch,
-            uint16 threshold,
-            bool proof,
-            bytes32 recipient,
-            address[] memory signers,
-            bytes32[] memory ids
-        ) = nodes.committee(collective);
-        vm.assertEq(epoch, 5);
-        vm.assertEq(threshold, 2);
-        vm.assertTrue(proof);
-        vm.assertEq(recipient, c.recipient);
-        vm.assertEq(keccak256(abi.encode(ids)), keccak256(abi.encode(holders)));
+        (Committee memory current, address[] memory signers) = nodes.committee(collective);
+        vm.assertEq(current.epoch, 5);
+        vm.assertEq(keccak256(abi.encode(current)), keccak256(abi.encode(c)));
+        vm.assertEq(signers.length, holders.length);
         for (uint256 i = 0; i < signers.length; ++i) {
             vm.assertEq(signers[i], vm.addr(holderKeys[i]));
         }
@@ -190,6 +194,20 @@ contract NodeRegistryTest is BaseTest {
             abi.encodeWithSelector(INodeRegistry.RecipientDigestMismatch.selector, c.recipient, sha256("age1another"))
         );
         nodes.publishCommittee(collective, c, "age1another", signatures);
+    }
+
+    function testFuzz_every_committee_field_is_in_the_hash(uint8 field, uint256 change) public view {
+        Committee memory c = _committee(1, 2);
+        bytes32 hash = nodes.hashCommittee(collective, c);
+        vm.assume(change != 0);
+        uint256 which = field % 6;
+        if (which == 0) c.epoch ^= uint64(change) | 1;
+        if (which == 1) c.threshold ^= uint16(change) | 1;
+        if (which == 2) c.senderProof = !c.senderProof;
+        if (which == 3) c.recipient ^= bytes32(change);
+        if (which == 4) c.certificate ^= bytes32(change);
+        if (which == 5) c.members[change % c.members.length] ^= bytes32(change);
+        vm.assertTrue(nodes.hashCommittee(collective, c) != hash);
     }
 
     function test_publish_once() public {

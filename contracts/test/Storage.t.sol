@@ -62,14 +62,34 @@ contract StorageTest is BaseTest {
         vm.assertEq(vm.load(at, bytes32(slot + 2)), sha256(bytes(RECIPIENT)));
         vm.assertEq(vm.load(at, bytes32(slot + 3)), bytes32(uint256(1)));
         vm.assertEq(vm.load(at, bytes32(slot + 4)), keccak256("measurement"));
+        vm.assertEq(vm.load(at, bytes32(slot + 5)), keccak256("transport"));
         bytes32 own = _in(collective, bytes32(uint256(4)));
         vm.assertEq(vm.load(at, _in(worker, own)), nodes.keysHash(worker));
         vm.assertEq(vm.load(at, _in(collective, bytes32(uint256(5)))), bytes32(uint256(3)));
         own = _in(collective, bytes32(uint256(6)));
         vm.assertEq(vm.load(at, _in(bytes32(uint256(3)), own)), hash);
+        _assertCommittee(at, uint256(_in(hash, bytes32(uint256(3)))));
         vm.prank(operator);
         nodes.retire(worker);
         vm.assertEq(vm.load(at, bytes32(slot)), contributorIdOf(operator) | bytes32(uint256(1) << 160));
+    }
+
+    function _assertCommittee(address at, uint256 slot) internal view {
+        vm.assertEq(vm.load(at, bytes32(slot)), contributorIdOf(collective));
+        uint256 packed = uint256(vm.load(at, bytes32(slot + 1)));
+        vm.assertEq(uint64(packed), 3);
+        vm.assertEq(uint16(packed >> 64), 2);
+        vm.assertEq(packed >> 80, 1);
+        vm.assertEq(vm.load(at, bytes32(slot + 2)), sha256(bytes(RECIPIENT)));
+        vm.assertEq(vm.load(at, bytes32(slot + 3)), keccak256("certificate"));
+        vm.assertEq(vm.load(at, bytes32(slot + 4)), bytes32(holders.length));
+        vm.assertEq(vm.load(at, bytes32(slot + 5)), bytes32(holders.length));
+        uint256 members = uint256(keccak256(abi.encode(slot + 4)));
+        uint256 signers = uint256(keccak256(abi.encode(slot + 5)));
+        for (uint256 i = 0; i < holders.length; ++i) {
+            vm.assertEq(vm.load(at, bytes32(members + i)), holders[i]);
+            vm.assertEq(vm.load(at, bytes32(signers + i)), contributorIdOf(vm.addr(holderKeys[i])));
+        }
     }
 
     function test_jobs() public {

@@ -60,17 +60,24 @@ contract VectorsTest {
 
     function test_nodes() public {
         NodeRegistry registry = NodeRegistry(_at(address(nodes)));
-        Committee memory c =
-            Committee({epoch: 1, threshold: 2, senderProof: true, recipient: _word(4), members: new bytes32[](2)});
+        Committee memory c = Committee({
+            epoch: 1,
+            threshold: 2,
+            senderProof: true,
+            recipient: _word(4),
+            certificate: _word(19),
+            members: new bytes32[](2)
+        });
         (c.members[0], c.members[1]) = (_word(5), _word(6));
         vm.assertEq(
-            registry.hashCommittee(COLLECTIVE, c), 0xb227544cb0b1df3445fef885b0210a83cc494eb44245a122cbbf56b925abefaa
+            registry.hashCommittee(COLLECTIVE, c), 0xf02987bc03458ef8fc33cd50aafed2fdff622ace6c55ec95170b891fa9e5ee89
         );
         vm.assertEq(
-            registry.committeeDigest(COLLECTIVE, c), 0x0a41815e132e92b821ded436085fafd5314186070c8866ec74f7fb39cabe7f73
+            registry.committeeDigest(COLLECTIVE, c), 0x17d1f3fc82c74eac047c176f36fd54b8999951723889fe1c8663f510a0dec6df
         );
-        NodeKeys memory keys =
-            NodeKeys({signer: address(0xDD), recipient: sha256("age1"), roles: 3, measurement: _word(8)});
+        NodeKeys memory keys = NodeKeys({
+            signer: address(0xDD), recipient: sha256("age1"), roles: 3, measurement: _word(8), transport: _word(20)
+        });
         vm.prank(address(0xCC));
         bytes32 node = registry.register(_word(9), keys, "age1", "");
         vm.assertEq(node, 0xec15958439c7aca6106b64b3664b3eb8c537242c1ccc53803aba175b22375e61);
@@ -78,7 +85,7 @@ contract VectorsTest {
         keys.recipient = _word(4);
         vm.assertEq(
             keccak256(abi.encode(_word(5), address(0xCC), keys)),
-            0x3ef35446cd44587bf6b4e87d1f62607c719e1bbab6de4a9e3fe4e8e6450adffe
+            0x539a51213ca8134e5a080f99e18b10668ac5bf14282debe3b88baee2fae94f7f
         );
     }
 
@@ -100,9 +107,10 @@ contract VectorsTest {
             milliseconds: 250,
             sandbox: _word(16),
             evidence: 0,
-            lag: 100
+            lag: 100,
+            quorum: _word(21)
         });
-        vm.assertEq(escrow.receiptDigest(r), 0xea978e87ce8a3951f13b109327a0dee13468bef4e484fd7cf940419ef8f1ab88);
+        vm.assertEq(escrow.receiptDigest(r), 0x12794a2e843791c7771363a4575498285547d4c4928182a20f000ab609222661);
         // The escrow's own hash has this form (jobs/Receipt.t.sol); here with the vector's values.
         Release memory release = Release({
             job: 1,

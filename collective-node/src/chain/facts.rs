@@ -5,12 +5,16 @@
 
 use alloy::primitives::{Address, B256, U256, keccak256};
 use collective::admission::Admission;
-use collective::id::{BlobId, ContributorId, KeysHash, ManifestDigest, NodeId};
+use collective::id::{ContributorId, KeysHash, ManifestDigest, NodeId};
 use collective::input::Revocations;
 use collective::permit::{Allow, ApprovalStatus, ApprovedTerms, Deny, Lease};
 use collective::receipt::BlockRef;
 
 use super::{Chain, ChainError};
+
+pub use nodes::{Announcement, CommitteeFact, MemberFact, NodeFact, ROLE_COMPUTE, ROLE_KEYHOLDER};
+
+mod nodes;
 
 /// The job's life in JobEscrow, in the order of its enum.
 #[derive(
@@ -134,42 +138,15 @@ impl Chain {
         contributions: &[(ContributorId, u64)],
     ) -> Result<Deny, ChainError> {
         let (status, _) = self.approval(&block, manifest).await?;
-        let node_slot = at(node.0, NODES);
-        let [accepted, operator, signer, recipient, roles, measurement] = self
-            .fixed(
-                &block,
-                self.deployment.nodes,
-                [
-                    self.accepted_slot(node),
-                    node_slot,
-                    field(node_slot, 1),
-                    field(node_slot, 2),
-                    field(node_slot, 3),
-                    field(node_slot, 4),
-                ],
-            )
+        let fact = self.node(&block, node).await?;
+        let [accepted] = self
+            .fixed(&block, self.deployment.nodes, [self.accepted_slot(node)])
             .await?;
-        // keccak256(abi.encode(nodeId, operator, keys)); a retired node has no keys.
-        let retired = operator.bit(160);
-        let operator = operator & (U256::MAX >> 96);
-        let words = [
-            node.0.into(),
-            operator,
-            signer,
-            recipient,
-            roles,
-            measurement,
-        ];
-        let registered = if retired {
-            KeysHash(B256::ZERO)
-        } else {
-            KeysHash(keccak256(words.map(|word: U256| B256::from(word)).concat()))
-        };
         Ok(Deny {
             block,
             status,
             accepted: KeysHash(accepted.into()),
-            registered,
+            registered: fact.keys_hash(node),
             revocations: self.revocations(&block, contributions).await?,
         })
     }
@@ -313,31 +290,6 @@ impl Chain {
         })
     }
 
-    /// The accepted committee's recipient digest and its setting for sender proofs.
-    ///
-    /// # Errors
-    /// [`ChainError`].
-    pub async fn committee(&self, block: &BlockRef) -> Result<CommitteeFact, ChainError> {
-        let nodes = self.deployment.nodes;
-        let [epoch] = self.fixed(block, nodes, [self.epoch_slot()]).await?;
-        let collective = self.deployment.collective.into_word();
-        let of_collective = at(collective, COMMITTEE_HASH);
-        let [hash] = self
-            .fixed(block, nodes, [at(epoch.into(), of_collective)])
-            .await?;
-        // struct Published { address collective; Committee committee; address[] signers; }
-        let slot = at(hash.into(), PUBLISHED);
-        let [packed, recipient] = self
-            .fixed(block, nodes, [field(slot, 1), field(slot, 2)])
-            .await?;
-        Ok(CommitteeFact {
-            epoch: low_u64(epoch),
-            threshold: bits(packed, 64, 16) as u16,
-            sender_proof: packed.bit(80),
-            recipient: BlobId(recipient.into()),
-        })
-    }
-
     fn accepted_slot(&self, node: NodeId) -> B256 {
         at(
             node.0,
@@ -358,19 +310,6 @@ impl Chain {
         let words = self.words(block, contract, &slots).await?;
         Ok(words.try_into().expect("as many words as slots"))
     }
-}
-
-/// What the collective accepted about its committee.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CommitteeFact {
-    /// 0: none was accepted yet.
-    pub epoch: u64,
-    /// How many members open a file.
-    pub threshold: u16,
-    /// Whether files without sender proof are refused.
-    pub sender_proof: bool,
-    /// SHA-256 of the recipient string.
-    pub recipient: BlobId,
 }
 
 /// Slot of `key` in the mapping at `slot` (Solidity "Layout of State Variables in Storage").
@@ -461,11 +400,19 @@ mod tests {
             (REGISTRY, "Node.operator", (0, 0)),
             (REGISTRY, "Node.retired", (0, 20)),
             (REGISTRY, "Node.keys", (1, 0)),
+            (REGISTRY, "NodeKeys.signer", (0, 0)),
+            (REGISTRY, "NodeKeys.recipient", (1, 0)),
+            (REGISTRY, "NodeKeys.roles", (2, 0)),
             (REGISTRY, "NodeKeys.measurement", (3, 0)),
+            (REGISTRY, "NodeKeys.transport", (4, 0)),
             (REGISTRY, "Published.committee", (1, 0)),
+            (REGISTRY, "Published.signers", (5, 0)),
+            (REGISTRY, "Committee.epoch", (0, 0)),
             (REGISTRY, "Committee.threshold", (0, 8)),
             (REGISTRY, "Committee.senderProof", (0, 10)),
             (REGISTRY, "Committee.recipient", (1, 0)),
+            (REGISTRY, "Committee.certificate", (2, 0)),
+            (REGISTRY, "Committee.members", (3, 0)),
         ] {
             assert_eq!(laid_out(artifact, name), place, "{name}");
         }

@@ -2,6 +2,7 @@
 
 use alloy::primitives::{B256, Signature, U256};
 use collective::approval::Recipient;
+use collective::committee::Member;
 use collective::id::BlobId;
 use collective::receipt::Receipt;
 use collective::seal;
@@ -40,6 +41,32 @@ pub struct SandboxDescription {
     pub layers: Layers,
 }
 
+/// Which holders released a job's input (SPEC "Quorum record").
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuorumRecord {
+    /// Epoch of the committee.
+    pub epoch: u64,
+    /// Numbers of the members that gave partials, rising.
+    pub members: Vec<u16>,
+}
+
+impl QuorumRecord {
+    /// A committee of one: its only member released.
+    pub fn sole(epoch: u64) -> Self {
+        Self {
+            epoch,
+            members: vec![Member::SOLE.number()],
+        }
+    }
+
+    /// Canonical JSON (RFC 8785), whose SHA-256 stands in the receipt.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // The fields stand in the order that RFC 8785 asks for, and all are numbers below 2^53.
+        serde_json::to_vec(self).expect("plain JSON values")
+    }
+}
+
 /// A receipt as JobEscrow takes it.
 pub fn on_chain(receipt: &Receipt) -> JobEscrow::Receipt {
     JobEscrow::Receipt {
@@ -59,6 +86,7 @@ pub fn on_chain(receipt: &Receipt) -> JobEscrow::Receipt {
         sandbox: receipt.sandbox,
         evidence: receipt.evidence,
         lag: receipt.lag,
+        quorum: receipt.quorum.0,
     }
 }
 
@@ -79,5 +107,18 @@ pub(super) fn seal_output(recipient: &Recipient, plain: &[u8]) -> Result<Vec<u8>
         Recipient::Node { id, .. } => Err(unusable(format!(
             "node {id}: outputs go to age recipients in this version"
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_quorum_record_is_the_vector_of_the_specification() {
+        let bytes = QuorumRecord::sole(1).to_bytes();
+        assert_eq!(bytes, br#"{"epoch":1,"members":[1]}"#);
+        let known = "0x5065fe2214c136b3ea1a9eeaeaa339911bf7a614a0a62ecb0a0599648dd1c57d";
+        assert_eq!(BlobId::of(&bytes), known.parse().expect("a literal"));
     }
 }

@@ -80,6 +80,7 @@ struct Release {
 /// @param sandbox digest of the layers that were on and the engine's version
 /// @param evidence digest of attestation evidence, or zero
 /// @param lag seconds from `allowBlock` to `denyBlock`
+/// @param quorum digest of the record of who released, of their logs and of who was blamed
 struct Receipt {
     uint256 job;
     uint32 attempt;
@@ -97,6 +98,7 @@ struct Receipt {
     bytes32 sandbox;
     bytes32 evidence;
     uint64 lag;
+    bytes32 quorum;
 }
 
 /// @title Payment, lease, release, receipt and settlement of jobs.

@@ -6,11 +6,14 @@ pragma solidity ^0.8.34;
 /// @param recipient sha256 of the node's age recipient string
 /// @param roles bit 0 compute, bit 1 keyholder, bit 2 heavy
 /// @param measurement digest of the attested code, or zero where nothing is attested
+/// @param transport sha256 of the SubjectPublicKeyInfo (DER) of the node's TLS key (RFC 7469 pin); zero only where the
+/// node is no keyholder
 struct NodeKeys {
     address signer;
     bytes32 recipient;
     uint8 roles;
     bytes32 measurement;
+    bytes32 transport;
 }
 
 /// @dev Who holds the collective's key, and how many of them open it.
@@ -18,12 +21,14 @@ struct NodeKeys {
 /// @param threshold holders that must act together
 /// @param senderProof files without a sender proof are refused
 /// @param recipient sha256 of the collective's recipient string
+/// @param certificate sha256 of the share certificate: against its public shares everybody checks partial decryptions
 /// @param members node ids in the order of their shares
 struct Committee {
     uint64 epoch;
     uint16 threshold;
     bool senderProof;
     bytes32 recipient;
+    bytes32 certificate;
     bytes32[] members;
 }
 
@@ -55,6 +60,9 @@ interface INodeRegistry {
 
     /// @notice A node needs a signer.
     error SignerMissing();
+
+    /// @notice A keyholder needs a transport key: holders talk to pinned keys only.
+    error TransportMissing();
 
     /// @notice The string is not what the digest names.
     error RecipientDigestMismatch(bytes32 expected, bytes32 actual);
@@ -123,8 +131,10 @@ interface INodeRegistry {
     /// @dev Warning: publication is open to all and means nothing by itself; only an accepted committee does. The
     /// signers are frozen here, and acceptance is refused if one has changed since.
     /// @param recipient collective's recipient string, whose sha256 is `committee_.recipient`
+    /// @dev Warning: that the certificate fits recipient, epoch and threshold is not checked here; whoever reads it does.
     /// @param signatures for each member, in order, its signer's signature over EIP-712 `Committee(address
-    /// collective,uint64 epoch,uint16 threshold,bool senderProof,bytes32 recipient,bytes32[] members)`
+    /// collective,uint64 epoch,uint16 threshold,bool senderProof,bytes32 recipient,bytes32 certificate,bytes32[]
+    /// members)`
     /// @return hash EIP-712 struct hash
     function publishCommittee(
         address collective,
@@ -170,18 +180,8 @@ interface INodeRegistry {
     /// @notice Epoch of the current committee; zero if the collective has accepted none.
     function currentEpoch(address collective) external view returns (uint64);
 
-    /// @notice Current committee; all zero if the collective has accepted none.
-    function committee(address collective)
-        external
-        view
-        returns (
-            uint64 epoch,
-            uint16 threshold,
-            bool senderProof,
-            bytes32 recipient,
-            address[] memory signers,
-            bytes32[] memory members
-        );
+    /// @notice Current committee with its frozen signers; all zero if the collective has accepted none.
+    function committee(address collective) external view returns (Committee memory committee_, address[] memory signers);
 
     /// @notice Hash of the committee that a collective accepted as `epoch`, or zero.
     function committeeHash(address collective, uint64 epoch) external view returns (bytes32);

@@ -92,7 +92,7 @@ contract ReceiptTest is JobTest {
         uint256 id = _jobIn(State.Released);
         Receipt memory r = _receipt(id);
         bytes32 typehash = keccak256(
-            "Receipt(uint256 job,uint32 attempt,bytes32 manifest,bytes32 allowHash,bytes32 denyHash,bytes32 inputRoot,uint32 inputCount,uint8 outcome,bytes32 output,uint64 outputBytes,uint64 fuel,uint64 memoryBytes,uint64 milliseconds,bytes32 sandbox,bytes32 evidence,uint64 lag)"
+            "Receipt(uint256 job,uint32 attempt,bytes32 manifest,bytes32 allowHash,bytes32 denyHash,bytes32 inputRoot,uint32 inputCount,uint8 outcome,bytes32 output,uint64 outputBytes,uint64 fuel,uint64 memoryBytes,uint64 milliseconds,bytes32 sandbox,bytes32 evidence,uint64 lag,bytes32 quorum)"
         );
         bytes32 structHash = keccak256(abi.encode(typehash, r));
         bytes32 head = keccak256(abi.encode(bytes32(0), structHash));
