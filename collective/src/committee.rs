@@ -19,6 +19,7 @@ use crate::seal::tagged::{MlKemKey, TaggedIdentity, TaggedRecipient, TaggedStanz
 
 pub mod answer;
 pub mod assembly;
+pub mod ceremony;
 mod certificate;
 mod dealer;
 pub mod equality;

@@ -20,6 +20,10 @@ pub(crate) fn sha384(parts: &[&[u8]]) -> [u8; 48] {
     hash(&digest::SHA384, parts)
 }
 
+pub(crate) fn sha512(parts: &[&[u8]]) -> Zeroizing<[u8; 64]> {
+    Zeroizing::new(hash(&digest::SHA512, parts))
+}
+
 pub(crate) fn sha3_256(parts: &[&[u8]]) -> Secret32 {
     Zeroizing::new(hash(&digest::SHA3_256, parts))
 }

@@ -1,0 +1,316 @@
+//! Round 3: every member opens what it was dealt, checks it, and signs the whole transcript with the certificate that
+//! follows from it. A key exists only when all have signed the same.
+
+use std::sync::Arc;
+
+use alloy_primitives::{B256, Signature};
+use zeroize::Zeroizing;
+
+use super::ask::Refusal;
+use super::blame::Complaint;
+use super::commit::{Round1, contribution_hash};
+use super::deal::{Dealing, Part, Round2};
+use super::generate;
+use super::message::{Body, Signed};
+use super::plan::{Kind, Plan};
+use super::wire::{Reader, put_certificate};
+use crate::committee::{CertificateError, KeyShare, Member, ShareCertificate};
+use crate::id::NodeId;
+use crate::receipt::check_signed;
+use crate::seal::curve::SecretScalar;
+use crate::seal::symmetric::sha512;
+use crate::seal::tagged::{ML_KEM_SEED_LEN, MlKemKey, TaggedRecipient};
+use crate::seal::{self, Identity};
+
+/// A member's last message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certify {
+    /// Everything that was said in rounds 1 and 2.
+    pub transcript: B256,
+    /// The committee that follows from it.
+    pub certificate: ShareCertificate,
+    /// Under [`Plan::statement_hash`]: what NodeRegistry asks of every member.
+    pub statement: Signature,
+}
+
+impl Certify {
+    /// # Errors
+    /// [`CertifyFault`].
+    pub fn check(&self, round2: &Round2, node: NodeId) -> Result<(), CertifyFault> {
+        if self.transcript != round2.transcript() {
+            return Err(CertifyFault::AnotherTranscript);
+        }
+        let plan = round2.round1().plan();
+        let recipient = self.certificate.recipient();
+        let right = certificate(round2.round1(), recipient.clone());
+        let same_key = plan
+            .resharing()
+            .is_none_or(|(from, _)| from.recipient() == recipient);
+        if right.as_ref() != Ok(&self.certificate)
+            || recipient.is_post_quantum() != plan.is_post_quantum()
+            || !same_key
+        {
+            return Err(CertifyFault::Certificate);
+        }
+        let hash = plan.statement_hash(&self.certificate);
+        let signer = plan.signer(node).ok_or(CertifyFault::Statement)?;
+        check_signed(&self.statement, hash, signer).map_err(|_| CertifyFault::Statement)
+    }
+}
+
+impl Body for Certify {
+    const CODE: u8 = 3;
+
+    fn encode(&self) -> Vec<u8> {
+        let mut out = self.transcript.to_vec();
+        out.extend_from_slice(&self.statement.as_bytes());
+        put_certificate(&mut out, &self.certificate);
+        out
+    }
+
+    fn parse(plan: &Plan, node: NodeId, bytes: &[u8]) -> Option<Self> {
+        plan.member(node)?;
+        let mut reader = Reader::new(bytes);
+        let transcript = reader.word()?;
+        let statement = reader.signature()?;
+        let certificate = reader.certificate()?;
+        reader.end(Self {
+            transcript,
+            certificate,
+            statement,
+        })
+    }
+}
+
+/// What is wrong with a round 3 message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CertifyFault {
+    /// It is about other messages than ours.
+    #[error("it certifies another transcript")]
+    AnotherTranscript,
+    /// The certificate does not follow from the transcript.
+    #[error("its certificate does not follow from the transcript")]
+    Certificate,
+    /// NodeRegistry would refuse the signature in it.
+    #[error("its signature for NodeRegistry is not the node's")]
+    Statement,
+}
+
+/// A share that the member has and nobody may use yet. Has no Debug.
+pub struct PendingShare {
+    plan: Arc<Plan>,
+    share: KeyShare,
+}
+
+impl PendingShare {
+    /// The committee it would belong to.
+    pub fn certificate(&self) -> &ShareCertificate {
+        self.share.certificate()
+    }
+
+    /// The share, once every member has signed the statement: `statements` are their signatures in the order of the
+    /// members, as the convener collected them or NodeRegistry took them.
+    ///
+    /// # Errors
+    /// [`NotCertified`]; the pending share is lost then and made again from seed and messages.
+    pub fn confirm(self, statements: &[Signature]) -> Result<KeyShare, NotCertified> {
+        let hash = self.plan.statement_hash(self.certificate());
+        let parties = &self.plan.proposal().members;
+        if statements.len() != parties.len() {
+            return Err(NotCertified::Count {
+                expected: parties.len(),
+            });
+        }
+        for (party, signature) in parties.iter().zip(statements) {
+            check_signed(signature, hash, party.signer)
+                .map_err(|_| NotCertified::Signature(party.node))?;
+        }
+        Ok(self.share)
+    }
+}
+
+/// Why a pending share stays closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotCertified {
+    /// One signature of each member is needed.
+    #[error("{expected} signatures are needed, one of each member")]
+    Count {
+        /// n.
+        expected: usize,
+    },
+    /// This member has not signed this committee.
+    #[error("node {0} has not certified this committee")]
+    Signature(NodeId),
+}
+
+/// What a member has to say about what it was dealt.
+pub(super) enum Received {
+    /// All of it fits.
+    Share(Box<PendingShare>),
+    /// This part does not.
+    Complaint(Complaint),
+}
+
+/// Opens and checks the member's parts. `dealing` is the own one, where a key is made.
+pub(super) fn receive(
+    round2: &Round2,
+    member: Member,
+    identity: &Identity,
+    dealing: Option<&Dealing>,
+) -> Result<Received, Refusal> {
+    let round1 = round2.round1();
+    let plan = round1.plan();
+    let mut shares = Vec::new();
+    let mut seeds = Vec::new();
+    for (dealer, deal) in plan.dealers().iter().zip(round2.deals()) {
+        let open = |part| open_part(identity, deal.body().part(member, part)?);
+        let complain = |part| {
+            Ok(Received::Complaint(Complaint {
+                deal: deal.digest(),
+                dealer: dealer.number,
+                part,
+            }))
+        };
+        let share = open(Part::Share);
+        match share.and_then(|share| fitting_share(round1, dealer.number, member, &share)) {
+            Some(share) => shares.push(share),
+            None => return complain(Part::Share),
+        }
+        if plan.is_post_quantum() {
+            let seed = open(Part::MlKem);
+            match seed.and_then(|seed| fitting_seed(round1, dealer.number, &seed)) {
+                Some(seed) => seeds.push(seed),
+                // The old seed comes from every dealer, and a defence would have to show it: one good copy will do.
+                None if plan.resharing().is_some() => {}
+                None => return complain(Part::MlKem),
+            }
+        }
+    }
+    let ml_kem = match &plan.proposal().kind {
+        _ if !plan.is_post_quantum() => unused_ml_kem(),
+        Kind::Generate { .. } => MlKemKey::from_seed(&ml_kem_seed(plan, &seeds)),
+        Kind::Reshare { .. } => MlKemKey::from_seed(seeds.first().ok_or(Refusal::NoMlKemSeed)?),
+    };
+    let recipient = match (plan.resharing(), plan.is_post_quantum()) {
+        (Some((from, _)), _) => from.recipient().clone(),
+        (None, true) => ml_kem.recipient(round1.key().clone()),
+        (None, false) => ml_kem.recipient(round1.key().clone()).classical(),
+    };
+    let scalar = match dealing.and_then(|dealing| dealing.frost.as_ref()) {
+        Some(frost) => generate::part3(frost, member, round1, &shares)?,
+        None => sum(&shares).ok_or(Refusal::Degenerate)?,
+    };
+    let certificate = certificate(round1, recipient)?;
+    Ok(Received::Share(Box::new(PendingShare {
+        plan: plan.clone(),
+        share: KeyShare::new(certificate, member, scalar, ml_kem)?,
+    })))
+}
+
+/// What follows from round 1 for everybody.
+fn certificate(
+    round1: &Round1,
+    recipient: TaggedRecipient,
+) -> Result<ShareCertificate, CertificateError> {
+    let proposal = round1.plan().proposal();
+    let public_shares = round1.public_shares().to_vec();
+    ShareCertificate::new(recipient, proposal.epoch, proposal.threshold, public_shares)
+}
+
+/// `None` where the file does not open; what else it may hold stays here, so a dealer that sends a stranger's file
+/// learns nothing from the complaint.
+fn open_part(identity: &Identity, file: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let opened = seal::open(std::slice::from_ref(identity), file).ok()?;
+    Some(Zeroizing::new(opened))
+}
+
+/// The share, if it lies on the dealer's polynomial.
+pub(super) fn fitting_share(
+    round1: &Round1,
+    dealer: Member,
+    member: Member,
+    plaintext: &[u8],
+) -> Option<SecretScalar> {
+    let share = SecretScalar::from_bytes(plaintext.try_into().ok()?).ok()?;
+    let commitment = &round1.commit(dealer)?.body().commitment;
+    commitment.admits(member, &share).then_some(share)
+}
+
+/// The contribution, if it is the one the dealer committed to; or the old seed, if it is the old key's.
+pub(super) fn fitting_seed(
+    round1: &Round1,
+    dealer: Member,
+    plaintext: &[u8],
+) -> Option<Zeroizing<[u8; ML_KEM_SEED_LEN]>> {
+    let plan = round1.plan();
+    let seed = Zeroizing::new(plaintext.try_into().ok()?);
+    let fits = match plan.resharing() {
+        Some((from, _)) => {
+            let recipient = from.recipient();
+            MlKemKey::from_seed(&seed).recipient(recipient.point().clone()) == *recipient
+        }
+        None => {
+            let hash = contribution_hash(plan.id(), dealer, &seed);
+            round1.commit(dealer)?.body().contribution == Some(hash)
+        }
+    };
+    fits.then_some(seed)
+}
+
+/// A hash of all contributions: nobody could choose it who had to commit before seeing the others.
+fn ml_kem_seed(
+    plan: &Plan,
+    contributions: &[Zeroizing<[u8; ML_KEM_SEED_LEN]>],
+) -> Zeroizing<[u8; ML_KEM_SEED_LEN]> {
+    let ceremony = plan.id();
+    let mut parts = vec![
+        b"collective/v1/ceremony/ml-kem".as_slice(),
+        ceremony.0.as_slice(),
+    ];
+    parts.extend(contributions.iter().map(|seed| seed.as_slice()));
+    sha512(&parts)
+}
+
+/// Holders of a classical key keep the field; no stanza asks for it.
+fn unused_ml_kem() -> MlKemKey {
+    MlKemKey::from_seed(&[0; ML_KEM_SEED_LEN])
+}
+
+fn sum(shares: &[SecretScalar]) -> Option<SecretScalar> {
+    let zero = Zeroizing::new(p256::Scalar::ZERO);
+    let sum = shares
+        .iter()
+        .fold(zero, |sum, share| Zeroizing::new(*sum + share.scalar()));
+    SecretScalar::new(*sum)
+}
+
+/// The result of a ceremony: everything that NodeRegistry and the collective need to take it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certification {
+    /// The new committee.
+    pub certificate: ShareCertificate,
+    /// Everything that was said.
+    pub transcript: B256,
+    /// What every member signed for NodeRegistry, in the order of the members.
+    pub statements: Vec<Signature>,
+}
+
+impl Certification {
+    /// `None` unless every member has certified, and all the same certificate. Each has passed [`Certify::check`].
+    pub(super) fn new(round2: &Round2, certified: &[Signed<Certify>]) -> Option<Self> {
+        let plan = round2.round1().plan();
+        let certificate = certified.first()?.body().certificate.clone();
+        let same = plan.proposal().members.len() == certified.len()
+            && plan.members().zip(certified).all(|((_, party), certify)| {
+                party.node == certify.node() && certify.body().certificate == certificate
+            });
+        same.then(|| Self {
+            certificate,
+            transcript: round2.transcript(),
+            statements: certified
+                .iter()
+                .map(|certify| certify.body().statement)
+                .collect(),
+        })
+    }
+}
