@@ -26,3 +26,4 @@ pub mod rewards;
 pub mod run;
 pub mod sandbox;
 pub mod verify;
+pub mod wire;
