@@ -27,11 +27,13 @@ pub mod log;
 pub mod question;
 pub mod record;
 pub mod released;
+mod share_bytes;
 
 pub use certificate::{
     CertificateError, Member, ParseCertificateError, Quorum, QuorumError, ShareCertificate,
 };
 pub use dealer::split;
+pub use share_bytes::ParseShareError;
 
 /// One member's secret: its share of the P-256 key, and the ML-KEM key that all hold. Has no Debug.
 pub struct KeyShare {

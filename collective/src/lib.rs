@@ -11,6 +11,7 @@ pub mod committee;
 pub mod contribution;
 mod decimal;
 pub mod id;
+pub mod index;
 pub mod input;
 pub mod limits;
 pub mod merkle;

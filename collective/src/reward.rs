@@ -149,7 +149,8 @@ impl Claims {
 }
 
 /// What a quorum signs for a new root; the challenge window opens with it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RewardRoot {
     /// The collective.
     pub collective: Address,

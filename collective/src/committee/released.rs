@@ -4,7 +4,7 @@
 use alloy_primitives::{Address, B256, U256, keccak256};
 
 use super::equality::ProofContext;
-use crate::id::{KeysHash, NodeId, sha256};
+use crate::id::{KeysHash, NodeId, TransportPin, sha256};
 use crate::input::InputSet;
 use crate::limits::MAX_PAGE_FILES;
 use crate::receipt::{Escrow, Release};
@@ -122,10 +122,12 @@ pub struct NodeKeys {
     pub roles: U256,
     /// What its evidence has to say; zero where none is asked for.
     pub measurement: B256,
+    /// The key that it shows in TLS.
+    pub transport: TransportPin,
 }
 
 impl NodeKeys {
-    /// `keccak256(abi.encode(node, operator, signer, recipient, roles, measurement))`.
+    /// `keccak256(abi.encode(node, operator, signer, recipient, roles, measurement, transport))`.
     pub fn hash(&self) -> KeysHash {
         let words = [
             self.node.0,
@@ -134,6 +136,7 @@ impl NodeKeys {
             self.recipient,
             B256::from(self.roles),
             self.measurement,
+            self.transport.0,
         ];
         KeysHash(keccak256(words.concat()))
     }
@@ -178,8 +181,9 @@ mod tests {
             recipient: B256::with_last_byte(4),
             roles: U256::from(3),
             measurement: B256::with_last_byte(8),
+            transport: TransportPin(B256::with_last_byte(20)),
         };
-        let known = "0x3ef35446cd44587bf6b4e87d1f62607c719e1bbab6de4a9e3fe4e8e6450adffe";
+        let known = "0x539a51213ca8134e5a080f99e18b10668ac5bf14282debe3b88baee2fae94f7f";
         assert_eq!(keys.hash().to_string(), known);
     }
 }

@@ -56,22 +56,7 @@ pub fn parse<'a>(
     context: &SenderContext,
 ) -> Result<(ContributionHeader, &'a [u8]), ContributionError> {
     let (header, body) = Header::parse(file)?;
-    let mut found = None;
-    let mut proofs = Vec::new();
-    for stanza in header.stanzas() {
-        if stanza.kind() == PROOF_STANZA {
-            proofs.push(stanza);
-        } else if let Some(tagged) = TaggedStanza::parse(stanza)?
-            && found.replace((stanza, tagged)).is_some()
-        {
-            return Err(ContributionError::SeveralStanzas);
-        }
-    }
-    let (stanza, tagged) = found.ok_or(ContributionError::NoStanza)?;
-    let offered = tagged.ml_kem_ciphertext().is_none() || recipient.is_post_quantum();
-    if !offered || !tagged.is_for(recipient.point()) {
-        return Err(ContributionError::AnotherKey);
-    }
+    let (stanza, tagged, proofs) = stanzas(&header, recipient)?;
     let sender = match proofs.as_slice() {
         [] => Sender::Unproven,
         [proof] => {
@@ -88,6 +73,48 @@ pub fn parse<'a>(
         },
         body,
     ))
+}
+
+/// Reads a header again whose proof was checked before, when it was indexed: `sender` is what was found then.
+///
+/// # Errors
+/// [`ContributionError`] where it never was a header for `recipient`.
+pub fn recall(
+    header: &[u8],
+    recipient: &TaggedRecipient,
+    sender: Sender,
+) -> Result<ContributionHeader, ContributionError> {
+    let (header, _) = Header::parse(header)?;
+    let (_, stanza, _) = stanzas(&header, recipient)?;
+    Ok(ContributionHeader {
+        header,
+        stanza,
+        sender,
+    })
+}
+
+/// The one collective stanza, as written and as read, and the proofs beside it.
+fn stanzas<'h>(
+    header: &'h Header,
+    recipient: &TaggedRecipient,
+) -> Result<(&'h Stanza, TaggedStanza, Vec<&'h Stanza>), ContributionError> {
+    let mut found = None;
+    let mut proofs = Vec::new();
+    for stanza in header.stanzas() {
+        if stanza.kind() == PROOF_STANZA {
+            proofs.push(stanza);
+        } else if let Some(tagged) = TaggedStanza::parse(stanza)?
+            && found.replace((stanza, tagged)).is_some()
+        {
+            return Err(ContributionError::SeveralStanzas);
+        }
+    }
+    let (stanza, tagged) = found.ok_or(ContributionError::NoStanza)?;
+    let offered = tagged.ml_kem_ciphertext().is_none() || recipient.is_post_quantum();
+    if !offered || !tagged.is_for(recipient.point()) {
+        return Err(ContributionError::AnotherKey);
+    }
+    Ok((stanza, tagged, proofs))
 }
 
 /// A header that follows the rules.

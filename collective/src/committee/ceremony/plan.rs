@@ -208,6 +208,7 @@ impl Plan {
             threshold: self.proposal.threshold,
             sender_proof: true,
             recipient: BlobId(sha256(certificate.recipient().to_string().as_bytes())),
+            certificate: certificate.digest(),
             members: self
                 .proposal
                 .members

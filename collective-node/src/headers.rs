@@ -1,0 +1,128 @@
+//! Headers of anchored contributions: what key holders need of a sealed file, and all they get.
+//!
+//! A header is named by the leaf's commitment, so nobody has to be trusted to give the right one.
+
+use bytes::Bytes;
+use collective::contribution::SignedContribution;
+use collective::id::BlobId;
+use collective::limits::MAX_HEADER_BYTES;
+use collective::seal::contribution::{self, ContributionError, ContributionHeader};
+use collective::seal::header::Header;
+use collective::seal::tagged::TaggedRecipient;
+use thiserror::Error;
+
+use crate::blobs::{BlobError, Blobs};
+use crate::chain::Deployment;
+use crate::client::{Client, ClientError};
+use crate::intake::sender_context;
+use crate::ledger::{Ledger, LedgerError};
+
+/// Why a header is not at hand. None of it is the contributor's fault.
+#[derive(Debug, Error)]
+pub enum HeadersError {
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The blob store.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The node that has it.
+    #[error("cannot fetch the header of leaf {leaf}: {error}")]
+    Fetch {
+        /// Which.
+        leaf: collective::id::Leaf,
+        /// Why.
+        error: Box<ClientError>,
+    },
+    /// It is not there, or other bytes are.
+    #[error("no header here that leaf {0} commits to: restore the file from a copy")]
+    Missing(collective::id::Leaf),
+}
+
+/// A place that headers come from. Clones share it.
+#[derive(Clone)]
+pub enum Headers {
+    /// The files that a compute node took in.
+    Own {
+        /// Knows where they are.
+        ledger: Ledger,
+        /// Has them.
+        blobs: Blobs,
+    },
+    /// A node that is asked for each.
+    Node(Client),
+    /// Copies kept here of what a node gave.
+    Mirror {
+        /// The copies, each under the name that its commitment gives it.
+        kept: Blobs,
+        /// Who gives what is not here yet.
+        node: Client,
+    },
+}
+
+impl Headers {
+    /// The bytes of one header, and nothing of its payload.
+    ///
+    /// # Errors
+    /// [`HeadersError`].
+    pub async fn get(&self, entry: &SignedContribution) -> Result<Bytes, HeadersError> {
+        let leaf = entry.contribution.leaf();
+        let name = BlobId(entry.commitment.header);
+        let bytes = match self {
+            Self::Own { ledger, blobs } => {
+                let file = ledger.file(leaf).await?;
+                let file = blobs.get(file.ok_or(HeadersError::Missing(leaf))?).await?;
+                cut(&file)
+            }
+            Self::Node(node) => Some(fetch(node, leaf).await?),
+            Self::Mirror { kept, node } => match kept.get(name).await {
+                Ok(bytes) => Some(bytes),
+                Err(_) => {
+                    let bytes = fetch(node, leaf).await?;
+                    if BlobId::of(&bytes) == name {
+                        kept.put(bytes.clone()).await?;
+                    }
+                    Some(bytes)
+                }
+            },
+        };
+        bytes
+            .filter(|bytes| BlobId::of(bytes) == name)
+            .ok_or(HeadersError::Missing(leaf))
+    }
+}
+
+async fn fetch(node: &Client, leaf: collective::id::Leaf) -> Result<Bytes, HeadersError> {
+    node.header(leaf)
+        .await
+        .map_err(|error| HeadersError::Fetch {
+            leaf,
+            error: Box::new(error),
+        })
+}
+
+/// The header at the beginning of a sealed file.
+pub fn cut(file: &Bytes) -> Option<Bytes> {
+    let start = &file[..file.len().min(MAX_HEADER_BYTES)];
+    let (_, rest) = Header::parse(start).ok()?;
+    Some(file.slice(..start.len() - rest.len()))
+}
+
+/// Reads a header by the rules for contributions, its sender proof included.
+///
+/// # Errors
+/// [`ContributionError`]: the contributor's fault.
+pub fn check(
+    entry: &SignedContribution,
+    header: &[u8],
+    deployment: &Deployment,
+    recipient: &TaggedRecipient,
+) -> Result<ContributionHeader, ContributionError> {
+    let contribution = &entry.contribution;
+    let context = sender_context(deployment, contribution.contributor, contribution.nonce);
+    let (parsed, _) = contribution::parse(header, recipient, &context)?;
+    if parsed.point_id() != contribution.point.0.0 {
+        return Err(ContributionError::AnotherKey);
+    }
+    Ok(parsed)
+}

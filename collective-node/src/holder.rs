@@ -1,0 +1,531 @@
+//! A key holder: a member of the committee, wherever it runs. It sees headers and chain facts, no payload and no
+//! plaintext, and gives nothing that it has not worked out for itself.
+//!
+//! A compute node that is a committee of one has its holder in its own process; what holders answer and check is the
+//! same. First holders sign the release of a leased job; once that is final on chain, and not before, each gives its
+//! partial decryptions to the node that the lease names, sealed to that node's key.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use alloy::primitives::{B256, Signature};
+use bytes::Bytes;
+use collective::committee::KeyShare;
+use collective::committee::answer::AnswerError;
+use collective::committee::log::LogEvent;
+use collective::committee::question::{Question, QuestionError, Wanted};
+use collective::committee::released::{NotReleased, ReleasedFiles};
+use collective::id::{Leaf, NodeId};
+use collective::permit::{ApprovalStatus, Fault, Grant, Refusal, grant};
+use collective::reward::RewardRoot;
+use collective::seal::contribution::{self, ContributionError, ContributionHeader, Sender};
+use thiserror::Error;
+use tokio::sync::{Mutex, watch};
+
+use crate::blobs::{BlobError, Blobs};
+use crate::chain::facts::{JobFact, JobState};
+use crate::chain::{Chain, ChainError};
+use crate::decision::{Facts, FactsError};
+use crate::follower::View;
+use crate::headers::{Headers, HeadersError};
+use crate::keystore::{Keystore, KeystoreError};
+use crate::ledger::{Ledger, LedgerError};
+use crate::pace::Pace;
+use crate::rewards::{RewardError, Rewards};
+pub use log_file::{LogFile, LogFileError};
+
+mod log_file;
+pub mod serve;
+
+/// Seconds in which a receipt must follow its release (`RECEIPT_SECONDS`): nothing is given for a run that is over.
+const RECEIPT_SECONDS: u64 = 24 * 60 * 60;
+
+/// Why a holder gives nothing.
+#[derive(Debug, Error)]
+pub enum HolderRefusal {
+    /// The chain.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The facts could not be read.
+    #[error(transparent)]
+    Facts(#[from] FactsError),
+    /// They do not permit.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The chain broke a promise.
+    #[error("nothing is released: {0}")]
+    Halted(String),
+    /// The lease or the release is not final yet, or there is none.
+    #[error(
+        "job {job} is {state:?} in the newest finalized block: wait until its {wanted} is final"
+    )]
+    NotFinal {
+        /// The job.
+        job: u64,
+        /// Its state there.
+        state: JobState,
+        /// What has to be final.
+        wanted: &'static str,
+    },
+    /// Somebody else asks than the lease names.
+    #[error("job {job} is leased to node {leased}, not to the node that asks")]
+    AnotherNode {
+        /// The job.
+        job: u64,
+        /// Who has it.
+        leased: NodeId,
+    },
+    /// The run is over.
+    #[error("job {0}: the time for its receipt is over, nothing is given any more")]
+    TooLate(u64),
+    /// The collective took the approval, or the node's acceptance, back since.
+    #[error("job {0}: the collective has taken back the approval or the node since the release")]
+    TakenBack(u64),
+    /// Chain and facts name different input sets.
+    #[error("job {job}: the release on chain names input {on_chain}, the facts give {derived}")]
+    AnotherInput {
+        /// The job.
+        job: u64,
+        /// In the release record.
+        on_chain: B256,
+        /// From the facts.
+        derived: B256,
+    },
+    /// This member has no share of the epoch in force.
+    #[error(
+        "no share of epoch {0}, which the collective accepted, is kept here: restore a backup of it, or have this \
+         member replaced"
+    )]
+    NoShare(u64),
+    /// The share is of another committee.
+    #[error(
+        "the share kept for epoch {0} is not of the committee that the collective accepted: check key file and deployment"
+    )]
+    AnotherCommittee(u64),
+    /// A header.
+    #[error(transparent)]
+    Headers(#[from] HeadersError),
+    /// A header of the input set breaks a rule; the index should not have counted it.
+    #[error("leaf {leaf}: {error}")]
+    Header {
+        /// Whose.
+        leaf: Leaf,
+        /// Why.
+        error: ContributionError,
+    },
+    /// Files and release do not fit.
+    #[error(transparent)]
+    NotReleased(#[from] NotReleased),
+    /// The question.
+    #[error(transparent)]
+    Question(#[from] QuestionError),
+    /// The share gives nothing for this question.
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+    /// The message is none.
+    #[error("the message does not parse: {0}")]
+    Malformed(String),
+    /// The reward root is not what this holder works out.
+    #[error(
+        "the settled jobs give reward root {here}, asked for is {asked}: wait until both see the same blocks"
+    )]
+    AnotherRewardRoot {
+        /// Worked out here.
+        here: B256,
+        /// Asked for.
+        asked: B256,
+    },
+    /// Rewards.
+    #[error(transparent)]
+    Rewards(#[from] RewardError),
+    /// The log cannot be written: nothing is given that it does not hold.
+    #[error(transparent)]
+    Log(#[from] LogFileError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The blob store.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The keys.
+    #[error(transparent)]
+    Keys(#[from] KeystoreError),
+}
+
+impl HolderRefusal {
+    /// Who has to act.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Refused(refusal) => refusal.fault(),
+            Self::Header { .. } => Fault::Contributor,
+            Self::AnotherNode { .. }
+            | Self::TooLate(_)
+            | Self::TakenBack(_)
+            | Self::NotReleased(_)
+            | Self::Question(_)
+            | Self::Answer(_)
+            | Self::Malformed(_) => Fault::Requester,
+            Self::NotFinal { .. }
+            | Self::AnotherInput { .. }
+            | Self::AnotherRewardRoot { .. }
+            | Self::Chain(_)
+            | Self::Facts(_)
+            | Self::Headers(_)
+            | Self::Halted(_) => Fault::Peer,
+            Self::NoShare(_)
+            | Self::AnotherCommittee(_)
+            | Self::Rewards(_)
+            | Self::Log(_)
+            | Self::Ledger(_)
+            | Self::Blob(_)
+            | Self::Keys(_) => Fault::Operator,
+        }
+    }
+}
+
+/// One member of the committee.
+pub struct Holder {
+    /// Its own connection to the chain.
+    pub chain: Chain,
+    /// Manifests, charters, certificates.
+    pub blobs: Blobs,
+    /// Headers of what was anchored.
+    pub headers: Headers,
+    /// Chain facts, followed by itself.
+    pub view: watch::Receiver<View>,
+    /// Its keys and shares.
+    pub keys: Arc<Keystore>,
+    /// Input lists of what it released.
+    pub ledger: Ledger,
+    /// Works out what contributors earned.
+    pub rewards: Rewards,
+    /// Its log.
+    pub log: LogFile,
+    /// The release asked about last: pages and proofs ask about the same files again.
+    pub released: Mutex<Option<Arc<ReleasedFiles>>>,
+}
+
+impl Holder {
+    /// Signs the release of a job whose lease is final, if this holder would release it.
+    ///
+    /// # Errors
+    /// [`HolderRefusal`].
+    pub async fn sign_release(&self, job: u64, asks: NodeId) -> Result<Signature, HolderRefusal> {
+        let fact = self.leased(job, asks).await?;
+        let view = self.view()?;
+        self.share(fact.lease.epoch).await?;
+        let facts = Facts::gather(&self.chain, &self.blobs, view, &fact).await?;
+        let granted = grant(&facts.case(&fact, asks))?;
+        // All headers are at hand, or nothing is promised.
+        self.headers_of(&granted, &facts.view).await?;
+        let release = granted.release();
+        let inputs = keep_inputs(&self.blobs, &granted).await?;
+        self.ledger
+            .keep_inputs(job, release.attempt, inputs)
+            .await?;
+        let digest = release.signing_hash(&self.chain.deployment().job_escrow());
+        Ok(self.keys.sign(digest))
+    }
+
+    /// Answers a question about a release that is final: partial decryptions, or the proof that they are right. The
+    /// answer to one question may be given again; each is a line in the log before it leaves.
+    ///
+    /// # Errors
+    /// [`HolderRefusal`].
+    pub async fn answer(
+        &self,
+        job: u64,
+        question: &[u8],
+        asks: NodeId,
+    ) -> Result<Vec<u8>, HolderRefusal> {
+        let view = self.view()?;
+        let fact = self.released_fact(job, asks).await?;
+        let share = self.share(fact.lease.epoch).await?;
+        let question = Question::parse(share.certificate(), question)?;
+        let files = self.released_files(&fact, &question, asks, view).await?;
+        let escrow = self.chain.deployment().job_escrow();
+        match question.wanted() {
+            Wanted::Partials => {
+                let head = self.log.note(now(), released(&files, &question)).await?;
+                let rng = &mut rand::rng();
+                let answer = share.answer(&question, &files, head, rng)?;
+                let signature = self.keys.sign(answer.statement().signing_hash(&escrow));
+                Ok(answer.to_bytes(&signature))
+            }
+            Wanted::Proof(_) => Ok(share.prove(&question, &files, &mut rand::rng())?),
+        }
+    }
+
+    /// Signs a reward root that this holder works out itself.
+    ///
+    /// # Errors
+    /// [`HolderRefusal::AnotherRewardRoot`] where it works out another.
+    pub async fn sign_rewards(&self, root: &RewardRoot) -> Result<Signature, HolderRefusal> {
+        let view = self.view()?;
+        self.share(root.epoch).await?;
+        let deployment = *self.chain.deployment();
+        let own = self.rewards.root(root.sequence, root.epoch).await?;
+        if own.as_ref() != Some(root) || root.epoch != view.committee.epoch {
+            return Err(HolderRefusal::AnotherRewardRoot {
+                here: own.map_or(B256::ZERO, |own| own.root),
+                asked: root.root,
+            });
+        }
+        Ok(self
+            .keys
+            .sign(root.signing_hash(deployment.chain_id, deployment.rewards)))
+    }
+
+    /// The share of an epoch, checked against the committee that the collective accepted as that.
+    ///
+    /// # Errors
+    /// [`HolderRefusal::NoShare`] and [`HolderRefusal::AnotherCommittee`].
+    pub async fn share(&self, epoch: u64) -> Result<Arc<KeyShare>, HolderRefusal> {
+        let share = self.keys.shares().of(epoch);
+        let share = share.ok_or(HolderRefusal::NoShare(epoch))?;
+        let finalized = self.view.borrow().finalized;
+        let committee = self.chain.committee_of(&finalized, epoch).await?;
+        if committee.is_shared_by(share.certificate()) {
+            Ok(share)
+        } else {
+            Err(HolderRefusal::AnotherCommittee(epoch))
+        }
+    }
+
+    /// Looks after the shares for ever: erases those of epochs that are over.
+    pub async fn tend(self: Arc<Self>, pause: Duration) {
+        let mut pace = Pace::new(pause);
+        loop {
+            let step = self.erase_old_shares().await;
+            pace.rest("old shares could not be erased", step).await;
+        }
+    }
+
+    /// Erases the shares of epochs before the one in force, once no job is under way that one of them released.
+    ///
+    /// # Errors
+    /// [`HolderRefusal`]; nothing is erased then.
+    pub async fn erase_old_shares(&self) -> Result<(), HolderRefusal> {
+        let (finalized, epoch) = {
+            let view = self.view.borrow();
+            (view.finalized, view.committee.epoch)
+        };
+        let old = self.keys.shares().all();
+        let old: Vec<u64> = old
+            .iter()
+            .map(|share| share.certificate().epoch())
+            .filter(|&old| old < epoch)
+            .collect();
+        if old.is_empty() || self.keys.shares().of(epoch).is_none() {
+            return Ok(());
+        }
+        for job in 1..=self.chain.jobs().await? {
+            let fact = self.chain.job(&finalized, job).await?;
+            let under_way = matches!(fact.state, JobState::Leased | JobState::Released);
+            if under_way && old.contains(&fact.lease.epoch) {
+                return Ok(());
+            }
+        }
+        for epoch in self.keys.shares().erase_before(epoch)? {
+            self.log
+                .note(now(), LogEvent::ShareErased { epoch })
+                .await?;
+            tracing::info!(epoch, "erased the share of an epoch that is over");
+        }
+        Ok(())
+    }
+
+    /// Whether the shares kept here are of this collective: a wrong deployment, key file or chain is found before
+    /// anybody asks.
+    ///
+    /// # Errors
+    /// [`HolderRefusal::NoShare`] where the collective accepted an epoch newer than every share here.
+    pub async fn check_shares(&self) -> Result<(), HolderRefusal> {
+        let epoch = self.view.borrow().committee.epoch;
+        let Some(newest) = self.keys.shares().newest() else {
+            return Ok(());
+        };
+        // A share of an epoch that is still to be accepted is fine; one that is over is a restored old backup.
+        if epoch == 0 || newest.certificate().epoch() > epoch {
+            return Ok(());
+        }
+        self.share(epoch).await.map(drop)
+    }
+
+    fn view(&self) -> Result<View, HolderRefusal> {
+        let view = self.view.borrow().clone();
+        match view.halted.clone() {
+            Some(reason) => Err(HolderRefusal::Halted(reason)),
+            None => Ok(view),
+        }
+    }
+
+    /// A job of this collective whose lease stands in the newest finalized block and still in the newest.
+    async fn leased(&self, job: u64, asks: NodeId) -> Result<JobFact, HolderRefusal> {
+        self.at_both_ends(job, asks, JobState::Leased, "lease")
+            .await
+    }
+
+    async fn released_fact(&self, job: u64, asks: NodeId) -> Result<JobFact, HolderRefusal> {
+        let wanted = JobState::Released;
+        let fact = self.at_both_ends(job, asks, wanted, "release").await?;
+        let newest = self.chain.latest().await?;
+        if newest.time > fact.released_at + RECEIPT_SECONDS {
+            return Err(HolderRefusal::TooLate(job));
+        }
+        Ok(fact)
+    }
+
+    async fn at_both_ends(
+        &self,
+        job: u64,
+        asks: NodeId,
+        state: JobState,
+        wanted: &'static str,
+    ) -> Result<JobFact, HolderRefusal> {
+        let finalized = self.view.borrow().finalized;
+        let fact = self.chain.job(&finalized, job).await?;
+        let newest = self.chain.job(&self.chain.latest().await?, job).await?;
+        let ours = fact.lease.collective == self.chain.deployment().collective;
+        let same = newest.state == state && newest.lease == fact.lease;
+        if !ours || fact.state != state || !same {
+            return Err(HolderRefusal::NotFinal {
+                job,
+                state: fact.state,
+                wanted,
+            });
+        }
+        if fact.lease.node != asks {
+            return Err(HolderRefusal::AnotherNode {
+                job,
+                leased: fact.lease.node,
+            });
+        }
+        Ok(fact)
+    }
+
+    /// The files of a release, derived by this holder from the facts at the blocks of the lease.
+    async fn released_files(
+        &self,
+        fact: &JobFact,
+        question: &Question,
+        asks: NodeId,
+        view: View,
+    ) -> Result<Arc<ReleasedFiles>, HolderRefusal> {
+        let facts = Facts::gather(&self.chain, &self.blobs, view, fact).await?;
+        // Contributors' own revocations concern later jobs; what members stop as a whole stops this one, too.
+        let stopped = facts.latest.status != ApprovalStatus::Approved
+            || facts.latest.accepted != fact.lease.keys;
+        if stopped {
+            return Err(HolderRefusal::TakenBack(fact.lease.job));
+        }
+        let mut known = self.released.lock().await;
+        if let Some(files) = known.as_ref()
+            && files.digest() == question.release()
+            && files.release().job == fact.lease.job
+        {
+            return Ok(files.clone());
+        }
+        let granted = grant(&facts.case_as_released(fact, asks))?;
+        let derived = granted.input().root();
+        if derived != fact.input_root {
+            return Err(HolderRefusal::AnotherInput {
+                job: fact.lease.job,
+                on_chain: fact.input_root,
+                derived,
+            });
+        }
+        let headers = self.headers_of(&granted, &facts.view).await?;
+        let files = Arc::new(released_files(&self.chain, &granted, headers).await?);
+        *known = Some(files.clone());
+        Ok(files)
+    }
+
+    async fn headers_of(
+        &self,
+        granted: &Grant,
+        view: &View,
+    ) -> Result<Vec<ContributionHeader>, HolderRefusal> {
+        headers_of(&self.headers, granted, view).await
+    }
+}
+
+/// The headers of a granted input set, in its order. The index has checked their proofs when they were anchored.
+///
+/// # Errors
+/// [`HolderRefusal::Headers`] where one is not at hand.
+pub async fn headers_of(
+    headers: &Headers,
+    granted: &Grant,
+    view: &View,
+) -> Result<Vec<ContributionHeader>, HolderRefusal> {
+    let certificate = view.certificate.as_ref();
+    let certificate = certificate.ok_or(HolderRefusal::NoShare(view.committee.epoch))?;
+    let sender = match view.committee.proof_required() {
+        true => Sender::Proven,
+        false => Sender::Unproven,
+    };
+    let mut found = Vec::with_capacity(granted.input().members().len());
+    for member in granted.input().members() {
+        let bytes = headers.get(&member.entry).await?;
+        let header = contribution::recall(&bytes, certificate.recipient(), sender);
+        let leaf = member.entry.contribution.leaf();
+        found.push(header.map_err(|error| HolderRefusal::Header { leaf, error })?);
+    }
+    Ok(found)
+}
+
+/// Grant, headers and the grantee's key put together, as holder and node both do.
+///
+/// # Errors
+/// [`HolderRefusal::NotReleased`] where they do not fit.
+pub async fn released_files(
+    chain: &Chain,
+    granted: &Grant,
+    headers: Vec<ContributionHeader>,
+) -> Result<ReleasedFiles, HolderRefusal> {
+    let release = granted.release();
+    let (keys, recipient) = chain.node_keys(&release.deny, release.node).await?;
+    let escrow = chain.deployment().job_escrow();
+    Ok(ReleasedFiles::new(
+        &escrow,
+        release,
+        granted.input(),
+        &keys,
+        recipient,
+        headers,
+    )?)
+}
+
+/// Notes the leaves of an input set as a blob.
+///
+/// # Errors
+/// [`BlobError`].
+pub async fn keep_inputs(
+    blobs: &Blobs,
+    granted: &Grant,
+) -> Result<collective::id::BlobId, BlobError> {
+    let leaves: Vec<Leaf> = granted.input().leaves().collect();
+    let bytes = serde_json::to_vec(&leaves).expect("plain JSON values");
+    blobs.put(Bytes::from(bytes)).await
+}
+
+fn released(files: &ReleasedFiles, question: &Question) -> LogEvent {
+    let release = files.release();
+    LogEvent::Released {
+        job: release.job,
+        attempt: release.attempt,
+        release: files.digest(),
+        input_root: release.input_root,
+        count: release.input_count,
+        keys: release.keys,
+        quorum: question.quorum().members().to_vec(),
+    }
+}
+
+/// Unix seconds by this machine's clock, for the log alone: nothing is decided by it.
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_secs())
+}

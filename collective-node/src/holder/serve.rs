@@ -1,0 +1,215 @@
+//! What nodes ask a key holder over the wire, and who may ask.
+//!
+//! Every question is answered to a node that the collective accepts, known by the key that its connection proved; that
+//! is to keep strangers' work away. What a holder gives depends on chain facts alone, and its answer is sealed to the
+//! node that the lease names.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use alloy::primitives::Signature;
+use axum::Router;
+use axum::http::StatusCode;
+use bytes::Bytes;
+use collective::committee::log::LogHead;
+use collective::committee::question::MAX_QUESTION_BYTES;
+use collective::id::{NodeId, TransportPin};
+use collective::limits::MAX_ANSWER_BYTES;
+use collective::permit::Fault;
+use collective::reward::RewardRoot;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use super::{Holder, HolderRefusal};
+use crate::http::Problem;
+use crate::wire::{Exchange, MediaType, Peer};
+
+/// The nodes that the collective accepts, by the key they show.
+pub type Welcome = watch::Receiver<Arc<HashMap<TransportPin, NodeId>>>;
+
+/// Bytes of a small JSON document.
+const SMALL: usize = 16 * 1024;
+
+/// Bytes of a signature.
+const SIGNATURE: usize = 65;
+
+/// A holder reads proofs of every revocation word at three blocks before it signs.
+const READING: Duration = Duration::from_secs(60);
+
+/// Asks for the signature under the release of a leased job.
+pub const RELEASE: Exchange = Exchange {
+    path: "/release",
+    request: MediaType("application/vnd.collective.release-question.v1"),
+    max_request_bytes: 8,
+    answer: MediaType("application/vnd.collective.signature.v1"),
+    max_answer_bytes: SIGNATURE,
+    timeout: READING,
+};
+
+/// Asks for partial decryptions, or the proof that they are right: job ‖ question.
+pub const PARTIALS: Exchange = Exchange {
+    path: "/partials",
+    request: MediaType("application/vnd.collective.question.v1"),
+    max_request_bytes: 8 + MAX_QUESTION_BYTES,
+    answer: MediaType("application/vnd.collective.answer.v1"),
+    max_answer_bytes: MAX_ANSWER_BYTES,
+    timeout: READING,
+};
+
+/// Asks for the signature under a reward root.
+pub const REWARDS: Exchange = Exchange {
+    path: "/rewards",
+    request: MediaType("application/vnd.collective.reward-root.v1+json"),
+    max_request_bytes: SMALL,
+    answer: MediaType("application/vnd.collective.signature.v1"),
+    max_answer_bytes: SIGNATURE,
+    timeout: READING,
+};
+
+/// Asks how a holder stands.
+pub const STATUS: Exchange = Exchange {
+    path: "/status",
+    request: MediaType("application/vnd.collective.status-question.v1"),
+    max_request_bytes: 0,
+    answer: MediaType("application/vnd.collective.holder-status.v1+json"),
+    max_answer_bytes: SMALL,
+    timeout: Duration::from_secs(5),
+};
+
+/// How a holder stands, in its own words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct HolderStatus {
+    /// Epoch of the newest share that it keeps; 0 where it keeps none.
+    pub epoch: u64,
+    /// Its number in that committee.
+    pub member: Option<u16>,
+    /// Newest finalized block that it has indexed up to.
+    pub finalized: u64,
+    /// Contributions that count in its index.
+    pub contributions: u64,
+    /// Head of its log.
+    pub log: LogHead,
+    /// Why it releases nothing, if the chain broke a promise.
+    pub halted: Option<String>,
+}
+
+/// The routes of a holder, for [`crate::wire::serve`].
+pub fn router(holder: Arc<Holder>, welcome: Welcome) -> Router {
+    let asked = Asked { holder, welcome };
+    let (release, partials, rewards, status) = (asked.clone(), asked.clone(), asked.clone(), asked);
+    Router::new()
+        .merge(RELEASE.route(move |peer, body| release.clone().release(peer, body)))
+        .merge(PARTIALS.route(move |peer, body| partials.clone().partials(peer, body)))
+        .merge(REWARDS.route(move |peer, body| rewards.clone().rewards(peer, body)))
+        .merge(STATUS.route(move |peer, _| status.clone().status(peer)))
+}
+
+#[derive(Clone)]
+struct Asked {
+    holder: Arc<Holder>,
+    welcome: Welcome,
+}
+
+impl Asked {
+    async fn release(self, peer: Peer, body: Bytes) -> Result<Bytes, Problem> {
+        let job = job(&body).ok_or_else(|| malformed("a job's number has 8 bytes"))?;
+        let signature = self.holder.sign_release(job, self.node(&peer)?).await;
+        self.told("release", &peer, signature.map(signature_bytes))
+    }
+
+    async fn partials(self, peer: Peer, body: Bytes) -> Result<Bytes, Problem> {
+        let job = job(&body).ok_or_else(|| malformed("a job's number has 8 bytes"))?;
+        let node = self.node(&peer)?;
+        let answer = self.holder.answer(job, &body[8..], node).await;
+        self.told("partials", &peer, answer.map(Bytes::from))
+    }
+
+    async fn rewards(self, peer: Peer, body: Bytes) -> Result<Bytes, Problem> {
+        let root: RewardRoot =
+            serde_json::from_slice(&body).map_err(|error| malformed(error.to_string()))?;
+        let signature = self.holder.sign_rewards(&root).await;
+        self.told("rewards", &peer, signature.map(signature_bytes))
+    }
+
+    async fn status(self, _: Peer) -> Result<Bytes, Problem> {
+        let status = self.holder.status().await;
+        Ok(Bytes::from(
+            serde_json::to_vec(&status).expect("plain JSON values"),
+        ))
+    }
+
+    /// Which node holds the key that the connection proved.
+    fn node(&self, peer: &Peer) -> Result<NodeId, Problem> {
+        let node = self.welcome.borrow().get(&peer.pin).copied();
+        node.ok_or_else(|| Problem {
+            status: StatusCode::FORBIDDEN.as_u16(),
+            title: "Forbidden".into(),
+            detail: format!("the collective accepts no node with key {}", peer.pin),
+            fault: Fault::Peer,
+        })
+    }
+
+    fn told(
+        &self,
+        what: &str,
+        peer: &Peer,
+        answer: Result<Bytes, HolderRefusal>,
+    ) -> Result<Bytes, Problem> {
+        answer.map_err(|refusal| {
+            tracing::info!(%peer, what, %refusal, "refused");
+            let fault = refusal.fault();
+            let status = match fault {
+                Fault::Operator => StatusCode::INTERNAL_SERVER_ERROR,
+                Fault::Peer => StatusCode::SERVICE_UNAVAILABLE,
+                _ => StatusCode::FORBIDDEN,
+            };
+            Problem {
+                status: status.as_u16(),
+                title: status.canonical_reason().unwrap_or("Problem").to_owned(),
+                detail: refusal.to_string(),
+                fault,
+            }
+        })
+    }
+}
+
+impl Holder {
+    /// How it stands.
+    pub async fn status(&self) -> HolderStatus {
+        let share = self.keys.shares().newest();
+        let (finalized, contributions, halted) = {
+            let view = self.view.borrow();
+            let contributions = view.anchored().len() as u64;
+            (view.finalized.number, contributions, view.halted.clone())
+        };
+        HolderStatus {
+            epoch: share
+                .as_ref()
+                .map_or(0, |share| share.certificate().epoch()),
+            member: share.map(|share| share.member().number()),
+            finalized,
+            contributions,
+            log: self.log.head().await,
+            halted,
+        }
+    }
+}
+
+fn job(body: &[u8]) -> Option<u64> {
+    body.first_chunk().map(|bytes| u64::from_be_bytes(*bytes))
+}
+
+fn signature_bytes(signature: Signature) -> Bytes {
+    Bytes::copy_from_slice(&signature.as_bytes())
+}
+
+fn malformed(why: impl Into<String>) -> Problem {
+    Problem {
+        status: StatusCode::BAD_REQUEST.as_u16(),
+        title: "Bad Request".into(),
+        detail: why.into(),
+        fault: Fault::Peer,
+    }
+}

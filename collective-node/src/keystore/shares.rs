@@ -1,0 +1,160 @@
+//! A node's shares of the collective's key: one file an epoch, each sealed to the node's own identity.
+//!
+//! A file is made once and never overwritten. It is erased when a newer epoch is final on chain; what a
+//! disk or a backup still holds of it afterwards is why an epoch change does not undo the past.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+
+use collective::committee::KeyShare;
+use collective::seal::{self, Identity, Recipient};
+use rand::CryptoRng;
+use zeroize::Zeroizing;
+
+use super::{KeystoreError, write_new};
+
+/// Bytes of a share file: a certificate of the largest committee takes 4 KiB.
+const MAX_SHARE_FILE: u64 = 64 * 1024;
+
+/// The shares in one folder.
+pub struct Shares {
+    folder: PathBuf,
+    by_epoch: RwLock<BTreeMap<u64, Arc<KeyShare>>>,
+}
+
+impl Shares {
+    /// Opens every share in `folder`, which need not be there.
+    ///
+    /// # Errors
+    /// [`KeystoreError`] where a file does not open: nothing is passed over in silence.
+    pub fn open(folder: PathBuf, identity: &Identity) -> Result<Self, KeystoreError> {
+        let mut by_epoch = BTreeMap::new();
+        let failed = |path: &Path, error| KeystoreError::File {
+            path: path.to_owned(),
+            error,
+        };
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries.collect::<Result<Vec<_>, _>>(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(vec![]),
+            Err(error) => Err(error),
+        };
+        for entry in entries.map_err(|error| failed(&folder, error))? {
+            let path = entry.path();
+            if path.extension().is_none_or(|extension| extension != "age") {
+                continue;
+            }
+            let share = read(&path, identity)?;
+            by_epoch.insert(share.certificate().epoch(), Arc::new(share));
+        }
+        Ok(Self {
+            folder,
+            by_epoch: RwLock::new(by_epoch),
+        })
+    }
+
+    /// The share of an epoch.
+    pub fn of(&self, epoch: u64) -> Option<Arc<KeyShare>> {
+        self.read().get(&epoch).cloned()
+    }
+
+    /// All of them, oldest first.
+    pub fn all(&self) -> Vec<Arc<KeyShare>> {
+        self.read().values().cloned().collect()
+    }
+
+    /// The share of the newest epoch, whether the collective has accepted that or not.
+    pub fn newest(&self) -> Option<Arc<KeyShare>> {
+        self.read().values().next_back().cloned()
+    }
+
+    /// Keeps a share; it is on the disk when this returns. Keeping the same one again does nothing.
+    ///
+    /// # Errors
+    /// [`KeystoreError::Exists`] where another share of this epoch is kept.
+    pub fn keep(
+        &self,
+        share: KeyShare,
+        to: Recipient,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Arc<KeyShare>, KeystoreError> {
+        let epoch = share.certificate().epoch();
+        let path = self.path(epoch);
+        if let Some(kept) = self.of(epoch) {
+            let same = kept.certificate() == share.certificate() && kept.member() == share.member();
+            return if same {
+                Ok(kept)
+            } else {
+                Err(KeystoreError::Exists(path))
+            };
+        }
+        std::fs::create_dir_all(&self.folder).map_err(|error| KeystoreError::File {
+            path: self.folder.clone(),
+            error,
+        })?;
+        write_new(&path, &seal::seal(&[to], &share.to_bytes(), rng)?)?;
+        let share = Arc::new(share);
+        self.write().insert(epoch, share.clone());
+        Ok(share)
+    }
+
+    /// Erases the shares of every epoch before `epoch`, and says of which.
+    ///
+    /// # Errors
+    /// [`KeystoreError::File`].
+    pub fn erase_before(&self, epoch: u64) -> Result<Vec<u64>, KeystoreError> {
+        let old: Vec<u64> = self.read().range(..epoch).map(|(&old, _)| old).collect();
+        for &epoch in &old {
+            erase(&self.path(epoch))?;
+            self.write().remove(&epoch);
+        }
+        Ok(old)
+    }
+
+    fn path(&self, epoch: u64) -> PathBuf {
+        self.folder.join(format!("epoch-{epoch}.age"))
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<u64, Arc<KeyShare>>> {
+        self.by_epoch.read().expect("nobody panics with the shares")
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<u64, Arc<KeyShare>>> {
+        self.by_epoch
+            .write()
+            .expect("nobody panics with the shares")
+    }
+}
+
+/// Opens one share file: of this folder, or an offline backup.
+///
+/// # Errors
+/// [`KeystoreError`].
+pub fn read(path: &Path, identity: &Identity) -> Result<KeyShare, KeystoreError> {
+    let failed = |error| KeystoreError::File {
+        path: path.to_owned(),
+        error,
+    };
+    if std::fs::metadata(path).map_err(failed)?.len() > MAX_SHARE_FILE {
+        return Err(KeystoreError::NotAShare(path.to_owned()));
+    }
+    let sealed = std::fs::read(path).map_err(failed)?;
+    let plain = Zeroizing::new(seal::open(std::slice::from_ref(identity), &sealed)?);
+    KeyShare::parse(&plain).map_err(|_| KeystoreError::NotAShare(path.to_owned()))
+}
+
+/// Overwrites a file with zeros, then removes it. Journals and flash may keep what was there.
+fn erase(path: &Path) -> Result<(), KeystoreError> {
+    let wipe = || -> std::io::Result<()> {
+        let length = std::fs::metadata(path)?.len();
+        let file = std::fs::OpenOptions::new().write(true).open(path)?;
+        let zeros = vec![0; usize::try_from(length).unwrap_or(0)];
+        std::io::Write::write_all(&mut &file, &zeros)?;
+        file.sync_all()?;
+        std::fs::remove_file(path)
+    };
+    wipe().map_err(|error| KeystoreError::File {
+        path: path.to_owned(),
+        error,
+    })
+}
