@@ -50,6 +50,7 @@ pub struct Blobs {
 enum Place {
     Store(Arc<dyn ObjectStore>),
     Node(Client),
+    Mirror(Arc<dyn ObjectStore>, Client),
 }
 
 impl Blobs {
@@ -59,18 +60,17 @@ impl Blobs {
     /// # Errors
     /// [`BlobError::Store`].
     pub fn folder(path: &Path) -> Result<Self, BlobError> {
-        std::fs::create_dir_all(path).map_err(|source| {
-            BlobError::Store(object_store::Error::Generic {
-                store: "folder",
-                source: source.into(),
-            })
-        })?;
-        let store = LocalFileSystem::new_with_prefix(path)
-            .map_err(BlobError::Store)?
-            .with_fsync(true);
-        Ok(Self {
-            place: Place::Store(Arc::new(store)),
-        })
+        let place = Place::Store(store(path)?);
+        Ok(Self { place })
+    }
+
+    /// A store in a folder that fetches from a node what it does not have, and keeps it.
+    ///
+    /// # Errors
+    /// [`BlobError::Store`].
+    pub fn mirror(path: &Path, node: Client) -> Result<Self, BlobError> {
+        let place = Place::Mirror(store(path)?, node);
+        Ok(Self { place })
     }
 
     /// The blobs of a node, for those who have none of their own. The node is not trusted with more
@@ -86,16 +86,11 @@ impl Blobs {
     /// # Errors
     /// [`BlobError::Store`].
     pub async fn put(&self, bytes: Bytes) -> Result<BlobId, BlobError> {
-        let Place::Store(store) = &self.place else {
-            return Err(BlobError::ReadOnly);
-        };
+        let store = self.store()?;
         let id = BlobId::of(&bytes);
         // A name that is taken by other bytes is mended by writing the right ones.
-        if !matches!(self.get(id).await, Ok(kept) if kept == bytes) {
-            store
-                .put(&key(id), PutPayload::from_bytes(bytes))
-                .await
-                .map_err(BlobError::Store)?;
+        if !matches!(read(store, id).await, Ok(kept) if kept == bytes) {
+            write(store, id, bytes).await?;
         }
         Ok(id)
     }
@@ -105,9 +100,7 @@ impl Blobs {
     /// # Errors
     /// [`BlobError::Store`].
     pub async fn probe(&self, bytes: Bytes) -> Result<(), BlobError> {
-        let Place::Store(store) = &self.place else {
-            return Err(BlobError::ReadOnly);
-        };
+        let store = self.store()?;
         let place = Key::from("probe");
         let written = PutPayload::from_bytes(bytes.clone());
         store.put(&place, written).await.map_err(BlobError::Store)?;
@@ -125,26 +118,62 @@ impl Blobs {
     /// # Errors
     /// [`BlobError`].
     pub async fn get(&self, id: BlobId) -> Result<Bytes, BlobError> {
-        let store = match &self.place {
-            Place::Store(store) => store,
-            Place::Node(node) => {
-                let fetched = node.blob(id).await;
-                return fetched.map_err(|error| BlobError::Fetch {
-                    id,
-                    error: Box::new(error),
-                });
-            }
-        };
-        let bytes = match store.get(&key(id)).await {
-            Ok(found) => found.bytes().await.map_err(BlobError::Store)?,
-            Err(object_store::Error::NotFound { .. }) => return Err(BlobError::Missing(id)),
-            Err(error) => return Err(BlobError::Store(error)),
-        };
-        if BlobId::of(&bytes) != id {
-            return Err(BlobError::Garbled(id));
+        match &self.place {
+            Place::Store(store) => read(store, id).await,
+            Place::Node(node) => fetch(node, id).await,
+            Place::Mirror(store, node) => match read(store, id).await {
+                Err(BlobError::Missing(_)) => {
+                    let bytes = fetch(node, id).await?;
+                    write(store, id, bytes.clone()).await?;
+                    Ok(bytes)
+                }
+                read => read,
+            },
         }
-        Ok(bytes)
     }
+
+    fn store(&self) -> Result<&Arc<dyn ObjectStore>, BlobError> {
+        match &self.place {
+            Place::Store(store) | Place::Mirror(store, _) => Ok(store),
+            Place::Node(_) => Err(BlobError::ReadOnly),
+        }
+    }
+}
+
+fn store(path: &Path) -> Result<Arc<dyn ObjectStore>, BlobError> {
+    std::fs::create_dir_all(path).map_err(|source| {
+        BlobError::Store(object_store::Error::Generic {
+            store: "folder",
+            source: source.into(),
+        })
+    })?;
+    let store = LocalFileSystem::new_with_prefix(path).map_err(BlobError::Store)?;
+    Ok(Arc::new(store.with_fsync(true)))
+}
+
+async fn write(store: &Arc<dyn ObjectStore>, id: BlobId, bytes: Bytes) -> Result<(), BlobError> {
+    let payload = PutPayload::from_bytes(bytes);
+    let written = store.put(&key(id), payload).await;
+    written.map(drop).map_err(BlobError::Store)
+}
+
+async fn read(store: &Arc<dyn ObjectStore>, id: BlobId) -> Result<Bytes, BlobError> {
+    let bytes = match store.get(&key(id)).await {
+        Ok(found) => found.bytes().await.map_err(BlobError::Store)?,
+        Err(object_store::Error::NotFound { .. }) => return Err(BlobError::Missing(id)),
+        Err(error) => return Err(BlobError::Store(error)),
+    };
+    if BlobId::of(&bytes) != id {
+        return Err(BlobError::Garbled(id));
+    }
+    Ok(bytes)
+}
+
+async fn fetch(node: &Client, id: BlobId) -> Result<Bytes, BlobError> {
+    node.blob(id).await.map_err(|error| BlobError::Fetch {
+        id,
+        error: Box::new(error),
+    })
 }
 
 /// Two levels, so that no folder gets a million entries.

@@ -115,6 +115,9 @@ pub enum ChainError {
         /// Which block.
         block: B256,
     },
+    /// A node's recipient has not been shown.
+    #[error("the endpoint shows no recipient of node {0} that has the registered digest")]
+    NoRecipient(collective::id::NodeId),
     /// The contract refused a transaction.
     #[error("the contract refused: {0}")]
     Reverted(String),

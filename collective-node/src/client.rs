@@ -80,6 +80,15 @@ impl Client {
         self.get(&format!("contributions/{leaf}")).await
     }
 
+    /// The header of a contribution's sealed file, for those who check it against the leaf.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn header(&self, leaf: Leaf) -> Result<Bytes, ClientError> {
+        let url = self.url(&format!("contributions/{leaf}/header"));
+        Ok(ok(self.http.get(url).send().await?).await?.bytes().await?)
+    }
+
     /// Has a signed revocation relayed.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ mod demo;
 mod dev;
 mod job;
 mod key;
+mod keyholder;
 mod manifest;
 mod node;
 mod place;
@@ -41,6 +42,7 @@ enum Verb {
     Demo(demo::Demo),
     Dev(dev::Dev),
     Node(node::Node),
+    Keyholder(keyholder::Keyholder),
     #[command(subcommand)]
     Key(key::Key),
     Contribute(contribute::Contribute),
@@ -74,6 +76,7 @@ pub fn main() -> ExitCode {
             Verb::Demo(demo) => demo.run().await,
             Verb::Dev(dev) => dev.run().await,
             Verb::Node(node) => node.run().await,
+            Verb::Keyholder(keyholder) => keyholder.run().await,
             Verb::Key(key) => key.run(),
             Verb::Contribute(contribute) => contribute.run().await,
             Verb::Recipient(recipient) => recipient.run().await,

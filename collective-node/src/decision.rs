@@ -67,7 +67,7 @@ impl Facts {
         let allow_block = on_chain(chain, lease.allow_block).await?;
         let deny_block = on_chain(chain, lease.deny_block).await?;
         let named: Vec<(ContributorId, u64)> = view
-            .anchored
+            .anchored()
             .iter()
             .map(|anchored| {
                 let contribution = &anchored.entry.contribution;
@@ -115,7 +115,7 @@ impl Facts {
             latest: &self.latest,
             finalized: self.view.finalized,
             silence: self.view.silence(),
-            anchored: &self.view.anchored,
+            anchored: self.view.anchored(),
             list: self
                 .view
                 .charter_at(fact.lease.allow_block.0)

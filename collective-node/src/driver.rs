@@ -10,7 +10,8 @@ use std::time::Duration;
 use alloy::primitives::{B256, Bytes as CallData, U256};
 use bytes::Bytes;
 use collective::approval::Recipient;
-use collective::id::{BlobId, Leaf, NodeId};
+use collective::committee::assembly::Assembled;
+use collective::id::{BlobId, NodeId};
 use collective::permit::{
     ApprovalStatus, ApprovedTerms, Case, Fault, Grant, Permit, Refusal, grant, permit,
 };
@@ -21,9 +22,12 @@ use tokio::sync::watch;
 use crate::blobs::{BlobError, Blobs};
 use crate::chain::facts::{JobFact, JobState};
 use crate::chain::{Chain, ChainError};
+use crate::committee::{Committee, CommitteeError};
 use crate::crash::Step;
 use crate::decision::{Facts, FactsError};
 use crate::follower::View;
+use crate::headers::Headers;
+use crate::holder::{HolderRefusal, headers_of, keep_inputs, released_files};
 use crate::keystore::Keystore;
 use crate::ledger::{Ledger, LedgerError};
 use crate::pace::Pace;
@@ -32,7 +36,7 @@ use crate::sandbox::Sandbox;
 
 pub use progress::{Left, Progress};
 use record::seal_output;
-pub use record::{QuorumRecord, RunRecord, SandboxDescription, on_chain};
+pub use record::{RunRecord, SandboxDescription, on_chain};
 
 mod progress;
 mod record;
@@ -65,6 +69,12 @@ pub enum DriveError {
     /// The facts could not be read.
     #[error(transparent)]
     Facts(#[from] FactsError),
+    /// The committee.
+    #[error(transparent)]
+    Committee(#[from] CommitteeError),
+    /// The files and the release do not fit.
+    #[error(transparent)]
+    Holder(#[from] Box<HolderRefusal>),
     /// The facts do not permit.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -91,8 +101,12 @@ pub struct Driver {
     pub ledger: Ledger,
     /// Files, programs, outputs.
     pub blobs: Blobs,
+    /// Headers of what was anchored.
+    pub headers: Headers,
     /// The node's keys.
     pub keys: Arc<Keystore>,
+    /// Who opens what was released.
+    pub committee: Arc<Committee>,
     /// Chain facts.
     pub view: watch::Receiver<View>,
     /// Where programs run.
@@ -117,9 +131,7 @@ impl Driver {
     /// # Errors
     /// [`DriveError`] where the chain does not answer; what goes wrong with one job is logged.
     pub async fn step(&self, progress: &mut Progress) -> Result<(), DriveError> {
-        let escrow = JobEscrow::new(self.chain.deployment().escrow, self.chain.provider());
-        let jobs = escrow.jobs().call().await.map_err(ChainError::from)?;
-        for job in 1..=jobs.saturating_to::<u64>() {
+        for job in 1..=self.chain.jobs().await? {
             if !progress.is_due(job) {
                 continue;
             }
@@ -166,10 +178,11 @@ impl Driver {
         }
         let latest = self.chain.latest().await?;
         if latest.number < finalized.number {
-            return Err(DriveError::Behind {
+            return Err(FactsError::Behind {
                 newest: latest.number,
                 known: finalized.number,
-            });
+            }
+            .into());
         }
         let fact = self.chain.job(&latest, job).await?;
         let settled = self.chain.job(&finalized, job).await?;
@@ -326,7 +339,7 @@ impl Driver {
         }
     }
 
-    /// Leased and final: works the grant out, signs it as key holder, and records it on chain.
+    /// Leased and final: works the grant out, has the committee sign it, and records it on chain.
     /// Nothing is opened before that record stands.
     async fn release(&self, job: u64, fact: &JobFact, settled: &JobFact) -> Result<(), DriveError> {
         if settled.state != JobState::Leased || settled.lease != fact.lease {
@@ -338,19 +351,18 @@ impl Driver {
         let permit = self.permit(&facts.case(fact, self.node), &facts).await?;
         self.files(permit.grant()).await?;
         let release = permit.grant().release();
-        let inputs = self.keep_inputs(permit.grant()).await?;
+        let inputs = keep_inputs(&self.blobs, permit.grant()).await?;
         self.ledger
             .keep_inputs(job, release.attempt, inputs)
             .await?;
-        let digest = release.signing_hash(&self.chain.deployment().job_escrow());
-        let signature = self.keys.sign(digest);
+        let signatures = self.committee.sign_release(release).await?;
         let escrow = JobEscrow::new(self.chain.deployment().escrow, self.chain.provider());
         let call = escrow.recordRelease(
             U256::from(job),
             release.attempt,
             release.input_root,
             release.input_count,
-            vec![CallData::copy_from_slice(&signature.as_bytes())],
+            signatures,
         );
         self.chain.submit(call).await?;
         tracing::info!(job, count = release.input_count, "released the input set");
@@ -422,10 +434,19 @@ impl Driver {
                 derived,
             });
         }
-        let inputs = self.keep_inputs(&granted).await?;
-        let files = self.files(&granted).await?;
-        let ran = run::run(permit, files, &self.keys, &self.sandbox).await?;
-        self.record(job, &granted, inputs, ran).await
+        let inputs = keep_inputs(&self.blobs, &granted).await?;
+        let headers = headers_of(&self.headers, &granted, &facts.view)
+            .await
+            .map_err(Box::new)?;
+        let released = released_files(&self.chain, &granted, headers)
+            .await
+            .map_err(Box::new)?;
+        let mut files = self.files(&granted).await?;
+        let opened = self.committee.open(released).await?;
+        let quorum = self.keep_quorum(job, &opened).await?;
+        files.keys = opened.files.into_iter().map(Result::ok).collect();
+        let ran = run::run(permit, files, &self.sandbox).await?;
+        self.record(job, &granted, inputs, quorum, ran).await
     }
 
     /// Seals the output, describes the sandbox, signs the receipt.
@@ -434,6 +455,7 @@ impl Driver {
         job: u64,
         granted: &Grant,
         inputs: BlobId,
+        quorum: BlobId,
         ran: Ran,
     ) -> Result<RunRecord, DriveError> {
         Step::RanNotStored.reached();
@@ -454,8 +476,6 @@ impl Driver {
         let output_bytes = output.len() as u64;
         let output = self.blobs.put(output).await?;
         let release = granted.release();
-        let quorum = QuorumRecord::sole(release.epoch).to_bytes();
-        let quorum = self.blobs.put(Bytes::from(quorum)).await?;
         let receipt = Receipt {
             job,
             attempt: release.attempt,
@@ -484,10 +504,17 @@ impl Driver {
         })
     }
 
-    async fn keep_inputs(&self, granted: &Grant) -> Result<BlobId, DriveError> {
-        let leaves: Vec<Leaf> = granted.input().leaves().collect();
-        let bytes = serde_json::to_vec(&leaves).expect("plain JSON values");
-        Ok(self.blobs.put(Bytes::from(bytes)).await?)
+    /// Keeps who opened the input set, and says who did not do what they should.
+    async fn keep_quorum(&self, job: u64, opened: &Assembled) -> Result<BlobId, DriveError> {
+        for culprit in opened.record.culprits() {
+            let (member, fault) = (culprit.member.number(), culprit.fault);
+            tracing::error!(job, member, %fault, "a key holder did not do its part");
+        }
+        for (place, why) in opened.record.bad_files() {
+            tracing::warn!(job, place, %why, "a contribution does not open");
+        }
+        let record = Bytes::from(opened.record.to_bytes());
+        Ok(self.blobs.put(record).await?)
     }
 
     /// The sealed files of the input set, in its order.
@@ -500,11 +527,17 @@ impl Driver {
             members.push((member.clone(), file));
         }
         let (blobs, deployment) = (self.blobs.clone(), *self.chain.deployment());
-        let proof_required = self.view.borrow().committee.sender_proof;
+        let (certificate, proof_required) = {
+            let view = self.view.borrow();
+            (view.certificate.clone(), view.committee.proof_required())
+        };
+        let missing = || RunError::Missing("the committee's certificate is not known".into());
         Ok(Files {
             members,
+            keys: vec![],
             blobs,
             deployment,
+            recipient: certificate.ok_or_else(missing)?.recipient().clone(),
             proof_required,
         })
     }

@@ -4,7 +4,6 @@
 //! after each step the hash-chain head folded from them must equal the head in the contract's
 //! storage, which is proven; an endpoint that withholds a batch is found out.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,18 +12,26 @@ use alloy::rpc::types::{Filter, Log};
 use alloy::sol_types::SolEvent;
 use collective::admission::{Admission, AdmissionList};
 use collective::charter::Charter;
+use collective::committee::ShareCertificate;
 use collective::contribution::{Batch, batch_head};
-use collective::id::{BlobId, Point};
+use collective::id::BlobId;
+use collective::index::Index;
 use collective::input::Anchored;
 use collective::receipt::BlockRef;
+use collective::seal::contribution::Sender;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::blobs::{BlobError, Blobs};
 use crate::chain::facts::CommitteeFact;
 use crate::chain::{Chain, ChainError};
+use crate::headers::{self, Headers, HeadersError};
 use crate::pace::Pace;
 use collective_contracts::ContributionRegistry::{AdmissionSet, BatchCommitted};
+
+/// Headers that are asked for at once: enough to hide the way to another machine.
+const HEADERS_AT_ONCE: usize = 32;
 
 /// What is known of the chain, all of it read at `finalized` except `latest`.
 #[derive(Clone, Debug)]
@@ -41,8 +48,10 @@ pub struct View {
     pub charters: Vec<SetCharter>,
     /// The committee.
     pub committee: CommitteeFact,
-    /// Everything anchored, in its order.
-    pub anchored: Arc<Vec<Anchored>>,
+    /// Its public shares and recipient; `None` before the collective accepted one.
+    pub certificate: Option<Arc<ShareCertificate>>,
+    /// Everything anchored.
+    pub index: Arc<Index>,
     /// Manifests of the anchored batches.
     pub batches: Arc<Vec<BlobId>>,
 }
@@ -61,6 +70,11 @@ pub struct SetCharter {
 }
 
 impl View {
+    /// What counts of all that was anchored, in its order.
+    pub fn anchored(&self) -> &[Anchored] {
+        self.index.counted()
+    }
+
     /// Seconds since a new finalized block arrived.
     pub fn silence(&self) -> u64 {
         self.arrived.elapsed().as_secs()
@@ -84,9 +98,17 @@ pub enum FollowError {
     /// The endpoint.
     #[error(transparent)]
     Chain(#[from] ChainError),
-    /// A manifest or charter that is named on chain is not here.
+    /// A manifest, charter or certificate that is named on chain is not here.
     #[error(transparent)]
     Blob(#[from] BlobError),
+    /// A header that an anchored leaf commits to is not here.
+    #[error(transparent)]
+    Headers(#[from] HeadersError),
+    /// The bytes behind the certificate's digest are no certificate.
+    #[error(
+        "the certificate {0} that the committee signed does not parse: its members have to publish another"
+    )]
+    Certificate(BlobId),
     /// A finalized block is gone.
     #[error(
         "block {number} was finalized as {was} and is now {is}: the chain broke its promise; \
@@ -119,9 +141,9 @@ pub enum FollowError {
 pub struct Follower {
     chain: Chain,
     blobs: Blobs,
+    headers: Headers,
     aggregator: Address,
     head: B256,
-    points: HashSet<Point>,
     view: watch::Sender<View>,
 }
 
@@ -133,6 +155,7 @@ impl Follower {
     pub async fn start(
         chain: Chain,
         blobs: Blobs,
+        headers: Headers,
         aggregator: Address,
     ) -> Result<(Self, watch::Receiver<View>), FollowError> {
         let first = chain.at_height(chain.deployment().first_block).await?;
@@ -143,16 +166,17 @@ impl Follower {
             halted: None,
             charters: vec![],
             committee: chain.committee(&first).await?,
-            anchored: Arc::default(),
+            certificate: None,
+            index: Arc::default(),
             batches: Arc::default(),
         };
         let (view, watcher) = watch::channel(view);
         let mut follower = Self {
             chain,
             blobs,
+            headers,
             aggregator,
             head: B256::ZERO,
-            points: HashSet::new(),
             view,
         };
         follower.step().await?;
@@ -230,11 +254,14 @@ impl Follower {
 
     async fn advance(&mut self, from: u64, to: BlockRef) -> Result<(), FollowError> {
         let logs = self.logs(from, to.number).await?;
-        let (mut head, mut points) = (self.head, HashSet::new());
+        let committee = self.chain.committee(&to).await?;
+        let certificate = self.certificate(&committee).await?;
+        let mut head = self.head;
         let mut anchored = Vec::new();
         let mut batches = Vec::new();
         let mut charters = Vec::new();
         for log in logs {
+            let number = log.block_number.unwrap_or(from);
             match log.topic0() {
                 Some(&BatchCommitted::SIGNATURE_HASH) => {
                     let Ok(event) = BatchCommitted::decode_log(&log.inner) else {
@@ -245,24 +272,15 @@ impl Follower {
                     }
                     let manifest = BlobId(event.manifest);
                     head = batch_head(head, event.root, event.count, manifest);
-                    let block = self
-                        .chain
-                        .at_height(log.block_number.unwrap_or(from))
-                        .await?;
                     let Some(batch) = self.batch(manifest, event.root).await? else {
                         continue;
                     };
-                    for entry in batch.entries() {
-                        // First come, first counted: a point is used once in a collective's life.
-                        let point = entry.contribution.point;
-                        if !self.points.contains(&point) && points.insert(point) {
-                            let (block, time) = (block.number, block.time);
-                            anchored.push(Anchored {
-                                entry: entry.clone(),
-                                block,
-                                time,
-                            });
-                        }
+                    let block = self.chain.at_height(number).await?;
+                    let senders = self.senders(&batch, certificate.clone()).await?;
+                    for (entry, sender) in batch.entries().iter().zip(senders) {
+                        let (block, time) = (block.number, block.time);
+                        let entry = entry.clone();
+                        anchored.push((Anchored { entry, block, time }, sender));
                     }
                     batches.push(manifest);
                 }
@@ -272,7 +290,7 @@ impl Follower {
                     };
                     let (digest, root) = (BlobId(event.manifest), event.root);
                     charters.push(SetCharter {
-                        block: log.block_number.unwrap_or(from),
+                        block: number,
                         digest,
                         root,
                         charter: self.charter(digest, root).await,
@@ -289,20 +307,83 @@ impl Follower {
                 block: to.number,
             });
         }
-        let committee = self.chain.committee(&to).await?;
         self.head = head;
-        self.points.extend(points);
         self.view.send_modify(|view| {
             view.finalized = to;
             view.arrived = Instant::now();
             view.charters.extend(charters);
-            view.committee = committee;
-            if !anchored.is_empty() {
-                Arc::make_mut(&mut view.anchored).extend(anchored);
+            let proof_required = committee.proof_required();
+            if !anchored.is_empty() || proof_required != view.committee.proof_required() {
+                let index = Arc::make_mut(&mut view.index);
+                index.require_proof(proof_required);
+                index.extend(anchored);
                 Arc::make_mut(&mut view.batches).extend(batches);
             }
+            view.committee = committee;
+            view.certificate = certificate;
         });
         Ok(())
+    }
+
+    /// The certificate that the collective accepted: the one at hand, or the blob that the chain names.
+    async fn certificate(
+        &self,
+        committee: &CommitteeFact,
+    ) -> Result<Option<Arc<ShareCertificate>>, FollowError> {
+        if committee.epoch == 0 {
+            return Ok(None);
+        }
+        let known = {
+            let view = self.view.borrow();
+            let same = view.committee.certificate == committee.certificate;
+            view.certificate.clone().filter(|_| same)
+        };
+        if known.is_some() {
+            return Ok(known);
+        }
+        let bytes = self.blobs.get(committee.certificate).await?;
+        let certificate = ShareCertificate::parse(&bytes)
+            .map_err(|_| FollowError::Certificate(committee.certificate))?;
+        Ok(Some(Arc::new(certificate)))
+    }
+
+    /// Who of a batch has proven to have made the header that the leaf commits to; `None` for a header that
+    /// breaks a rule. One that is not at hand stops the index, for it may prove something.
+    async fn senders(
+        &self,
+        batch: &Batch,
+        certificate: Option<Arc<ShareCertificate>>,
+    ) -> Result<Vec<Option<Sender>>, FollowError> {
+        let Some(certificate) = certificate else {
+            return Ok(vec![None; batch.entries().len()]);
+        };
+        let entries = batch.entries().to_vec();
+        let given: Vec<bytes::Bytes> = stream::iter(entries.clone())
+            .map(|entry| {
+                let headers = self.headers.clone();
+                async move { headers.get(&entry).await }
+            })
+            .buffered(HEADERS_AT_ONCE)
+            .try_collect()
+            .await?;
+        let deployment = *self.chain.deployment();
+        // Half a millisecond each: not on the runtime's own threads.
+        let checked = tokio::task::spawn_blocking(move || {
+            let both = entries.iter().zip(&given);
+            both.map(|(entry, header)| {
+                let recipient = certificate.recipient();
+                match headers::check(entry, header, &deployment, recipient) {
+                    Ok(header) => Some(header.sender()),
+                    Err(error) => {
+                        let leaf = entry.contribution.leaf();
+                        tracing::warn!(%leaf, %error, "an anchored contribution counts for nothing");
+                        None
+                    }
+                }
+            })
+            .collect()
+        });
+        Ok(checked.await.expect("checking headers does not panic"))
     }
 
     /// Looks for the bytes of charters that are not known yet. A charter whose bytes never come, or

@@ -12,7 +12,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use collective::permit::Fault;
-use collective::seal::tagged::TaggedRecipient;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tower_http::cors::{Any, CorsLayer};
@@ -55,8 +54,6 @@ pub struct App {
     pub view: watch::Receiver<View>,
     /// Rewards.
     pub rewards: Rewards,
-    /// The collective's recipient.
-    pub recipient: TaggedRecipient,
     /// Bytes that strangers have left since the node started.
     pub guest_bytes: Arc<AtomicU64>,
 }
@@ -76,6 +73,7 @@ pub fn router(app: App) -> Router {
         .route("/collective", get(status::collective))
         .route("/contributions", post(contributions::contribute))
         .route("/contributions/{leaf}", get(contributions::state))
+        .route("/contributions/{leaf}/header", get(contributions::header))
         .route("/revocations", post(relay::revoke))
         .route("/claims", post(relay::claim))
         .route(
@@ -153,9 +151,10 @@ impl From<IntakeRefusal> for Problem {
             IntakeRefusal::Replay(_) | IntakeRefusal::NonceTaken(_) | IntakeRefusal::PointTaken => {
                 StatusCode::CONFLICT
             }
-            IntakeRefusal::Ledger(_) | IntakeRefusal::Blob(_) | IntakeRefusal::NoCharter => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            IntakeRefusal::Ledger(_)
+            | IntakeRefusal::Blob(_)
+            | IntakeRefusal::NoCharter
+            | IntakeRefusal::NoCommittee => StatusCode::SERVICE_UNAVAILABLE,
             IntakeRefusal::AnotherCollective(_)
             | IntakeRefusal::UnknownSource(_)
             | IntakeRefusal::Contribution(_)

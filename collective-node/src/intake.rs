@@ -51,6 +51,9 @@ pub enum IntakeRefusal {
     /// The charter is not known yet.
     #[error("the collective has set no charter yet: nobody is admitted")]
     NoCharter,
+    /// No committee is known yet.
+    #[error("the collective has accepted no committee yet: there is no key to seal to")]
+    NoCommittee,
     /// No such source.
     #[error("the collective declares no source '{0}'")]
     UnknownSource(String),
@@ -114,7 +117,9 @@ impl IntakeRefusal {
     /// Who has to act.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Ledger(_) | Self::Blob(_) | Self::NoCharter => Fault::Operator,
+            Self::Ledger(_) | Self::Blob(_) | Self::NoCharter | Self::NoCommittee => {
+                Fault::Operator
+            }
             _ => Fault::Contributor,
         }
     }
@@ -125,8 +130,6 @@ impl IntakeRefusal {
 pub struct Intake {
     /// Where the collective lives.
     pub deployment: Deployment,
-    /// The collective's key.
-    pub recipient: TaggedRecipient,
     /// Chain facts.
     pub view: watch::Receiver<View>,
     /// Contributions held.
@@ -162,11 +165,12 @@ impl Intake {
         if contribution.collective != self.deployment.collective {
             return Err(IntakeRefusal::AnotherCollective(contribution.collective));
         }
-        let (charter, proof_required) = {
+        let (charter, certificate, proof_required) = {
             let view = self.view.borrow();
             (
                 view.charter().cloned().ok_or(IntakeRefusal::NoCharter)?,
-                view.committee.sender_proof,
+                view.certificate.clone().ok_or(IntakeRefusal::NoCommittee)?,
+                view.committee.proof_required(),
             )
         };
         if charter.source(&entry.commitment.source).is_none() {
@@ -206,7 +210,7 @@ impl Intake {
             entry,
             file,
             &self.deployment,
-            &self.recipient,
+            certificate.recipient(),
             proof_required,
         )
         .map(drop)

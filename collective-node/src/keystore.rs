@@ -1,12 +1,14 @@
 //! The node's keys: the only module that holds key material.
 //!
-//! On disk they are one age file under a passphrase, which any age client opens in an emergency.
-//! Made once, never overwritten.
+//! On disk they are one age file under a passphrase, which any age client opens in an emergency, and
+//! beside it one file for each share of the collective's key, sealed to the node's own identity. Made
+//! once, never overwritten.
 
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use alloy::primitives::{Address, B256, Signature};
 use alloy::providers::DynProvider;
@@ -14,24 +16,22 @@ use alloy::rpc::client::RpcClient;
 use alloy::signers::SignerSync;
 use alloy::signers::local::PrivateKeySigner;
 use aws_lc_rs::hmac;
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
-use collective::committee::{
-    CombineError, KeyShare, OpenHeaderError, Quorum, ReleaseError, ShareCertificate, combine,
-    open_header,
-};
-use collective::id::TransportPin;
+use collective::committee::KeyShare;
 use collective::limits::DEFAULT_SCRYPT_LOG_N;
-use collective::seal::contribution::ContributionHeader;
-use collective::seal::header::FileKey;
 use collective::seal::passphrase::{self, Passphrase};
 use collective::seal::tagged::{TaggedIdentity, TaggedRecipient};
-use collective::seal::{self, Identity, OpenError, SealError};
+use collective::seal::{self, Identity, OpenError, Recipient, SealError};
 use rand::CryptoRng;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::chain::{Chain, ChainError, Deployment, signing_provider};
+use crate::wire::TransportKey;
+
+pub use shares::Shares;
+
+pub mod shares;
 
 /// Bytes of a key file: it holds three short strings.
 const MAX_KEY_FILE: u64 = 16 * 1024;
@@ -56,31 +56,22 @@ pub enum KeystoreError {
     /// It opened, and holds something else.
     #[error("the key file opened but does not hold a node's keys")]
     NotKeys,
+    /// It opened, and holds something else.
+    #[error("{0} opened but holds no share of a collective's key: restore it from a backup")]
+    NotAShare(PathBuf),
     /// It could not be sealed.
     #[error("cannot seal the key file: {0}")]
     Seal(#[from] SealError),
 }
 
-/// Why a contribution stayed closed.
-#[derive(Debug, Error)]
-pub enum OpenContributionError {
-    /// The share gives nothing for this header.
-    #[error(transparent)]
-    Release(#[from] ReleaseError),
-    /// The quorum's answers do not combine.
-    #[error(transparent)]
-    Combine(#[from] CombineError),
-    /// The file is broken.
-    #[error(transparent)]
-    Header(#[from] OpenHeaderError),
-}
-
-/// The keys of a node that is a committee of one: its own identity, its share of the collective's
-/// key, and the account that signs. Has no Debug.
+/// The keys of a node: its own identity, the account that signs, the key it shows other nodes, and its
+/// shares of the collective's key. Has no Debug.
 pub struct Keystore {
     node: TaggedRecipient,
-    share: KeyShare,
+    identity: Identity,
     signer: PrivateKeySigner,
+    transport: Zeroizing<[u8; 32]>,
+    shares: Shares,
 }
 
 #[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
@@ -88,17 +79,15 @@ pub struct Keystore {
 struct KeyFile {
     format: String,
     node: String,
-    collective: String,
     signer: String,
+    transport: String,
 }
 
-/// DER of a SubjectPublicKeyInfo with an Ed25519 key, up to the key's 32 bytes (RFC 8410 §4).
-const ED25519_SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0];
-
-const FORMAT: &str = "collective/keys/v1";
+const FORMAT: &str = "collective/keys/v2";
 
 impl Keystore {
-    /// Makes keys and writes them under `passphrase`. The file is on the disk when this returns.
+    /// Makes a node's keys, without a share of anything, and writes them under `passphrase`. The file is on
+    /// the disk when this returns.
     ///
     /// # Errors
     /// [`KeystoreError::Exists`] rather than overwriting.
@@ -109,17 +98,30 @@ impl Keystore {
         rng: &mut impl CryptoRng,
     ) -> Result<Self, KeystoreError> {
         let signer = PrivateKeySigner::from_bytes(&random_scalar(rng)).expect("a scalar in range");
+        let mut transport = Zeroizing::new([0; 32]);
+        rng.fill_bytes(transport.as_mut_slice());
         let file = KeyFile {
             format: FORMAT.into(),
             node: TaggedIdentity::random(rng).to_secret_string().to_string(),
-            collective: TaggedIdentity::random(rng).to_secret_string().to_string(),
             signer: alloy::hex::encode(signer.to_bytes()),
+            transport: alloy::hex::encode(transport.as_slice()),
         };
         let plain = Zeroizing::new(serde_json::to_vec(&file).expect("four strings"));
         let log_n = log_n.unwrap_or(DEFAULT_SCRYPT_LOG_N);
         let sealed = passphrase::seal(&Passphrase::new(passphrase), log_n, &plain, rng)?;
         write_new(path, &sealed)?;
-        Self::parse(&plain)
+        Self::parse(&plain, path)
+    }
+
+    /// Makes the only share of a committee of one: the collective's whole key, in epoch 1.
+    ///
+    /// # Errors
+    /// [`KeystoreError::Exists`] where a share of that epoch is kept.
+    pub fn make_sole_share(
+        &self,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Arc<KeyShare>, KeystoreError> {
+        self.keep_share(KeyShare::sole(TaggedIdentity::random(rng), 1), rng)
     }
 
     /// Opens the keys at `path`.
@@ -137,25 +139,30 @@ impl Keystore {
         }
         let sealed = std::fs::read(path).map_err(failed)?;
         let passphrase = Identity::Passphrase(Passphrase::new(passphrase));
-        Self::parse(&Zeroizing::new(seal::open(&[passphrase], &sealed)?))
+        Self::parse(&Zeroizing::new(seal::open(&[passphrase], &sealed)?), path)
     }
 
-    fn parse(plain: &[u8]) -> Result<Self, KeystoreError> {
+    fn parse(plain: &[u8], path: &Path) -> Result<Self, KeystoreError> {
         let file: KeyFile = serde_json::from_slice(plain).map_err(|_| KeystoreError::NotKeys)?;
-        let (Ok(Identity::Tagged(node)), Ok(Identity::Tagged(collective)), Ok(signer)) = (
+        let mut transport = Zeroizing::new([0; 32]);
+        let (Ok(Identity::Tagged(node)), Ok(signer), Ok(())) = (
             file.node.parse(),
-            file.collective.parse(),
             file.signer.parse(),
+            alloy::hex::decode_to_slice(&file.transport, transport.as_mut_slice()),
         ) else {
             return Err(KeystoreError::NotKeys);
         };
         if file.format != FORMAT {
             return Err(KeystoreError::NotKeys);
         }
+        let recipient = node.recipient();
+        let identity = Identity::Tagged(node);
         Ok(Self {
-            node: node.recipient(),
-            share: KeyShare::sole(collective, 1),
+            shares: Shares::open(path.with_extension("shares"), &identity)?,
+            node: recipient,
+            identity,
             signer,
+            transport,
         })
     }
 
@@ -164,22 +171,40 @@ impl Keystore {
         &self.node
     }
 
-    /// The collective's recipient, to which contributors seal.
-    pub fn collective_recipient(&self) -> &TaggedRecipient {
-        self.share.certificate().recipient()
+    /// The shares of the collective's key.
+    pub fn shares(&self) -> &Shares {
+        &self.shares
     }
 
-    /// The public shares of the collective's key.
-    pub fn certificate(&self) -> &ShareCertificate {
-        self.share.certificate()
+    /// Keeps a share; see [`Shares::keep`].
+    ///
+    /// # Errors
+    /// [`KeystoreError`].
+    pub fn keep_share(
+        &self,
+        share: KeyShare,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Arc<KeyShare>, KeystoreError> {
+        self.shares
+            .keep(share, Recipient::Tagged(self.node.clone()), rng)
     }
 
-    /// Pin of the Ed25519 key that this node shows in TLS.
-    pub fn transport_pin(&self) -> TransportPin {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, self.signer.to_bytes().as_slice());
-        let seed = hmac::sign(&key, b"collective/transport/v1");
-        let pair = Ed25519KeyPair::from_seed_unchecked(seed.as_ref()).expect("a seed has 32 bytes");
-        TransportPin::of(&[&ED25519_SPKI, pair.public_key().as_ref()].concat())
+    /// What opens answers that are sealed to this node.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The key that this node shows other nodes; NodeRegistry pins it.
+    pub fn transport_key(&self) -> TransportKey {
+        TransportKey::from_seed(&self.transport)
+    }
+
+    /// Opens what somebody sealed to this node.
+    ///
+    /// # Errors
+    /// [`OpenError`]; the sender is at fault.
+    pub fn open_sealed(&self, file: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+        seal::open(std::slice::from_ref(&self.identity), file).map(Zeroizing::new)
     }
 
     /// The account that signs batches, leases, releases and receipts.
@@ -216,26 +241,6 @@ impl Keystore {
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.signer.to_bytes().as_slice());
         let tag = hmac::sign(&key, b"collective/sandbox/cache/v1");
         Zeroizing::new(tag.as_ref().try_into().expect("HMAC-SHA256 has 32 bytes"))
-    }
-
-    /// The file key of one granted contribution: this member's partial, combined by the quorum of one.
-    ///
-    /// # Errors
-    /// [`OpenContributionError`]; the contribution is then at fault, for a committee of one cannot
-    /// blame another member.
-    pub fn file_key(&self, header: &ContributionHeader) -> Result<FileKey, OpenContributionError> {
-        let quorum = Quorum::new(self.share.certificate(), &[self.share.member()])
-            .expect("the only member is the quorum");
-        let release = self.share.release(&quorum, header)?;
-        let dh = combine(&quorum, &[release.partial])?;
-        let recipient = self.collective_recipient();
-        Ok(open_header(
-            recipient,
-            header.header(),
-            header.stanza(),
-            &dh,
-            release.ml_kem.as_ref(),
-        )?)
     }
 }
 
@@ -300,16 +305,32 @@ mod tests {
         let path = folder.path().join("keys.age");
         let made =
             Keystore::create(&path, words("right"), QUICK, &mut rand::rng()).expect("new keys");
+        let share = made.make_sole_share(&mut rand::rng()).expect("a share");
         let opened = Keystore::open(&path, words("right")).expect("the same keys");
         assert_eq!(opened.address(), made.address());
-        assert_eq!(opened.collective_recipient(), made.collective_recipient());
-        assert_eq!(opened.transport_pin(), made.transport_pin());
+        let kept = opened.shares().newest().expect("the share");
+        assert_eq!(kept.certificate(), share.certificate());
         assert!(matches!(
             Keystore::open(&path, words("wrong")),
             Err(KeystoreError::Closed(
                 OpenError::NoMatch | OpenError::Stanza(_)
             ))
         ));
+    }
+
+    #[test]
+    fn a_share_is_never_overwritten_and_is_gone_when_it_is_erased() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("keys.age");
+        let keys = Keystore::create(&path, words("one"), QUICK, &mut rand::rng()).expect("keys");
+        keys.make_sole_share(&mut rand::rng()).expect("a share");
+        assert!(matches!(
+            keys.make_sole_share(&mut rand::rng()),
+            Err(KeystoreError::Exists(_))
+        ));
+        assert_eq!(keys.shares().erase_before(2).expect("erased"), [1]);
+        let opened = Keystore::open(&path, words("one")).expect("the keys");
+        assert!(opened.shares().newest().is_none());
     }
 
     #[test]

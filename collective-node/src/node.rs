@@ -9,20 +9,24 @@ use alloy::rpc::client::RpcClient;
 use collective::id::NodeId;
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Mutex, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::anchor::Anchor;
 use crate::blobs::{BlobError, Blobs};
 use crate::chain::{ChainError, Deployment};
+use crate::committee::Committee;
 use crate::driver::Driver;
 use crate::follower::{FollowError, Follower, View};
+use crate::headers::Headers;
+use crate::holder::{Holder, HolderRefusal, LogFile, LogFileError};
 use crate::http::{App, router};
 use crate::intake::Intake;
 use crate::keystore::Keystore;
 use crate::ledger::{Ledger, LedgerError};
 use crate::rewards::Rewards;
 use crate::sandbox::{Cache, Fault, Layer, Sandbox};
+use crate::wire;
 
 /// What a node is started with.
 pub struct NodeConfig {
@@ -63,6 +67,12 @@ pub enum StartError {
     /// The blob store.
     #[error(transparent)]
     Blob(#[from] BlobError),
+    /// The holder's log.
+    #[error(transparent)]
+    Log(#[from] LogFileError),
+    /// The shares.
+    #[error(transparent)]
+    Holder(#[from] HolderRefusal),
     /// The sandbox.
     #[error(
         "{0}; to run without this layer, take it out of `required_layers` in the configuration"
@@ -101,21 +111,59 @@ impl Node {
         if let Some(seen) = ledger.finalized().await? {
             Follower::check_finalized(&chain, seen).await?;
         }
-        let (follower, view) =
-            Follower::start(chain.clone(), blobs.clone(), keys.address()).await?;
+        let headers = Headers::Own {
+            ledger: ledger.clone(),
+            blobs: blobs.clone(),
+        };
+        // Anybody who reads the chain may ask for the certificate that this node's share came with.
+        if let Some(share) = keys.shares().newest() {
+            blobs.put(share.certificate().to_bytes().into()).await?;
+        }
+        let (follower, view) = Follower::start(
+            chain.clone(),
+            blobs.clone(),
+            headers.clone(),
+            keys.address(),
+        )
+        .await?;
         let rewards = Rewards {
             chain: chain.clone(),
             ledger: ledger.clone(),
             blobs: blobs.clone(),
-            keys: keys.clone(),
             view: view.clone(),
             known: Arc::default(),
         };
-        let recipient = keys.collective_recipient().clone();
+        let own = match keys.shares().newest() {
+            None => None,
+            Some(_) => Some(Arc::new(Holder {
+                chain: chain.clone(),
+                blobs: blobs.clone(),
+                headers: headers.clone(),
+                view: view.clone(),
+                keys: keys.clone(),
+                ledger: ledger.clone(),
+                rewards: rewards.clone(),
+                log: LogFile::open(&config.data.join("holder.log"))?,
+                released: Mutex::default(),
+            })),
+        };
+        if let Some(holder) = &own {
+            holder.check_shares().await?;
+        }
+        let tended = own.clone();
+        let committee = Arc::new(Committee {
+            chain: chain.clone(),
+            blobs: blobs.clone(),
+            keys: keys.clone(),
+            view: view.clone(),
+            node: config.node,
+            own,
+            wire: Arc::new(wire::Client::new(keys.transport_key())),
+            health: Default::default(),
+        });
         let app = App {
             intake: Arc::new(Intake {
                 deployment: config.deployment,
-                recipient: recipient.clone(),
                 view: view.clone(),
                 ledger: ledger.clone(),
                 blobs: blobs.clone(),
@@ -125,7 +173,6 @@ impl Node {
             chain: chain.clone(),
             view: view.clone(),
             rewards: rewards.clone(),
-            recipient,
             guest_bytes: Arc::default(),
         };
         let anchor = Anchor::new(
@@ -139,8 +186,10 @@ impl Node {
             chain,
             ledger: ledger.clone(),
             blobs: blobs.clone(),
+            headers,
             keys,
             view: view.clone(),
+            committee: committee.clone(),
             sandbox: Arc::new(sandbox),
             node: config.node,
         };
@@ -149,8 +198,11 @@ impl Node {
         tasks.spawn(follower.run(config.poll));
         tasks.spawn(remember(view.clone(), ledger.clone()));
         tasks.spawn(anchor.run(config.batch_every));
+        if let Some(holder) = tended {
+            tasks.spawn(holder.tend(config.poll));
+        }
         tasks.spawn(driver.run(config.poll));
-        tasks.spawn(rewards.run(config.poll));
+        tasks.spawn(rewards.run(committee, config.poll));
         tasks.spawn(async move {
             let until = async {
                 // A sender that is gone means stop, too.

@@ -4,7 +4,7 @@
 use alloy::primitives::{Address, B256, Bytes as CallData, U256, keccak256};
 use alloy::providers::DynProvider;
 use alloy::sol_types::SolValue;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use collective::id::{BlobId, KeysHash, NodeId};
 use collective::receipt::CommitteeStatement;
 
@@ -28,7 +28,7 @@ pub fn node_keys(keys: &Keystore) -> NodeRegistry::NodeKeys {
         recipient: BlobId::of(recipient.as_bytes()).0,
         roles: 0b11,
         measurement: B256::ZERO,
-        transport: keys.transport_pin().0,
+        transport: keys.transport_key().pin().0,
     }
 }
 
@@ -71,14 +71,23 @@ pub async fn publish_committee(
     sender_proof: bool,
 ) -> Result<B256> {
     let registry = NodeRegistry::new(deployment.nodes, by);
-    let recipient = keys.collective_recipient().to_string();
+    let share = keys.shares().newest();
+    let share =
+        share.context("these keys hold no share: make them with `collective key new node`")?;
+    let certificate = share.certificate();
+    ensure!(
+        certificate.size() == 1,
+        "the share is one of {}: a committee is published by `collective committee new`",
+        certificate.size()
+    );
+    let recipient = certificate.recipient().to_string();
     let statement = CommitteeStatement {
         collective: deployment.collective,
         epoch,
         threshold: 1,
         sender_proof,
         recipient: BlobId::of(recipient.as_bytes()),
-        certificate: keys.certificate().digest(),
+        certificate: certificate.digest(),
         members: vec![node_id(keys)],
     };
     let hash = statement.struct_hash();

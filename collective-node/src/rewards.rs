@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy::primitives::{B256, Bytes as CallData, U256};
+use alloy::primitives::{B256, U256};
 use alloy::rpc::types::{Filter, Log};
 use alloy::sol_types::SolEvent;
 use bytes::Bytes;
 use collective::id::{ContributorId, Leaf};
 use collective::merkle::MerkleTree;
+use collective::permit::grant;
 use collective::reward::{Claims, Earning, RewardLedger, RewardRefusal, RewardRoot};
 use thiserror::Error;
 use tokio::sync::{Mutex, watch};
@@ -18,8 +19,9 @@ use tokio::sync::{Mutex, watch};
 use crate::blobs::{BlobError, Blobs};
 use crate::chain::facts::{JobFact, JobState};
 use crate::chain::{Chain, ChainError};
+use crate::committee::{Committee, CommitteeError};
+use crate::decision::Facts;
 use crate::follower::View;
-use crate::keystore::Keystore;
 use crate::ledger::{Ledger, LedgerError};
 use crate::pace::Pace;
 use collective_contracts::{JobEscrow, RewardDistributor};
@@ -36,6 +38,9 @@ pub enum RewardError {
     /// The blob store.
     #[error(transparent)]
     Blob(#[from] BlobError),
+    /// The committee.
+    #[error(transparent)]
+    Committee(#[from] Box<CommitteeError>),
     /// A share cannot be divided.
     #[error("job {job}: {refusal}")]
     Divide {
@@ -58,8 +63,6 @@ pub struct Rewards {
     pub ledger: Ledger,
     /// Input lists and reward ledgers.
     pub blobs: Blobs,
-    /// The key holder's key.
-    pub keys: Arc<Keystore>,
     /// Chain facts.
     pub view: watch::Receiver<View>,
     /// The claims under the root that was active last; worked out again for another root.
@@ -68,57 +71,71 @@ pub struct Rewards {
 
 impl Rewards {
     /// Steps for ever, `pause` after each.
-    pub async fn run(self, pause: Duration) {
+    pub async fn run(self, committee: Arc<Committee>, pause: Duration) {
         let mut pace = Pace::new(pause);
         loop {
-            let step = self.step().await;
+            let step = self.step(&committee).await;
             pace.rest("rewards could not be proposed", step).await;
         }
     }
 
-    /// Proposes a new root if settled jobs earned more than the newest root pays.
+    /// Proposes a new root if settled jobs earned more than the newest root pays. The committee signs it, each holder
+    /// after working it out for itself.
     ///
     /// # Errors
     /// [`RewardError`].
-    pub async fn step(&self) -> Result<(), RewardError> {
+    pub async fn step(&self, committee: &Committee) -> Result<(), RewardError> {
         let deployment = self.chain.deployment();
-        let ledger = self.recompute().await?;
-        let Some(tree) = ledger.tree() else {
-            return Ok(());
-        };
         let distributor = RewardDistributor::new(deployment.rewards, self.chain.provider());
         let pool = distributor.pool(deployment.collective, deployment.token);
         let pool = pool.call().await.map_err(ChainError::from)?;
         let newest = pool.total.max(pool.pendingTotal);
         let time = self.chain.latest().await?.time;
         let window_runs = !pool.pendingRoot.is_zero() && time < pool.activeFrom;
-        if ledger.total() <= newest || window_runs {
+        let sequence = pool.sequence.saturating_to::<u64>() + 1;
+        let epoch = self.view.borrow().committee.epoch;
+        let Some(root) = self.root(sequence, epoch).await? else {
+            return Ok(());
+        };
+        if root.total <= newest || window_runs {
             return Ok(());
         }
-        let manifest = self.blobs.put(Bytes::from(ledger.to_bytes())).await?;
-        let root = RewardRoot {
-            collective: deployment.collective,
-            token: deployment.token,
-            root: tree.root(),
-            total: ledger.total(),
-            manifest,
-            sequence: pool.sequence.saturating_to::<u64>() + 1,
-            epoch: self.view.borrow().committee.epoch,
-        };
-        let digest = root.signing_hash(deployment.chain_id, deployment.rewards);
-        let signature = CallData::copy_from_slice(&self.keys.sign(digest).as_bytes());
+        let signatures = committee.sign_rewards(&root).await.map_err(Box::new)?;
         let call = distributor.propose(
             root.collective,
             root.token,
             root.root,
             root.total,
-            manifest.0,
+            root.manifest.0,
             root.epoch,
-            vec![signature],
+            signatures,
         );
         self.chain.submit(call).await?;
         tracing::info!(total = %root.total, "proposed a reward root");
         Ok(())
+    }
+
+    /// The root that the finally settled jobs give, as number `sequence` of the pool; `None` before the first job. Its
+    /// ledger is a blob when this returns.
+    ///
+    /// # Errors
+    /// [`RewardError`].
+    pub async fn root(&self, sequence: u64, epoch: u64) -> Result<Option<RewardRoot>, RewardError> {
+        let deployment = self.chain.deployment();
+        let ledger = self.recompute().await?;
+        let Some(tree) = ledger.tree() else {
+            return Ok(None);
+        };
+        let manifest = self.blobs.put(Bytes::from(ledger.to_bytes())).await?;
+        Ok(Some(RewardRoot {
+            collective: deployment.collective,
+            token: deployment.token,
+            root: tree.root(),
+            total: ledger.total(),
+            manifest,
+            sequence,
+            epoch,
+        }))
     }
 
     /// Everything that finally settled jobs ever earned.
@@ -167,7 +184,7 @@ impl Rewards {
         let deployment = self.chain.deployment();
         let view = self.view.borrow().clone();
         let contributors: HashMap<Leaf, ContributorId> = view
-            .anchored
+            .anchored()
             .iter()
             .map(|a| {
                 (
@@ -244,16 +261,29 @@ impl Rewards {
             .collect())
     }
 
-    /// The input list noted before the release, if it is the one that was released.
+    /// The input set that was released: as it was noted then, or derived again from the facts at the lease's blocks,
+    /// where the endpoint still proves them.
     async fn inputs(&self, job: u64, fact: &JobFact) -> Result<Option<Vec<Leaf>>, RewardError> {
-        let Some(list) = self.ledger.inputs(job, fact.lease.attempt).await? else {
+        if let Some(list) = self.ledger.inputs(job, fact.lease.attempt).await?
+            && let Ok(bytes) = self.blobs.get(list).await
+            && let Ok(leaves) = serde_json::from_slice::<Vec<Leaf>>(&bytes)
+            && root(&leaves) == Some(fact.input_root)
+        {
+            return Ok(Some(leaves));
+        }
+        let view = self.view.borrow().clone();
+        let Ok(facts) = Facts::gather(&self.chain, &self.blobs, view, fact).await else {
             return Ok(None);
         };
-        let Ok(leaves) = serde_json::from_slice::<Vec<Leaf>>(&self.blobs.get(list).await?) else {
-            return Ok(None);
-        };
-        let words: Vec<_> = leaves.iter().map(|leaf| leaf.0).collect();
-        let root = MerkleTree::new(&words).map(|tree| tree.root());
-        Ok((root == Ok(fact.input_root)).then_some(leaves))
+        let granted = grant(&facts.case_as_released(fact, fact.lease.node));
+        let leaves = granted.map(|granted| granted.input().leaves().collect::<Vec<_>>());
+        Ok(leaves
+            .ok()
+            .filter(|leaves| root(leaves) == Some(fact.input_root)))
     }
+}
+
+fn root(leaves: &[Leaf]) -> Option<B256> {
+    let words: Vec<_> = leaves.iter().map(|leaf| leaf.0).collect();
+    MerkleTree::new(&words).map(|tree| tree.root()).ok()
 }

@@ -7,7 +7,9 @@ use collective::id::BlobId;
 use collective::input::Anchored;
 use collective::permit::Permit;
 use collective::receipt::Usage;
+use collective::seal::header::FileKey;
 use collective::seal::payload;
+use collective::seal::tagged::TaggedRecipient;
 use thiserror::Error;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
@@ -15,7 +17,6 @@ use zeroize::Zeroizing;
 use crate::blobs::{BlobError, Blobs};
 use crate::chain::Deployment;
 use crate::intake::check_file;
-use crate::keystore::Keystore;
 use crate::sandbox::{Failure, Fault, Layers, Sandbox};
 
 /// Sealed files that wait for the sandbox: enough to hide the disk, little enough for memory.
@@ -55,6 +56,10 @@ pub struct Ran {
 pub struct Files {
     /// The input set, with the blob of each sealed file.
     pub members: Vec<(Anchored, BlobId)>,
+    /// What opens each, in the same order; `None` for a file that nobody can open.
+    pub keys: Vec<Option<FileKey>>,
+    /// The key that they are sealed to.
+    pub recipient: TaggedRecipient,
     /// The store.
     pub blobs: Blobs,
     /// For the senders' contexts.
@@ -67,22 +72,21 @@ pub struct Files {
 ///
 /// # Errors
 /// [`RunError`] for what the operator has to mend; the program's failures are a [`Ran`].
-pub async fn run(
-    permit: Permit,
-    files: Files,
-    keys: &Arc<Keystore>,
-    sandbox: &Arc<Sandbox>,
-) -> Result<Ran, RunError> {
+pub async fn run(permit: Permit, files: Files, sandbox: &Arc<Sandbox>) -> Result<Ran, RunError> {
     let (sealed, mut queue) = mpsc::channel(AHEAD);
     let reader = tokio::spawn(read(files.blobs, files.members, sealed));
-    let (keys, sandbox) = (keys.clone(), sandbox.clone());
+    let (keys, sandbox) = (files.keys, sandbox.clone());
     let ran = tokio::task::spawn_blocking(move || {
         let rule = permit.grant().manifest().output.clone();
-        let records = std::iter::from_fn(|| queue.blocking_recv()).filter_map(|(member, file)| {
+        let sealed = std::iter::from_fn(|| queue.blocking_recv());
+        // A file without a key is passed over: it stays in the input set and is read by nobody.
+        let records = sealed.zip(keys).filter_map(|((member, file), key)| {
+            let required = files.proof_required;
             open(
-                &keys,
+                &key?,
                 &files.deployment,
-                files.proof_required,
+                &files.recipient,
+                required,
                 &member,
                 &file,
             )
@@ -101,21 +105,18 @@ pub async fn run(
 /// The plaintext of one contribution, or nothing where the contributor's file does not open: it
 /// stays in the input set and is counted as read by nobody.
 fn open(
-    keys: &Keystore,
+    file_key: &FileKey,
     deployment: &Deployment,
+    recipient: &TaggedRecipient,
     proof_required: bool,
     member: &Anchored,
     file: &[u8],
 ) -> Option<Zeroizing<Vec<u8>>> {
     // The ledger says where the file is; that it is the committed one is checked again.
-    let recipient = keys.collective_recipient();
     let checked = check_file(&member.entry, file, deployment, recipient, proof_required);
     let opened = checked
         .map_err(|refusal| refusal.to_string())
-        .and_then(|(header, body)| {
-            let file_key = keys.file_key(&header).map_err(|error| error.to_string())?;
-            payload::open(&file_key, body).map_err(|error| error.to_string())
-        });
+        .and_then(|(_, body)| payload::open(file_key, body).map_err(|error| error.to_string()));
     match opened {
         Ok(record) => Some(Zeroizing::new(record)),
         Err(error) => {

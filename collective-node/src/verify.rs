@@ -3,22 +3,26 @@
 //! The input set is derived again from the anchored batches; everything on chain is read with
 //! proofs; blobs are checked against their names. What cannot be checked is said.
 
+use std::collections::BTreeMap;
+
 use alloy::primitives::{Address, U256};
 use alloy::rpc::types::Filter;
 use alloy::sol_types::SolEvent;
 use collective::approval::Manifest;
 use collective::committee::ShareCertificate;
+use collective::committee::record::QuorumRecord;
 use collective::id::{BlobId, ContributorId};
 use collective::input::{InputSet, Scope};
 use collective::permit::{ApprovalStatus, ApprovedTerms};
-use collective::receipt::{BlockRef, Outcome, Receipt, Usage};
+use collective::receipt::{BlockRef, Outcome, Receipt, Release, Usage};
 use thiserror::Error;
 
 use crate::blobs::{BlobError, Blobs};
 use crate::chain::facts::{JobFact, JobState};
 use crate::chain::{Chain, ChainError};
-use crate::driver::{QuorumRecord, SandboxDescription};
+use crate::driver::SandboxDescription;
 use crate::follower::{FollowError, Follower};
+use crate::headers::Headers;
 use collective_contracts::JobEscrow;
 
 /// Why a receipt could not be checked to the end. A check that fails is a [`Finding`] instead.
@@ -76,14 +80,16 @@ const BEYOND: [&str; 5] = [
     "that nothing was released besides this job: a committee of one is trusted not to",
 ];
 
-/// Characters of a document that a finding shows.
-const SHOWN: usize = 1_000;
-
 /// Checks the receipt of `job`.
 ///
 /// # Errors
 /// [`VerifyError`] where chain or blobs do not give what is needed.
-pub async fn receipt(chain: &Chain, blobs: &Blobs, job: u64) -> Result<Verdict, VerifyError> {
+pub async fn receipt(
+    chain: &Chain,
+    blobs: &Blobs,
+    headers: &Headers,
+    job: u64,
+) -> Result<Verdict, VerifyError> {
     let mut findings = Vec::new();
     let mut note = |what: &str, holds: bool, seen: String| {
         findings.push(Finding {
@@ -128,7 +134,7 @@ pub async fn receipt(chain: &Chain, blobs: &Blobs, job: u64) -> Result<Verdict, 
         format!("{} bytes", program.len()),
     );
 
-    let input = derive(chain, blobs, &manifest, &fact, &allow, &deny).await?;
+    let input = derive(chain, blobs, headers, &manifest, &fact, &allow, &deny).await?;
     let (root, count) = input.map_or((Default::default(), 0), |set| (set.root(), set.count()));
     note(
         "the input set, derived again from all anchored batches, is the one released and receipted",
@@ -152,7 +158,8 @@ pub async fn receipt(chain: &Chain, blobs: &Blobs, job: u64) -> Result<Verdict, 
             fact.completed_at - fact.released_at
         ),
     );
-    check_quorum(chain, blobs, &receipt, &fact, &mut note).await?;
+    let released = release(&fact, allow, deny);
+    check_quorum(chain, blobs, &released, &receipt, &mut note).await?;
     check_output(blobs, &receipt, &mut note).await?;
     let description = blobs.get(BlobId(receipt.sandbox)).await?;
     let description: Option<SandboxDescription> = serde_json::from_slice(&description).ok();
@@ -170,37 +177,87 @@ pub async fn receipt(chain: &Chain, blobs: &Blobs, job: u64) -> Result<Verdict, 
     })
 }
 
-/// Who released, and that the shares by which a holder's partials are checked are those that all members signed.
+/// Who released: that a quorum of the committee which the collective accepted signed what it gave, and how each
+/// member's log stood then.
 async fn check_quorum(
     chain: &Chain,
     blobs: &Blobs,
+    release: &Release,
     receipt: &Receipt,
-    fact: &JobFact,
     note: &mut impl FnMut(&str, bool, String),
 ) -> Result<(), VerifyError> {
-    let record = blobs.get(receipt.quorum).await?;
-    let parsed: Option<QuorumRecord> = serde_json::from_slice(&record).ok();
-    note(
-        "the quorum record is the one receipted, and of the lease's epoch",
-        parsed.is_some_and(|parsed| parsed.epoch == fact.lease.epoch),
-        String::from_utf8_lossy(&record)
-            .chars()
-            .take(SHOWN)
-            .collect(),
-    );
     let latest = chain.latest().await?;
-    let committee = chain.committee_of(&latest, fact.lease.epoch).await?;
+    let committee = chain.committee_of(&latest, release.epoch).await?;
     let certificate = blobs.get(committee.certificate).await?;
-    let certificate = ShareCertificate::parse(&certificate).ok();
+    let certificate = ShareCertificate::parse(&certificate)
+        .ok()
+        .filter(|certificate| committee.is_shared_by(certificate));
     note(
         "the committee's public shares are those that its members signed and the collective accepted",
-        certificate.is_some_and(|certificate| committee.is_shared_by(&certificate)),
+        certificate.is_some(),
         format!(
             "{} of {}, certificate {}",
             committee.threshold, committee.size, committee.certificate
         ),
     );
+    let members = chain.members(&latest, &committee).await?;
+    let signers = members.iter().map(|it| (it.member, it.signer)).collect();
+    let record = QuorumRecord::parse(&blobs.get(receipt.quorum).await?);
+    let escrow = chain.deployment().job_escrow();
+    let held = match (&record, &certificate) {
+        (Ok(record), Some(certificate)) => record
+            .verify(&escrow, release, certificate, &signers)
+            .map_err(|error| error.to_string()),
+        (Err(error), _) => Err(error.to_string()),
+        (_, None) => Err("without the certificate it cannot be checked".into()),
+    };
+    let seen = held.as_ref().map_or_else(Clone::clone, |()| {
+        record.as_ref().map_or_else(|_| String::new(), told)
+    });
+    note(
+        "for every file t members signed what they gave, and how their logs stood",
+        held.is_ok(),
+        seen,
+    );
     Ok(())
+}
+
+/// Members with the last line of their logs, and who did not do its part.
+fn told(record: &QuorumRecord) -> String {
+    let heads: BTreeMap<u16, u64> = record
+        .rounds()
+        .iter()
+        .flat_map(|round| round.answers())
+        .map(|answer| (answer.member.number(), answer.log.index))
+        .collect();
+    let members: Vec<String> = heads
+        .iter()
+        .map(|(member, index)| format!("member {member} at line {index} of its log"))
+        .collect();
+    let blamed: Vec<String> = record
+        .culprits()
+        .iter()
+        .map(|it| format!("; member {} {}", it.member.number(), it.fault))
+        .collect();
+    members.join(", ") + &blamed.concat()
+}
+
+/// What the quorum signed, put together from proven storage.
+fn release(fact: &JobFact, allow: BlockRef, deny: BlockRef) -> Release {
+    let lease = &fact.lease;
+    Release {
+        job: lease.job,
+        attempt: lease.attempt,
+        collective: lease.collective,
+        manifest: lease.manifest,
+        node: lease.node,
+        keys: lease.keys,
+        allow,
+        deny,
+        input_root: fact.input_root,
+        input_count: fact.input_count,
+        epoch: lease.epoch,
+    }
 }
 
 async fn check_output(
@@ -261,16 +318,18 @@ async fn blocks(
 async fn derive(
     chain: &Chain,
     blobs: &Blobs,
+    headers: &Headers,
     manifest: &Manifest,
     fact: &JobFact,
     allow: &BlockRef,
     deny: &BlockRef,
 ) -> Result<Option<InputSet>, VerifyError> {
     let aggregator: Address = fact.signer;
-    let (_, view) = Follower::start(chain.clone(), blobs.clone(), aggregator).await?;
+    let (_, view) =
+        Follower::start(chain.clone(), blobs.clone(), headers.clone(), aggregator).await?;
     let view = view.borrow().clone();
     let named: Vec<(ContributorId, u64)> = view
-        .anchored
+        .anchored()
         .iter()
         .map(|a| (a.entry.contribution.contributor, a.entry.contribution.nonce))
         .collect();
@@ -287,7 +346,7 @@ async fn derive(
             .and_then(|charter| charter.admission.as_ref()),
         revocations: &revocations,
     };
-    Ok(InputSet::derive(&scope, view.anchored.iter()))
+    Ok(InputSet::derive(&scope, view.anchored()))
 }
 
 fn from_chain(receipt: &JobEscrow::Receipt) -> Receipt {

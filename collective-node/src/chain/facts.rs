@@ -11,6 +11,7 @@ use collective::permit::{Allow, ApprovalStatus, ApprovedTerms, Deny, Lease};
 use collective::receipt::BlockRef;
 
 use super::{Chain, ChainError};
+use collective_contracts::JobEscrow;
 
 pub use nodes::{Announcement, CommitteeFact, MemberFact, NodeFact, ROLE_COMPUTE, ROLE_KEYHOLDER};
 
@@ -250,6 +251,15 @@ impl Chain {
             .fixed(block, self.deployment.contributions, [slot])
             .await?;
         Ok(head.into())
+    }
+
+    /// How many jobs there are, of all collectives, by the endpoint's word.
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    pub async fn jobs(&self) -> Result<u64, ChainError> {
+        let escrow = JobEscrow::new(self.deployment.escrow, &self.provider);
+        Ok(escrow.jobs().call().await?.saturating_to())
     }
 
     /// A job of this collective.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use alloy::primitives::Address;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand, ValueEnum};
+use collective::id::TransportPin;
 use collective::seal::{Identity, x25519};
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -63,8 +64,10 @@ enum Kind {
     Account,
     /// An age identity: opens results.
     Identity,
-    /// A node's keys and its share of the collective's, under a passphrase.
+    /// A node's keys under a passphrase, and beside them the whole key of a collective: a committee of one.
     Node,
+    /// A node's keys under a passphrase, without a share of anything yet: for a member of a committee.
+    Keyholder,
 }
 
 /// What of a key file may be seen.
@@ -72,6 +75,7 @@ enum Kind {
 struct Public {
     account: Option<Address>,
     recipient: Option<String>,
+    transport: Option<TransportPin>,
     collective_recipient: Option<String>,
 }
 
@@ -99,6 +103,12 @@ impl New {
                 Public::of_identity(&Identity::X25519(identity))
             }
             Kind::Node => {
+                let passphrase = secret::passphrase(self.passphrase_file.as_deref())?;
+                let keys = Keystore::create(&self.file, passphrase, None, rng)?;
+                keys.make_sole_share(rng)?;
+                Public::of_node(&keys)
+            }
+            Kind::Keyholder => {
                 let passphrase = secret::passphrase(self.passphrase_file.as_deref())?;
                 Public::of_node(&Keystore::create(&self.file, passphrase, None, rng)?)
             }
@@ -151,7 +161,11 @@ impl Public {
         Self {
             account: Some(keys.address()),
             recipient: Some(keys.node_recipient().to_string()),
-            collective_recipient: Some(keys.collective_recipient().to_string()),
+            transport: Some(keys.transport_key().pin()),
+            collective_recipient: keys
+                .shares()
+                .newest()
+                .map(|share| share.certificate().recipient().to_string()),
         }
     }
 
@@ -159,11 +173,13 @@ impl Public {
         let value = json!({
             "account": self.account,
             "recipient": self.recipient,
+            "transport": self.transport,
             "collectiveRecipient": self.collective_recipient,
         });
         let rows: Vec<_> = [
             ("account", self.account.map(|account| account.to_string())),
             ("recipient", self.recipient),
+            ("transport key", self.transport.map(|pin| pin.to_string())),
             ("collective recipient", self.collective_recipient),
         ]
         .into_iter()

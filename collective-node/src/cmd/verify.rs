@@ -10,6 +10,7 @@ use serde_json::json;
 use super::place::{self, ChainAt, NodeAt};
 use super::show::show;
 use crate::blobs::Blobs;
+use crate::headers::Headers;
 use crate::verify;
 
 /// Check, without trust in any node, what nodes and holders did.
@@ -68,8 +69,9 @@ impl Verify {
 impl Receipt {
     async fn run(self) -> Result<bool> {
         let chain = self.chain.reader().await?;
-        let blobs = Blobs::of_node(self.node.client()?);
-        let verdict = verify::receipt(&chain, &blobs, self.job).await?;
+        let node = self.node.client()?;
+        let (blobs, headers) = (Blobs::of_node(node.clone()), Headers::Node(node));
+        let verdict = verify::receipt(&chain, &blobs, &headers, self.job).await?;
         if self.json {
             println!("{}", serde_json::to_string_pretty(&verdict)?);
         } else {

@@ -65,7 +65,7 @@ pub async fn tell(world: &World, account: &mut Account) -> Result<()> {
 
 /// Seals everybody's record on two threads, as their own machines would.
 async fn seal_all(world: &World) -> Result<Vec<(SignedContribution, Vec<u8>)>> {
-    let recipient = world.keys.collective_recipient().clone();
+    let recipient = world.recipient()?;
     let deployment = world.deployment;
     let people: Vec<(usize, PrivateKeySigner, Vec<u8>)> = world
         .contributors
@@ -133,7 +133,7 @@ pub async fn populate(world: &World) -> Result<()> {
 async fn all_anchored(world: &World) -> Result<()> {
     let node = world.node.as_ref().context("the node does not run")?;
     let mut view = node.view();
-    let all = view.wait_for(|view| view.anchored.len() >= RESPONDENTS);
+    let all = view.wait_for(|view| view.anchored().len() >= RESPONDENTS);
     tokio::time::timeout(Duration::from_secs(60), all)
         .await
         .context("waiting for the batch")??;
@@ -155,7 +155,7 @@ async fn anchored(world: &World, account: &mut Account) -> Result<()> {
         let receipt = chain.provider().get_transaction_receipt(hash).await?;
         gas += receipt.context("a log without receipt")?.gas_used;
     }
-    let count = world.view()?.anchored.len();
+    let count = world.view()?.anchored().len();
     account.check(
         "all are anchored in finalized blocks; nobody paid gas but the node",
         count == RESPONDENTS,
@@ -176,10 +176,10 @@ async fn refusals(
 ) -> Result<()> {
     let mallory = &world.contributors[1];
     let (victim, file) = &uploads[2];
-    let recipient = world.keys.collective_recipient();
+    let recipient = world.recipient()?;
     let to = Destination {
         deployment: &world.deployment,
-        recipient,
+        recipient: &recipient,
         source: "anes96",
         terms: terms(1, TERMS_EXPIRE),
     };
@@ -272,7 +272,7 @@ async fn refusals(
     )
     .await?;
 
-    let planted = planted_multiple(recipient, &victim.contribution.point, file)?;
+    let planted = planted_multiple(&recipient, &victim.contribution.point, file)?;
     let what = "a planted multiple (−E) of a victim's point";
     refused(
         world,

@@ -57,6 +57,7 @@ impl DevelopmentChain {
         Self {
             client: chain.client(),
             url: Url::parse("http://127.0.0.1").expect("a constant"),
+            finality_lag: FINALITY_LAG,
         }
     }
 

@@ -67,7 +67,7 @@ pub async fn tell(
 /// One contributor contributes a thousand times. It counts once, and it has no vote.
 async fn flood(world: &World, account: &mut Account) -> Result<()> {
     let attacker = world.contributors[0].clone();
-    let (deployment, recipient) = (world.deployment, world.keys.collective_recipient().clone());
+    let (deployment, recipient) = (world.deployment, world.recipient()?);
     let record = election::records()?.swap_remove(0);
     let uploads = tokio::task::spawn_blocking(move || -> Result<Vec<Vec<u8>>> {
         let to = Destination {
@@ -92,7 +92,7 @@ async fn flood(world: &World, account: &mut Account) -> Result<()> {
     bar.finish_and_clear();
     let target = election::RESPONDENTS + usize::try_from(FLOOD)?;
     let mut view = world.node.as_ref().context("the node does not run")?.view();
-    let all = view.wait_for(|view| view.anchored.len() >= target);
+    let all = view.wait_for(|view| view.anchored().len() >= target);
     tokio::time::timeout(std::time::Duration::from_secs(60), all)
         .await
         .context("anchoring the flood")??;

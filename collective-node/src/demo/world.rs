@@ -16,6 +16,7 @@ use bytes::Bytes;
 use collective::admission::AdmissionList;
 use collective::charter::Charter;
 use collective::id::{ContributorId, NodeId};
+use collective::seal::tagged::TaggedRecipient;
 use devchain::dev_accounts;
 use tokio::net::TcpListener;
 use zeroize::Zeroizing;
@@ -157,6 +158,7 @@ impl World {
         let deployment = founding.complete(&provider).await.context("deploying")?;
         let passphrase = Zeroizing::new(PASSPHRASE.to_owned());
         let keys = Keystore::create(&data.join("keys.age"), passphrase, None, &mut rand::rng())?;
+        keys.make_sole_share(&mut rand::rng())?;
         let contributors = election::accounts();
         let mut world = Self {
             client: Client::new(chain.url().clone())?,
@@ -369,6 +371,17 @@ impl World {
     /// Where it does not run.
     pub fn view(&self) -> Result<crate::follower::View> {
         Ok(self.running()?.view().borrow().clone())
+    }
+
+    /// To which contributors seal.
+    ///
+    /// # Errors
+    /// Before the collective accepted a committee.
+    pub fn recipient(&self) -> Result<TaggedRecipient> {
+        let view = self.view()?;
+        let certificate = view.certificate.as_ref();
+        let certificate = certificate.context("the collective has accepted no committee")?;
+        Ok(certificate.recipient().clone())
     }
 
     fn running(&self) -> Result<&Node> {

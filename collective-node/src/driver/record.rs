@@ -2,7 +2,6 @@
 
 use alloy::primitives::{B256, Signature, U256};
 use collective::approval::Recipient;
-use collective::committee::Member;
 use collective::id::BlobId;
 use collective::receipt::Receipt;
 use collective::seal;
@@ -39,32 +38,6 @@ pub struct SandboxDescription {
     pub engine_id: B256,
     /// Layers of the jail that were on, and those that the machine denied.
     pub layers: Layers,
-}
-
-/// Which holders released a job's input (SPEC "Quorum record").
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct QuorumRecord {
-    /// Epoch of the committee.
-    pub epoch: u64,
-    /// Numbers of the members that gave partials, rising.
-    pub members: Vec<u16>,
-}
-
-impl QuorumRecord {
-    /// A committee of one: its only member released.
-    pub fn sole(epoch: u64) -> Self {
-        Self {
-            epoch,
-            members: vec![Member::SOLE.number()],
-        }
-    }
-
-    /// Canonical JSON (RFC 8785), whose SHA-256 stands in the receipt.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        // The fields stand in the order that RFC 8785 asks for, and all are numbers below 2^53.
-        serde_json::to_vec(self).expect("plain JSON values")
-    }
 }
 
 /// A receipt as JobEscrow takes it.

@@ -10,6 +10,7 @@ use collective::id::Leaf;
 use serde::{Deserialize, Serialize};
 
 use super::{App, Problem};
+use crate::headers;
 use crate::intake::{Acknowledgement, IntakeRefusal};
 
 /// Takes an upload in. 201 means that it is on this node's disk.
@@ -61,4 +62,15 @@ pub async fn state(
     Ok(Json(ContributionState::Batched {
         receipt: Box::new(receipt),
     }))
+}
+
+/// Gives the header of a contribution's sealed file, which key holders check and open.
+pub async fn header(State(app): State<App>, Path(leaf): Path<String>) -> Result<Bytes, Problem> {
+    let leaf: Leaf = leaf
+        .parse()
+        .map_err(|_| Problem::malformed("a leaf is 32 bytes in hex"))?;
+    let missing = || Problem::missing(format!("no contribution {leaf} here"));
+    let file = app.ledger.file(leaf).await?.ok_or_else(missing)?;
+    let file = app.blobs.get(file).await?;
+    headers::cut(&file).ok_or_else(|| Problem::operator("the file has no header"))
 }

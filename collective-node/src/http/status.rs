@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{App, Problem, deployment};
 use crate::chain::Deployment;
+use crate::intake::IntakeRefusal;
 
 /// What a client needs before it can contribute.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -51,14 +52,16 @@ pub struct StatusAnswer {
 }
 
 /// Tells where the collective lives and how to seal to it.
-pub async fn collective(State(app): State<App>) -> Json<CollectiveAnswer> {
+pub async fn collective(State(app): State<App>) -> Result<Json<CollectiveAnswer>, Problem> {
     let view = app.view.borrow();
-    Json(CollectiveAnswer {
+    let certificate = view.certificate.as_ref();
+    let certificate = certificate.ok_or_else(|| Problem::operator(IntakeRefusal::NoCommittee))?;
+    Ok(Json(CollectiveAnswer {
         deployment: *deployment(&app),
-        recipient: app.recipient.to_string(),
+        recipient: certificate.recipient().to_string(),
         charter: view.charter().map(|charter| Charter::clone(charter)),
-        sender_proof: view.committee.sender_proof,
-    })
+        sender_proof: view.committee.proof_required(),
+    }))
 }
 
 /// Tells how the node is.
@@ -176,7 +179,7 @@ async fn answer(app: &App) -> Result<StatusAnswer, Problem> {
         silence: view.silence(),
         held,
         waiting,
-        anchored: view.anchored.len() as u64,
+        anchored: view.anchored().len() as u64,
         epoch: view.committee.epoch,
     })
 }

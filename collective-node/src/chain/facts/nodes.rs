@@ -6,10 +6,12 @@
 use alloy::primitives::{Address, B256, U256, keccak256};
 use alloy::rpc::types::{Filter, Log};
 use alloy::sol_types::SolEvent;
+use collective::committee::released::NodeKeys;
 use collective::committee::{Member, ShareCertificate};
 use collective::id::{BlobId, KeysHash, NodeId, TransportPin};
 use collective::limits::MAX_MEMBERS;
 use collective::receipt::BlockRef;
+use collective::seal::tagged::TaggedRecipient;
 use collective_contracts::NodeRegistry;
 
 use super::{COMMITTEE_HASH, NODES, PUBLISHED, address, at, bits, field, low_u64};
@@ -46,17 +48,20 @@ impl NodeFact {
         if self.retired {
             return KeysHash(B256::ZERO);
         }
-        // keccak256(abi.encode(nodeId, operator, keys))
-        let words = [
-            node.0,
-            self.operator.into_word(),
-            self.signer.into_word(),
-            self.recipient.0,
-            B256::with_last_byte(self.roles),
-            self.measurement,
-            self.transport.0,
-        ];
-        KeysHash(keccak256(words.concat()))
+        self.keys(node).hash()
+    }
+
+    /// What NodeRegistry hashes, whether the node is retired or not.
+    pub fn keys(&self, node: NodeId) -> NodeKeys {
+        NodeKeys {
+            node,
+            operator: self.operator,
+            signer: self.signer,
+            recipient: self.recipient.0,
+            roles: U256::from(self.roles),
+            measurement: self.measurement,
+            transport: self.transport,
+        }
     }
 }
 
@@ -80,6 +85,11 @@ pub struct CommitteeFact {
 }
 
 impl CommitteeFact {
+    /// Whether only contributions with a sender proof count: always, where more than one member must agree.
+    pub fn proof_required(&self) -> bool {
+        self.sender_proof || self.threshold > 1
+    }
+
     /// Whether this is the certificate that every member signed, and it says what the chain says. The contract knows its
     /// digest alone.
     pub fn is_shared_by(&self, certificate: &ShareCertificate) -> bool {
@@ -132,6 +142,36 @@ impl Chain {
             .fixed(block, self.deployment.nodes, node_slots(node))
             .await?;
         Ok(node_fact(words))
+    }
+
+    /// The keys of a node that the collective accepts; zero where it accepts none.
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    pub async fn accepted_keys(
+        &self,
+        block: &BlockRef,
+        node: NodeId,
+    ) -> Result<KeysHash, ChainError> {
+        let slot = self.accepted_slot(node);
+        let [accepted] = self.fixed(block, self.deployment.nodes, [slot]).await?;
+        Ok(KeysHash(accepted.into()))
+    }
+
+    /// A node's keys at a block, with the recipient that belongs to them.
+    ///
+    /// # Errors
+    /// [`ChainError::NoRecipient`] while the endpoint withholds the recipient.
+    pub async fn node_keys(
+        &self,
+        block: &BlockRef,
+        node: NodeId,
+    ) -> Result<(NodeKeys, TaggedRecipient), ChainError> {
+        let fact = self.node(block, node).await?;
+        let said = self.announcement(block, node, &fact).await?;
+        let recipient = said.and_then(|said| said.recipient.parse().ok());
+        let recipient = recipient.ok_or(ChainError::NoRecipient(node))?;
+        Ok((fact.keys(node), recipient))
     }
 
     /// The committee that is accepted now.
