@@ -4,26 +4,25 @@
 //! against the block's own header, whose hash is recomputed. So an endpoint cannot lie about a block;
 //! that the block is on the chain, final or the newest, is its word, until several are asked.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::contract::{CallBuilder, CallDecoder};
 use alloy::eips::{BlockId, BlockNumberOrTag};
-use alloy::network::EthereumWallet;
 use alloy::primitives::{Address, B256, U256, keccak256};
 use alloy::providers::{DynProvider, PendingTransactionBuilder, Provider, ProviderBuilder};
 use alloy::rpc::client::RpcClient;
 use alloy::rpc::types::{EIP1186AccountProofResponse, Filter, Log, TransactionReceipt};
-use alloy::signers::local::PrivateKeySigner;
 use alloy_trie::{Nibbles, TrieAccount, proof::verify_proof};
 use collective::contribution::Registry;
 use collective::receipt::{BlockRef, Escrow};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use tokio::sync::Mutex;
 
+pub mod account;
 pub mod facts;
 pub mod revert;
+
+pub use account::Account;
 
 /// Storage words in one `eth_getProof`: a proof of one word is about 3 KiB, and endpoints cap answers.
 const WORDS_PER_PROOF: usize = 256;
@@ -157,8 +156,6 @@ impl From<alloy::contract::Error> for ChainError {
 pub struct Chain {
     provider: DynProvider,
     deployment: Deployment,
-    /// One transaction of this account is sent at a time, so that each gets a nonce of its own.
-    sending: Arc<Mutex<()>>,
 }
 
 impl Chain {
@@ -171,17 +168,16 @@ impl Chain {
         Self::checked(provider, deployment).await
     }
 
-    /// Connects with a key that signs this node's transactions.
+    /// Connects with the account that signs this node's transactions.
     ///
     /// # Errors
     /// [`ChainError::Endpoint`] or [`ChainError::AnotherChain`].
     pub async fn signer(
         client: RpcClient,
         deployment: Deployment,
-        key: PrivateKeySigner,
+        account: &Account,
     ) -> Result<Self, ChainError> {
-        let provider = signing_provider(client, key);
-        Self::checked(provider, deployment).await
+        Self::checked(account.provider(client), deployment).await
     }
 
     async fn checked(provider: DynProvider, deployment: Deployment) -> Result<Self, ChainError> {
@@ -195,7 +191,6 @@ impl Chain {
         Ok(Self {
             provider,
             deployment,
-            sending: Arc::default(),
         })
     }
 
@@ -338,11 +333,7 @@ impl Chain {
         &self,
         call: CallBuilder<P, D>,
     ) -> Result<TransactionReceipt, ChainError> {
-        let sent = {
-            let _turn = self.sending.lock().await;
-            call.send().await?
-        };
-        Self::mined(sent).await
+        Self::mined(call.send().await?).await
     }
 
     /// Waits for a sent transaction and fails unless it succeeded.
@@ -381,19 +372,6 @@ async fn forgotten(provider: &impl Provider, hash: B256) {
             Err(_) => {}
         }
     }
-}
-
-/// A provider that signs with `key`.
-pub fn signing_provider(client: RpcClient, key: PrivateKeySigner) -> DynProvider {
-    // The nonce is asked for each time: a cached one goes astray when a call is refused, or when
-    // the same account acts from somewhere else.
-    ProviderBuilder::default()
-        .with_gas_estimation()
-        .with_simple_nonce_management()
-        .fetch_chain_id()
-        .wallet(EthereumWallet::from(key))
-        .connect_client(client)
-        .erased()
 }
 
 /// Checks an `eth_getProof` answer; `None` when anything in it does not hold.

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::chain::{Chain, ChainError, Deployment, signing_provider};
+use crate::chain::{Account, Chain, ChainError, Deployment};
 use crate::wire::TransportKey;
 
 pub use shares::Shares;
@@ -70,6 +70,7 @@ pub struct Keystore {
     node: TaggedRecipient,
     identity: Identity,
     signer: PrivateKeySigner,
+    account: Account,
     transport: Zeroizing<[u8; 32]>,
     shares: Shares,
 }
@@ -147,7 +148,7 @@ impl Keystore {
         let mut transport = Zeroizing::new([0; 32]);
         let (Ok(Identity::Tagged(node)), Ok(signer), Ok(())) = (
             file.node.parse(),
-            file.signer.parse(),
+            file.signer.parse::<PrivateKeySigner>(),
             alloy::hex::decode_to_slice(&file.transport, transport.as_mut_slice()),
         ) else {
             return Err(KeystoreError::NotKeys);
@@ -161,6 +162,7 @@ impl Keystore {
             shares: Shares::open(path.with_extension("shares"), &identity)?,
             node: recipient,
             identity,
+            account: Account::new(signer.clone()),
             signer,
             transport,
         })
@@ -221,7 +223,7 @@ impl Keystore {
 
     /// A provider that signs with this account.
     pub fn provider(&self, client: RpcClient) -> DynProvider {
-        signing_provider(client, self.signer.clone())
+        self.account.provider(client)
     }
 
     /// A connection to the collective's chain that signs with this account.
@@ -233,7 +235,7 @@ impl Keystore {
         client: RpcClient,
         deployment: Deployment,
     ) -> Result<Chain, ChainError> {
-        Chain::signer(client, deployment, self.signer.clone()).await
+        Chain::signer(client, deployment, &self.account).await
     }
 
     /// Key of the MAC under compiled programs: only forms that this node made are loaded.

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use url::Url;
 
-use crate::chain::{Chain, Deployment};
+use crate::chain::{Account, Chain, Deployment};
 use crate::client::Client;
 
 /// A node to talk to.
@@ -53,7 +53,7 @@ impl ChainAt {
 
     pub async fn signer(&self, key: PrivateKeySigner) -> Result<Chain> {
         let client = RpcClient::new_http(self.rpc.clone());
-        Ok(Chain::signer(client, self.deployment()?, key).await?)
+        Ok(Chain::signer(client, self.deployment()?, &Account::new(key)).await?)
     }
 }
 

@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 
 use super::development_chain::DevelopmentChain;
 use super::election;
-use crate::chain::{Chain, Deployment, signing_provider};
+use crate::chain::{Account, Chain, Deployment};
 use crate::client::Client;
 use crate::founding::{Founding, Plan, UNIT, Voting};
 use crate::governance::{Action, Ballot, Motion, vote};
@@ -144,7 +144,7 @@ impl World {
             accounts[3].clone(),
         ];
         let requester = accounts[4].clone();
-        let provider = signing_provider(chain.client(), deployer.clone());
+        let provider = Account::new(deployer.clone()).provider(chain.client());
         let plan = Plan {
             chain_id: provider.get_chain_id().await?,
             deployer: deployer.address(),
@@ -183,7 +183,7 @@ impl World {
 
     /// An alloy provider that signs for `account`.
     pub fn provider(&self, account: &PrivateKeySigner) -> DynProvider {
-        signing_provider(self.chain.client(), account.clone())
+        Account::new(account.clone()).provider(self.chain.client())
     }
 
     /// Mines a block that is `seconds` later than the newest one.
