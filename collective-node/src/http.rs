@@ -28,6 +28,7 @@ mod contributions;
 mod jobs;
 mod relay;
 mod rewards;
+pub mod serve;
 mod status;
 
 pub use contributions::ContributionState;

@@ -20,6 +20,7 @@ use crate::driver::Driver;
 use crate::follower::{FollowError, Follower, View};
 use crate::headers::Headers;
 use crate::holder::{Holder, HolderRefusal, LogFile, LogFileError};
+use crate::http::serve::{Limits, serve};
 use crate::http::{App, router};
 use crate::intake::Intake;
 use crate::keystore::Keystore;
@@ -208,12 +209,7 @@ impl Node {
                 // A sender that is gone means stop, too.
                 let _ = stopped.await;
             };
-            let served = axum::serve(listener, router(app))
-                .with_graceful_shutdown(until)
-                .await;
-            if let Err(error) = served {
-                tracing::error!(%error, "HTTP ended");
-            }
+            serve(listener, router(app), Limits::default(), until).await;
         });
         Ok(Self {
             address,
