@@ -22,7 +22,7 @@ pub use account::{Account, Check, Figure, Summary};
 pub use approve::{LOGIT, MEAN, manifest};
 pub use contribute::{TERMS_EXPIRE, populate};
 pub use development_chain::{DevelopmentChain, FINALITY_LAG};
-pub use world::{PASSPHRASE, Ports, VOTING, World, executable};
+pub use world::{JOURNAL, PASSPHRASE, Ports, VOTING, World, executable};
 
 /// Tells the whole story in `folder`, which must be empty, on a chain of its own or on another
 /// development chain, and returns its account.

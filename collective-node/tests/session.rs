@@ -3,11 +3,10 @@
 
 mod by_hand;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use by_hand::{PATIENCE, Running, World, binary, refusal};
@@ -27,8 +26,9 @@ const WINDOW: &str = "86460";
 fn a_session_by_hand() {
     let temporary = tempfile::tempdir().expect("a temporary folder");
     let world = World::start(temporary.path().join("world"));
-    let again = format!("dev --data {}", world.path(""));
-    world.refused(&again, "exists: name a new folder");
+    let again = format!("dev --port 0 --rpc-port 0 --data {}", world.path(""));
+    world.refused(&again, "a chain is open at it");
+    world.refused(&format!("{again} --fresh"), "open in another process");
     a_node_that_must_not_start(&world, temporary.path());
     let node = start_node(&world);
 
@@ -95,15 +95,7 @@ fn a_node_that_must_not_start(world: &World, folder: &Path) {
 }
 
 fn start_node(world: &World) -> Running {
-    let mut node = binary()
-        .args(["node", "--config", &world.path("node.toml")])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the binary starts");
-    let mut line = String::new();
-    let out = node.stdout.take().expect("a pipe");
-    let node = Running(node);
-    BufReader::new(out).read_line(&mut line).expect("a line");
+    let (node, line) = by_hand::start_node(&world.path("node.toml"));
     assert!(line.contains(world.told("node")), "it says: {line}");
     node
 }

@@ -1,20 +1,21 @@
 //! `collective dev`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use alloy::eips::BlockId;
 use alloy::providers::{Provider, ProviderBuilder};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use url::Url;
 
 use super::node::until_told_to_stop;
+use super::place;
 use super::show::show;
-use crate::demo::{FINALITY_LAG, Ports, World, populate};
+use crate::demo::{FINALITY_LAG, JOURNAL, Ports, World, populate};
 
-use handout::Handout;
+use handout::{DEPLOYMENT, Handout};
 
 mod handout;
 
@@ -37,9 +38,13 @@ const MAX_FINALITY_LAG: u64 = 128;
 pub struct Dev {
     #[command(subcommand)]
     verb: Option<DevVerb>,
-    /// Keep everything in this folder, which must not exist; a temporary one if not given.
+    /// Keep everything in this folder; a temporary one if not given. A world that is there is reopened as it
+    /// was left.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Remove the world that is in the folder, and found another.
+    #[arg(long, requires = "data")]
+    fresh: bool,
     /// Port of the node; 0 takes any.
     #[arg(long, default_value_t = 8080)]
     port: u16,
@@ -92,27 +97,29 @@ impl Dev {
 
     async fn stay(self) -> Result<bool> {
         let temporary = tempfile::tempdir().context("making a temporary folder")?;
-        let folder = match self.data {
-            Some(folder) => {
-                ensure!(
-                    !folder.exists(),
-                    "{} exists: name a new folder",
-                    folder.display()
-                );
-                std::fs::create_dir_all(&folder)?;
-                folder
-            }
+        let folder = match &self.data {
+            Some(folder) => folder.clone(),
             None => temporary.path().join("world"),
         };
-        std::fs::create_dir_all(&folder)?;
         let ports = Ports {
             rpc: self.rpc_port,
             node: self.port,
         };
-        eprintln!("founding a collective, and 944 respondents contribute");
-        let mut world = World::found(&folder, vec![], ports, self.finality_lag).await?;
-        populate(&world).await?;
-        let handout = Handout::write(&world, &folder)?;
+        if self.fresh {
+            clear(&folder)?;
+        }
+        let (mut world, handout) = match contents(&folder)? {
+            Contents::Nothing => self.found(&folder, ports).await?,
+            Contents::World => self.reopen(&folder, ports).await?,
+            Contents::Part => bail!(
+                "{} holds a world that was not finished: --fresh founds it anew",
+                folder.display()
+            ),
+            Contents::Other => bail!(
+                "{} holds something else than a world of `dev`: name a new folder",
+                folder.display()
+            ),
+        };
         if self.without_node
             && let Some(node) = world.node.take()
         {
@@ -126,6 +133,80 @@ impl Dev {
         }
         Ok(true)
     }
+}
+
+impl Dev {
+    async fn found(&self, folder: &Path, ports: Ports) -> Result<(World, Handout)> {
+        std::fs::create_dir_all(folder)?;
+        eprintln!("founding a collective, and 944 respondents contribute");
+        let world = World::found(folder, vec![], ports, self.finality_lag).await?;
+        populate(&world).await?;
+        let handout = Handout::write(&world, folder)?;
+        Ok((world, handout))
+    }
+
+    async fn reopen(&self, folder: &Path, ports: Ports) -> Result<(World, Handout)> {
+        eprintln!("reopening the world in {}", folder.display());
+        let deployment = place::deployment(&folder.join(DEPLOYMENT))?;
+        let (lag, with_node) = (self.finality_lag, !self.without_node);
+        let world = World::reopen(folder, deployment, ports, lag, with_node).await?;
+        let handout = Handout::of(&world, folder)?;
+        Ok((world, handout))
+    }
+}
+
+/// What a folder holds.
+enum Contents {
+    /// It is not there, or empty.
+    Nothing,
+    /// A world that was finished.
+    World,
+    /// A world whose founding stopped in the middle.
+    Part,
+    /// Anything else.
+    Other,
+}
+
+fn contents(folder: &Path) -> Result<Contents> {
+    let looking = || format!("looking at {}", folder.display());
+    if !folder.exists() {
+        return Ok(Contents::Nothing);
+    }
+    let mut entries = std::fs::read_dir(folder).with_context(looking)?;
+    Ok(match entries.next() {
+        None => Contents::Nothing,
+        Some(_) if !folder.join(JOURNAL).exists() => Contents::Other,
+        Some(_) if folder.join(DEPLOYMENT).exists() => Contents::World,
+        Some(_) => Contents::Part,
+    })
+}
+
+/// Removes what `dev` made in a folder, if it is a world that no process has open.
+fn clear(folder: &Path) -> Result<()> {
+    let path = folder.join(JOURNAL);
+    if !path.exists() {
+        return Ok(());
+    }
+    let clearing = || format!("removing the world in {}", folder.display());
+    let journal = std::fs::File::open(&path).with_context(clearing)?;
+    ensure!(
+        journal.try_lock().is_ok(),
+        "the world in {} is open in another process: stop that first",
+        folder.display()
+    );
+    // The journal last: what is left of a removal that stops in the middle can be removed.
+    for name in Handout::FILES.into_iter().chain(["node", JOURNAL]) {
+        let path = folder.join(name);
+        let removed = if path.is_dir() {
+            std::fs::remove_dir_all(&path)
+        } else if path.exists() {
+            std::fs::remove_file(&path)
+        } else {
+            Ok(())
+        };
+        removed.with_context(|| format!("removing {}", path.display()))?;
+    }
+    Ok(())
 }
 
 impl Time {

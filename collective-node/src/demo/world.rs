@@ -1,13 +1,14 @@
 //! A whole collective on one machine: dev chain, contracts, founders, a node that is a committee of
 //! one. `demo` tells its story in it, `dev` keeps it up, the story tests start from it.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::eips::BlockId;
 use alloy::network::TransactionBuilder;
-use alloy::primitives::{B256, U256};
+use alloy::primitives::U256;
 use alloy::providers::{DynProvider, Provider};
 use alloy::rpc::types::TransactionRequest;
 use alloy::signers::local::PrivateKeySigner;
@@ -47,6 +48,9 @@ pub const PASSPHRASE: &str = "public: this node is a demonstration";
 /// The dev chain's journal in a world's folder.
 pub const JOURNAL: &str = "chain.journal";
 
+/// The key file in the node's folder.
+const KEYS: &str = "keys.age";
+
 /// The actors and where they act.
 pub struct World {
     /// The chain.
@@ -67,6 +71,8 @@ pub struct World {
     pub node_id: NodeId,
     /// Where the node keeps its data.
     pub data: PathBuf,
+    /// Where the node listens, or will once it is started.
+    pub listens_at: SocketAddr,
     /// The running node.
     pub node: Option<Node>,
     /// To talk to it.
@@ -121,7 +127,8 @@ impl World {
         required_layers: Vec<Layer>,
         node_listener: TcpListener,
     ) -> Result<Self> {
-        let mut world = Self::constituted(chain, folder).await?;
+        let listens_at = node_listener.local_addr()?;
+        let mut world = Self::constituted(chain, folder, listens_at).await?;
         world
             .start_node(required_layers, node_listener)
             .await
@@ -129,21 +136,18 @@ impl World {
         Ok(world)
     }
 
-    /// The same without a running node.
+    /// The same without a running node, which will listen at `listens_at`.
     ///
     /// # Errors
     /// Whatever does not work, with what was being done.
-    pub async fn constituted(chain: DevelopmentChain, folder: &Path) -> Result<Self> {
+    pub async fn constituted(
+        chain: DevelopmentChain,
+        folder: &Path,
+        listens_at: SocketAddr,
+    ) -> Result<Self> {
         let data = folder.join("node");
         std::fs::create_dir_all(&data).context("making the data folder")?;
-        let accounts = dev_accounts();
-        let deployer = accounts[0].clone();
-        let founders = [
-            accounts[1].clone(),
-            accounts[2].clone(),
-            accounts[3].clone(),
-        ];
-        let requester = accounts[4].clone();
+        let [deployer, founders @ ..] = leaders();
         let provider = Account::new(deployer.clone()).provider(chain.client());
         let plan = Plan {
             chain_id: provider.get_chain_id().await?,
@@ -157,28 +161,67 @@ impl World {
         let mut founding = Founding::begin(plan, &provider).await?;
         let deployment = founding.complete(&provider).await.context("deploying")?;
         let passphrase = Zeroizing::new(PASSPHRASE.to_owned());
-        let keys = Keystore::create(&data.join("keys.age"), passphrase, None, &mut rand::rng())?;
+        let keys = Keystore::create(&data.join(KEYS), passphrase, None, &mut rand::rng())?;
         keys.make_sole_share(&mut rand::rng())?;
-        let contributors = election::accounts();
-        let mut world = Self {
-            client: Client::new(chain.url().clone())?,
-            chain,
-            deployment,
-            deployer,
-            founders,
-            requester,
-            contributors,
-            keys: Arc::new(keys),
-            node_id: NodeId(B256::ZERO),
-            data,
-            node: None,
-        };
+        let mut world = Self::populated(chain, deployment, keys, data, listens_at)?;
         world.fund().await.context("handing out money")?;
         world
             .constitute()
             .await
             .context("making the committee and voting on it")?;
         Ok(world)
+    }
+
+    /// Goes on with the world that was founded in this folder: the chain's journal is replayed, and the node,
+    /// unless it is left to somebody else, starts where it was.
+    ///
+    /// # Errors
+    /// Where another process has it open, or something of it is missing.
+    pub async fn reopen(
+        folder: &Path,
+        deployment: Deployment,
+        ports: Ports,
+        finality_lag: u64,
+        with_node: bool,
+    ) -> Result<Self> {
+        let rpc_listener = listen(ports.rpc, "JSON-RPC").await?;
+        let node_listener = listen(ports.node, "the node").await?;
+        let chain = DevelopmentChain::own(&folder.join(JOURNAL), rpc_listener, finality_lag)?;
+        let data = folder.join("node");
+        let passphrase = Zeroizing::new(PASSPHRASE.to_owned());
+        let keys = Keystore::open(&data.join(KEYS), passphrase)?;
+        let listens_at = node_listener.local_addr()?;
+        let mut world = Self::populated(chain, deployment, keys, data, listens_at)?;
+        if with_node {
+            let started = world.start_node(vec![], node_listener).await;
+            started.context("starting the node")?;
+        }
+        Ok(world)
+    }
+
+    /// Everybody of a world, the node not running.
+    fn populated(
+        chain: DevelopmentChain,
+        deployment: Deployment,
+        keys: Keystore,
+        data: PathBuf,
+        listens_at: SocketAddr,
+    ) -> Result<Self> {
+        let [deployer, founders @ ..] = leaders();
+        Ok(Self {
+            client: Client::new(format!("http://{listens_at}").parse()?)?,
+            chain,
+            deployment,
+            deployer,
+            founders,
+            requester: dev_accounts()[4].clone(),
+            contributors: election::accounts(),
+            node_id: registration::node_id(&keys),
+            keys: Arc::new(keys),
+            data,
+            listens_at,
+            node: None,
+        })
     }
 
     /// An alloy provider that signs for `account`.
@@ -287,10 +330,9 @@ impl World {
     }
 
     /// Registers the node, publishes the committee, and has charter, node and committee voted on.
-    async fn constitute(&mut self) -> Result<()> {
+    async fn constitute(&self) -> Result<()> {
         let provider = self.keys.provider(self.chain.client());
         let (by, deployment) = (&provider, &self.deployment);
-        self.node_id = registration::node_id(&self.keys);
         let keys_hash =
             registration::register(by, deployment, &self.keys, "http://127.0.0.1").await?;
         let committee =
@@ -336,10 +378,14 @@ impl World {
         };
         let client = self.chain.client();
         let node = Node::start(config, self.keys.clone(), client, listener).await?;
-        self.client = Client::new(format!("http://{}", node.address()).parse()?)?;
         self.node = Some(node);
         self.settle_in().await
     }
+}
+
+/// Who deploys, and the three founders.
+fn leaders() -> [PrivateKeySigner; 4] {
+    std::array::from_fn(|account| dev_accounts()[account].clone())
 }
 
 /// The binary whose role `sandbox-child` runs programs: this one, or the one that a test names.

@@ -4,8 +4,9 @@
 // Each test that includes this uses what it needs.
 #![allow(dead_code)]
 
-use std::io::Write;
-use std::path::PathBuf;
+use std::io::{BufRead, BufReader, Write};
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -50,22 +51,38 @@ impl Drop for Running {
     }
 }
 
-/// The world that `dev` keeps up, its node stopped.
-pub struct World {
-    /// Where its files are.
+/// Where somebody acts, and with what.
+pub struct Session {
+    /// Where the files are.
     pub folder: PathBuf,
-    /// What `dev` printed.
+    /// Addresses of node and chain, the deployment file, and what else is known.
     pub handout: Value,
+}
+
+/// The world that `dev` keeps up.
+pub struct World {
+    /// What `dev` printed.
+    pub session: Session,
     /// The process.
     pub dev: Running,
 }
 
+impl Deref for World {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.session
+    }
+}
+
 impl World {
+    /// One whose node is stopped.
     pub fn start(folder: PathBuf) -> Self {
-        let mut dev = binary()
-            .args(["dev", "--without-node", "--json", "--port", "0"])
-            .args(["--rpc-port", "0", "--data"])
-            .arg(&folder)
+        Self::start_with(folder, &["--without-node"])
+    }
+
+    pub fn start_with(folder: PathBuf, flags: &[&str]) -> Self {
+        let mut dev = dev(&folder, flags)
             .stdout(Stdio::piped())
             .spawn()
             .expect("the binary starts");
@@ -75,13 +92,40 @@ impl World {
         let handout = documents.next().expect("a document").expect("JSON");
         // Shown by the harness where the test fails.
         println!("chain {}, node {}", handout["rpc"], handout["node"]);
-        Self {
-            folder,
-            handout,
-            dev,
-        }
+        let session = Session { folder, handout };
+        Self { session, dev }
     }
 
+    /// What `dev` says where it does not start.
+    pub fn start_with_refusal(folder: &Path, flags: &[&str]) -> Output {
+        dev(folder, flags).output().expect("the binary starts")
+    }
+}
+
+fn dev(folder: &Path, flags: &[&str]) -> Command {
+    let mut command = binary();
+    command
+        .args(["dev", "--json", "--port", "0", "--rpc-port", "0", "--data"])
+        .arg(folder)
+        .args(flags);
+    command
+}
+
+/// Starts a node, and says what it prints once it is up.
+pub fn start_node(config: &str) -> (Running, String) {
+    let mut node = binary()
+        .args(["node", "--config", config])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let mut line = String::new();
+    let out = node.stdout.take().expect("a pipe");
+    let node = Running(node);
+    BufReader::new(out).read_line(&mut line).expect("a line");
+    (node, line)
+}
+
+impl Session {
     pub fn path(&self, name: &str) -> String {
         let path = self.folder.join(name);
         path.to_str().expect("a path in UTF-8").to_owned()

@@ -20,6 +20,15 @@ use crate::sandbox::{Layer, Sandbox};
 /// Contributors whose keys are handed out; the other respondents' follow from a published rule.
 const CONTRIBUTORS: usize = 4;
 
+/// The example programs.
+const EXAMPLES: [&str; 2] = ["mean", "logit"];
+
+/// Where the collective lives; a folder that holds it is a complete world.
+pub const DEPLOYMENT: &str = "deployment.json";
+
+/// To which the examples' results are sealed.
+const IDENTITY: &str = "requester.identity";
+
 /// How often the manifests handed out may run: enough to try for an afternoon.
 const RUNS: u32 = 100;
 
@@ -55,38 +64,64 @@ struct Seeded {
 }
 
 impl Handout {
-    /// Writes everything into the world's folder.
+    /// What `write` makes in the folder; the deployment first, without which it is no complete world.
+    pub const FILES: [&str; 7] = [
+        DEPLOYMENT,
+        "node.toml",
+        "passphrase",
+        IDENTITY,
+        "accounts",
+        "manifests",
+        "programs",
+    ];
+
+    /// Writes everything into the folder of a world that was just founded; the deployment last, so that a
+    /// folder with one is complete.
     pub fn write(world: &World, folder: &Path) -> Result<Self> {
         for name in ["accounts", "manifests", "programs"] {
             std::fs::create_dir_all(folder.join(name))?;
         }
-        let deployment = folder.join("deployment.json");
-        write(&deployment, &serde_json::to_vec_pretty(&world.deployment)?)?;
         let identity = x25519::Identity::random(&mut rand::rng());
-        let identity_path = folder.join("requester.identity");
-        let text = secret::identity_file(&identity);
-        write(&identity_path, text.as_bytes())?;
-
-        let (mut manifests, mut programs) = (vec![], vec![]);
+        write(
+            &folder.join(IDENTITY),
+            secret::identity_file(&identity).as_bytes(),
+        )?;
         for (name, program, manifest) in examples(world, &identity)? {
-            let path = folder.join("manifests").join(format!("{name}.json"));
-            write(&path, &serde_json::to_vec_pretty(&manifest)?)?;
-            manifests.push(path);
-            let path = folder.join("programs").join(format!("{name}.wasm"));
-            write(&path, program)?;
-            programs.push(path);
+            let manifest = serde_json::to_vec_pretty(&manifest)?;
+            write(&manifest_path(folder, name), &manifest)?;
+            write(&program_path(folder, name), program)?;
         }
+        for (name, account) in people(world) {
+            let text = secret::account_file(account);
+            write(&key_path(folder, &name), text.as_bytes())?;
+        }
+        write(&folder.join("passphrase"), PASSPHRASE.as_bytes())?;
+        let handout = Self::of(world, folder)?;
+        let deployment = serde_json::to_vec_pretty(&world.deployment)?;
+        write(&handout.deployment, &deployment)?;
+        Ok(handout)
+    }
+
+    /// The handout of a world whose files are there. Only the node's configuration is written anew: ports
+    /// change.
+    pub fn of(world: &World, folder: &Path) -> Result<Self> {
         let denied = denied()?;
+        let seeded = |(name, account): (String, &PrivateKeySigner)| Seeded {
+            address: account.address(),
+            key: alloy::hex::encode_prefixed(account.to_bytes()),
+            file: key_path(folder, &name),
+            name,
+        };
         Ok(Self {
             rpc: plain(world.chain.url().as_str()),
-            node: world.address()?,
+            node: format!("http://{}", world.listens_at),
             node_id: world.node_id.to_string(),
-            deployment,
+            deployment: folder.join(DEPLOYMENT),
             node_config: node_config(world, folder, &denied)?,
-            manifests,
-            programs,
-            identity: identity_path,
-            accounts: accounts(world, folder)?,
+            manifests: EXAMPLES.map(|name| manifest_path(folder, name)).into(),
+            programs: EXAMPLES.map(|name| program_path(folder, name)).into(),
+            identity: folder.join(IDENTITY),
+            accounts: people(world).map(seeded).collect(),
             denied,
             folder: folder.to_owned(),
         })
@@ -153,28 +188,26 @@ const COMMANDS: [&str; 10] = [
     "collective revoke 1 --key DIR/accounts/contributor-0.key",
 ];
 
-fn accounts(world: &World, folder: &Path) -> Result<Vec<Seeded>> {
+/// Those whose keys are handed out, by name.
+fn people(world: &World) -> impl Iterator<Item = (String, &PrivateKeySigner)> {
     let founders = world.founders.iter().enumerate();
-    let founders = founders.map(|(n, account)| (format!("founder-{n}"), account));
-    let requester = ("requester".to_owned(), &world.requester);
-    let people = world.contributors.iter().take(CONTRIBUTORS).enumerate();
-    let people = people.map(|(n, account)| (format!("contributor-{n}"), account));
+    let contributors = world.contributors.iter().take(CONTRIBUTORS).enumerate();
     founders
-        .chain([requester])
-        .chain(people)
-        .map(|(name, account)| seeded(folder, name, account))
-        .collect()
+        .map(|(n, account)| (format!("founder-{n}"), account))
+        .chain([("requester".to_owned(), &world.requester)])
+        .chain(contributors.map(|(n, account)| (format!("contributor-{n}"), account)))
 }
 
-fn seeded(folder: &Path, name: String, account: &PrivateKeySigner) -> Result<Seeded> {
-    let file = folder.join("accounts").join(format!("{name}.key"));
-    write(&file, secret::account_file(account).as_bytes())?;
-    Ok(Seeded {
-        name,
-        address: account.address(),
-        key: alloy::hex::encode_prefixed(account.to_bytes()),
-        file,
-    })
+fn key_path(folder: &Path, name: &str) -> PathBuf {
+    folder.join("accounts").join(format!("{name}.key"))
+}
+
+fn manifest_path(folder: &Path, name: &str) -> PathBuf {
+    folder.join("manifests").join(format!("{name}.json"))
+}
+
+fn program_path(folder: &Path, name: &str) -> PathBuf {
+    folder.join("programs").join(format!("{name}.wasm"))
 }
 
 /// Programs with manifests under which the members may let them run.
@@ -188,19 +221,19 @@ fn examples(
     let mut mean = demo::manifest(world, demo::MEAN, &recipient, RUNS, expiry);
     mean.output.kind = OutputKind::Aggregate;
     mean.output.schema = None;
-    Ok([("mean", demo::MEAN, mean), ("logit", demo::LOGIT, logit)])
+    let [first, second] = EXAMPLES;
+    Ok([(first, demo::MEAN, mean), (second, demo::LOGIT, logit)])
 }
 
 /// A configuration with which the world's node runs as a process of its own on this machine.
 fn node_config(world: &World, folder: &Path, denied: &[Layer]) -> Result<PathBuf> {
-    write(&folder.join("passphrase"), PASSPHRASE.as_bytes())?;
-    let address = world.address()?;
-    let listen = address.strip_prefix("http://").unwrap_or(&address);
     let mut text = format!(
-        "deployment = \"deployment.json\"\nrpc = \"{}\"\nnode = \"{}\"\ndata = \"node\"\n\
-         listen = \"{listen}\"\nkeys = \"node/keys.age\"\npassphrase_file = \"passphrase\"\n",
+        "# Written anew each time `collective dev` starts.\n\
+         deployment = \"{DEPLOYMENT}\"\nrpc = \"{}\"\nnode = \"{}\"\ndata = \"node\"\n\
+         listen = \"{}\"\nkeys = \"node/keys.age\"\npassphrase_file = \"passphrase\"\n",
         plain(world.chain.url().as_str()),
         world.node_id,
+        world.listens_at,
     );
     if !denied.is_empty() {
         let left: Vec<Layer> = Layer::ALL
@@ -214,7 +247,7 @@ fn node_config(world: &World, folder: &Path, denied: &[Layer]) -> Result<PathBuf
         )?;
     }
     let path = folder.join("node.toml");
-    write(&path, text.as_bytes())?;
+    std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
     Ok(path)
 }
 
