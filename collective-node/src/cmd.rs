@@ -7,11 +7,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod charter;
 mod completions;
 mod contribute;
 mod contributions;
 mod demo;
 mod dev;
+mod init;
 mod job;
 mod key;
 mod keyholder;
@@ -41,10 +43,13 @@ struct Cli {
 enum Verb {
     Demo(demo::Demo),
     Dev(dev::Dev),
+    Init(init::Init),
     Node(node::Node),
     Keyholder(keyholder::Keyholder),
     #[command(subcommand)]
     Key(key::Key),
+    #[command(subcommand)]
+    Charter(charter::CharterVerb),
     Contribute(contribute::Contribute),
     Recipient(recipient::Recipient),
     Contributions(contributions::Contributions),
@@ -75,9 +80,11 @@ pub fn main() -> ExitCode {
         match cli.verb {
             Verb::Demo(demo) => demo.run().await,
             Verb::Dev(dev) => dev.run().await,
+            Verb::Init(init) => init.run().await,
             Verb::Node(node) => node.run().await,
             Verb::Keyholder(keyholder) => keyholder.run().await,
             Verb::Key(key) => key.run(),
+            Verb::Charter(charter) => charter.run(),
             Verb::Contribute(contribute) => contribute.run().await,
             Verb::Recipient(recipient) => recipient.run().await,
             Verb::Contributions(contributions) => contributions.run().await,

@@ -151,6 +151,11 @@ impl Founding {
     /// # Errors
     /// Whatever the chain refuses; a second call goes on.
     pub async fn complete(&mut self, by: &DynProvider) -> Result<Deployment> {
+        // What is named is looked at before anything is paid for.
+        if let Some(token) = self.plan.token {
+            let supply = DemoToken::new(token, by).totalSupply().call().await;
+            supply.with_context(|| format!("{token} does not answer as an ERC-20 token does"))?;
+        }
         let singletons = match self.plan.singletons {
             Some(singletons) => singletons,
             None => self.singletons(by).await?,
@@ -252,11 +257,6 @@ impl Founding {
 
     async fn token(&mut self, by: &DynProvider) -> Result<Address> {
         if let Some(token) = self.plan.token {
-            DemoToken::new(token, by)
-                .totalSupply()
-                .call()
-                .await
-                .with_context(|| format!("{token} does not answer as an ERC-20 token does"))?;
             return Ok(token);
         }
         let (holders, amounts) = (vec![self.plan.deployer], vec![U256::from(DEMO_SUPPLY)]);

@@ -4,29 +4,51 @@
 use alloy::primitives::{Address, B256, Bytes as CallData, U256, keccak256};
 use alloy::providers::DynProvider;
 use alloy::sol_types::SolValue;
-use anyhow::{Context, Result, ensure};
+use collective::committee::KeyShare;
 use collective::id::{BlobId, KeysHash, NodeId};
 use collective::receipt::CommitteeStatement;
+use thiserror::Error;
 
-use crate::chain::{Chain, Deployment};
+use crate::chain::facts::{ROLE_COMPUTE, ROLE_KEYHOLDER};
+use crate::chain::{Chain, ChainError, Deployment};
 use crate::keystore::Keystore;
 use collective_contracts::{DemoToken, JobEscrow, NodeRegistry};
 
+/// A node that is a committee of one.
+pub const BOTH_ROLES: u8 = ROLE_COMPUTE | ROLE_KEYHOLDER;
+
 /// An operator's first node. The account of its keys operates one node only.
 const SALT: B256 = B256::ZERO;
+
+/// Why a node is not registered; the operator has to act.
+#[derive(Debug, Error)]
+pub enum RegisterError {
+    /// The chain.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The operator's account has registered its node before, otherwise.
+    #[error("node {0} is retired, or registered with other keys than these")]
+    AnotherNode(NodeId),
+}
+
+impl From<alloy::contract::Error> for RegisterError {
+    fn from(error: alloy::contract::Error) -> Self {
+        Self::Chain(error.into())
+    }
+}
 
 /// The node that these keys register.
 pub fn node_id(keys: &Keystore) -> NodeId {
     NodeId(keccak256((keys.address(), SALT).abi_encode()))
 }
 
-/// The node's keys as NodeRegistry takes them: it computes and holds the key.
-pub fn node_keys(keys: &Keystore) -> NodeRegistry::NodeKeys {
+/// The node's keys as NodeRegistry takes them; `roles` are bits of [`ROLE_COMPUTE`] and [`ROLE_KEYHOLDER`].
+pub fn node_keys(keys: &Keystore, roles: u8) -> NodeRegistry::NodeKeys {
     let recipient = keys.node_recipient().to_string();
     NodeRegistry::NodeKeys {
         signer: keys.address(),
         recipient: BlobId::of(recipient.as_bytes()).0,
-        roles: 0b11,
+        roles,
         measurement: B256::ZERO,
         transport: keys.transport_key().pin().0,
     }
@@ -35,61 +57,61 @@ pub fn node_keys(keys: &Keystore) -> NodeRegistry::NodeKeys {
 /// Registers the node, unless it is registered with these keys already; says what members accept.
 ///
 /// # Errors
-/// Where it is registered with other keys, or the chain refuses.
+/// [`RegisterError`].
 pub async fn register(
     by: &DynProvider,
     deployment: &Deployment,
     keys: &Keystore,
+    roles: u8,
     endpoint: &str,
-) -> Result<KeysHash> {
+) -> Result<KeysHash, RegisterError> {
     let registry = NodeRegistry::new(deployment.nodes, by);
-    let (id, mine) = (node_id(keys), node_keys(keys));
+    let (id, mine) = (node_id(keys), node_keys(keys, roles));
     let known = registry.node(id.0).call().await?;
     if known.operator == Address::ZERO {
         let recipient = keys.node_recipient().to_string();
         let call = registry.register(SALT, mine, recipient, endpoint.to_owned());
         Chain::mined(call.send().await?).await?;
-    } else {
-        ensure!(
-            known.keys == mine && !known.retired,
-            "node {id} is retired, or registered with other keys than these"
-        );
+    } else if known.keys != mine || known.retired {
+        return Err(RegisterError::AnotherNode(id));
     }
     Ok(KeysHash(registry.keysHash(id.0).call().await?))
+}
+
+/// The committee that consists of this node.
+pub fn committee_of_one(
+    deployment: &Deployment,
+    keys: &Keystore,
+    sender_proof: bool,
+    share: &KeyShare,
+) -> CommitteeStatement {
+    let certificate = share.certificate();
+    CommitteeStatement {
+        collective: deployment.collective,
+        epoch: certificate.epoch(),
+        threshold: 1,
+        sender_proof,
+        recipient: BlobId::of(certificate.recipient().to_string().as_bytes()),
+        certificate: certificate.digest(),
+        members: vec![node_id(keys)],
+    }
 }
 
 /// Publishes the node as a committee of one, unless it is published already; says the hash that members
 /// accept.
 ///
 /// # Errors
-/// What the chain refuses.
+/// [`ChainError`].
 pub async fn publish_committee(
     by: &DynProvider,
     deployment: &Deployment,
     keys: &Keystore,
-    epoch: u64,
     sender_proof: bool,
-) -> Result<B256> {
+    share: &KeyShare,
+) -> Result<B256, ChainError> {
     let registry = NodeRegistry::new(deployment.nodes, by);
-    let share = keys.shares().newest();
-    let share =
-        share.context("these keys hold no share: make them with `collective key new node`")?;
-    let certificate = share.certificate();
-    ensure!(
-        certificate.size() == 1,
-        "the share is one of {}: a committee is published by `collective committee new`",
-        certificate.size()
-    );
-    let recipient = certificate.recipient().to_string();
-    let statement = CommitteeStatement {
-        collective: deployment.collective,
-        epoch,
-        threshold: 1,
-        sender_proof,
-        recipient: BlobId::of(recipient.as_bytes()),
-        certificate: certificate.digest(),
-        members: vec![node_id(keys)],
-    };
+    let recipient = share.certificate().recipient().to_string();
+    let statement = committee_of_one(deployment, keys, sender_proof, share);
     let hash = statement.struct_hash();
     if !registry.published(hash).call().await?.signers.is_empty() {
         return Ok(hash);
@@ -102,7 +124,7 @@ pub async fn publish_committee(
         senderProof: statement.sender_proof,
         recipient: statement.recipient.0,
         certificate: statement.certificate.0,
-        members: vec![node_id(keys).0],
+        members: statement.members.iter().map(|member| member.0).collect(),
     };
     let call =
         registry.publishCommittee(deployment.collective, committee, recipient, vec![signature]);
@@ -114,13 +136,13 @@ pub async fn publish_committee(
 /// the operator takes it back.
 ///
 /// # Errors
-/// What token or escrow refuse.
+/// [`ChainError::Reverted`] with what token or escrow refuse.
 pub async fn deposit_bond(
     by: &DynProvider,
     deployment: &Deployment,
     node: NodeId,
     amount: U256,
-) -> Result<()> {
+) -> Result<(), ChainError> {
     let token = DemoToken::new(deployment.token, by);
     Chain::mined(token.approve(deployment.escrow, amount).send().await?).await?;
     let escrow = JobEscrow::new(deployment.escrow, by);

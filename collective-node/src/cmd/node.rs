@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use alloy::rpc::client::RpcClient;
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, Subcommand};
 use collective::id::NodeId;
 use serde::Deserialize;
 use tokio::net::TcpListener;
@@ -18,6 +18,9 @@ use super::{place, secret};
 use crate::keystore::Keystore;
 use crate::node;
 use crate::sandbox::Layer;
+
+mod bond;
+mod register;
 
 /// How long a stop may take: what supervisors grant before they kill.
 const STOP: Duration = Duration::from_secs(5);
@@ -35,7 +38,10 @@ const BATCH_EVERY: Duration = Duration::from_secs(2);
 /// refuses to start where the machine denies a layer of the sandbox, unless `required_layers` lists
 /// fewer.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Example:
   collective node --config node.toml
 
 A configuration:
@@ -46,11 +52,20 @@ A configuration:
   listen = \"127.0.0.1:8080\"
   keys = \"node/keys.age\"               # made by `collective key new node`
   passphrase_file = \"passphrase\"       # optional
-  required_layers = [\"seccomp\"]        # optional: all layers")]
+  required_layers = [\"seccomp\"]        # optional: all layers"
+)]
 pub struct Node {
+    #[command(subcommand)]
+    verb: Option<NodeVerb>,
     /// The configuration.
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[arg(long, value_name = "FILE", required = true)]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum NodeVerb {
+    Register(register::Register),
+    Bond(bond::Bond),
 }
 
 #[derive(Debug, Deserialize)]
@@ -73,35 +88,45 @@ fn all_layers() -> Vec<Layer> {
 
 impl Node {
     pub async fn run(self) -> Result<bool> {
-        let config = Config::read(&self.config)?;
-        let deployment = place::deployment(&config.deployment)?;
-        let rpc: Url = config
-            .rpc
-            .parse()
-            .with_context(|| format!("'{}' is no URL", config.rpc))?;
-        let passphrase = secret::passphrase(config.passphrase_file.as_deref())?;
-        let keys = Keystore::open(&config.keys, passphrase)?;
-        let listener = TcpListener::bind(config.listen)
-            .await
-            .with_context(|| format!("listening at {}", config.listen))?;
-        let settings = node::NodeConfig {
-            data: config.data,
-            deployment,
-            node: config.node,
-            required_layers: config.required_layers,
-            executable: crate::demo::executable()?,
-            poll: POLL,
-            batch_every: BATCH_EVERY,
-        };
-        let client = RpcClient::new_http(rpc);
-        let node = node::Node::start(settings, Arc::new(keys), client, listener).await?;
-        println!("node {} at http://{}", config.node, node.address());
-        until_told_to_stop().await?;
-        eprintln!("stopping");
-        // Dropping the node stops it at once: nothing that was acknowledged is lost by that.
-        let _ = tokio::time::timeout(STOP, node.stop()).await;
-        Ok(true)
+        match (self.verb, self.config) {
+            (Some(NodeVerb::Register(register)), _) => register.run().await,
+            (Some(NodeVerb::Bond(bond)), _) => bond.run().await,
+            (None, Some(config)) => stay(&config).await,
+            (None, None) => unreachable!("clap requires one of the two"),
+        }
     }
+}
+
+/// Runs the node until it is told to stop.
+async fn stay(config: &Path) -> Result<bool> {
+    let config = Config::read(config)?;
+    let deployment = place::deployment(&config.deployment)?;
+    let rpc: Url = config
+        .rpc
+        .parse()
+        .with_context(|| format!("'{}' is no URL", config.rpc))?;
+    let passphrase = secret::passphrase(config.passphrase_file.as_deref())?;
+    let keys = Keystore::open(&config.keys, passphrase)?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("listening at {}", config.listen))?;
+    let settings = node::NodeConfig {
+        data: config.data,
+        deployment,
+        node: config.node,
+        required_layers: config.required_layers,
+        executable: crate::demo::executable()?,
+        poll: POLL,
+        batch_every: BATCH_EVERY,
+    };
+    let client = RpcClient::new_http(rpc);
+    let node = node::Node::start(settings, Arc::new(keys), client, listener).await?;
+    println!("node {} at http://{}", config.node, node.address());
+    until_told_to_stop().await?;
+    eprintln!("stopping");
+    // Dropping the node stops it at once: nothing that was acknowledged is lost by that.
+    let _ = tokio::time::timeout(STOP, node.stop()).await;
+    Ok(true)
 }
 
 impl Config {

@@ -42,6 +42,14 @@ pub struct ChainAt {
 }
 
 impl ChainAt {
+    pub fn rpc(&self) -> &Url {
+        &self.rpc
+    }
+
+    pub fn deployment_file(&self) -> &Path {
+        &self.deployment
+    }
+
     pub fn deployment(&self) -> Result<Deployment> {
         deployment(&self.deployment)
     }

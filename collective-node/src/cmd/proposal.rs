@@ -1,19 +1,21 @@
-//! `collective proposal`, and how a manifest becomes what is voted on.
+//! `collective proposal`, and how documents and nodes become what is voted on.
 
 use std::path::PathBuf;
 
-use alloy::primitives::U256;
+use alloy::primitives::{B256, U256};
 use anyhow::{Result, ensure};
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use collective::approval::Manifest;
+use collective::charter::Charter;
+use collective::id::{KeysHash, NodeId};
 use serde_json::json;
 
 use super::place::ChainAt;
 use super::show::show;
-use super::{manifest, secret};
-use crate::chain::{ChainError, Deployment};
+use super::{charter, manifest, secret};
+use crate::chain::{Chain, ChainError, Deployment};
 use crate::governance::{Action, Motion};
-use collective_contracts::CollectiveGovernor;
+use collective_contracts::{CollectiveGovernor, NodeRegistry};
 
 /// Follow a proposal to its effect.
 #[derive(Debug, Subcommand)]
@@ -59,40 +61,104 @@ pub struct Step {
     json: bool,
 }
 
-/// What a proposal is about. Its id is made of this.
+/// What a proposal is about: one or several decisions, which take effect together. Its id is made of this,
+/// so the same must be given at each step.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("decision").required(true).multiple(true))]
 pub struct Subject {
-    /// The manifest to approve.
-    #[arg(long, value_name = "FILE")]
-    manifest: PathBuf,
-    /// Text beside the proposal; part of its id, so it must be the same at each step.
+    /// A manifest to approve.
+    #[arg(long, value_name = "FILE", group = "decision")]
+    manifest: Option<PathBuf>,
+    /// A charter to set: what may be contributed from then on, and by whom.
+    #[arg(long, value_name = "FILE", group = "decision")]
+    charter: Option<PathBuf>,
+    /// A node to accept, with the keys that it has now.
+    #[arg(long, value_name = "NODE", group = "decision")]
+    accept_node: Option<NodeId>,
+    /// A published committee to accept, by the hash that `node register` printed.
+    #[arg(long, value_name = "HASH", group = "decision")]
+    accept_committee: Option<B256>,
+    /// Text beside the proposal.
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
 }
 
+/// A subject read: what is voted on, and the documents that it names by digest.
+pub struct Decision {
+    pub manifest: Option<Manifest>,
+    pub charter: Option<Charter>,
+    pub motion: Motion,
+}
+
 impl Subject {
-    /// The manifest and what is voted on, refused where it is for another collective.
-    pub fn read(&self, deployment: &Deployment) -> Result<(Manifest, Motion)> {
-        let manifest = manifest::read(&self.manifest)?;
-        ensure!(
-            (manifest.chain_id, manifest.collective)
-                == (deployment.chain_id, deployment.collective),
-            "the manifest is for collective {} on chain {}",
-            manifest.collective,
-            manifest.chain_id
-        );
-        let digest = manifest.digest();
-        let description = self.description.clone().unwrap_or_else(|| {
-            let (purpose, source) = (manifest.purpose, &manifest.dataset.source);
-            format!("Approve manifest {digest}: {purpose} over {source}.")
-        });
-        let approve = Action::approve(deployment, &manifest, format!("blob:{digest}"));
+    /// Reads files and chain; refused where a manifest is for another collective, or a node or committee is
+    /// not there.
+    pub async fn read(&self, chain: &Chain) -> Result<Decision> {
+        let deployment = chain.deployment();
+        let manifest = self.manifest.as_deref().map(manifest::read).transpose()?;
+        let charter = self.charter.as_deref().map(charter::read).transpose()?;
+        let (mut actions, mut sentences) = (vec![], vec![]);
+        if let Some(charter) = &charter {
+            actions.push(Action::admit(deployment, charter));
+            sentences.push(format!("Set charter {}.", charter.digest()));
+        }
+        if let Some(node) = self.accept_node {
+            let keys = present_keys(chain, node).await?;
+            actions.push(Action::accept_node(deployment, node, keys));
+            sentences.push(format!("Accept node {node} with keys {keys}."));
+        }
+        if let Some(hash) = self.accept_committee {
+            let registry = NodeRegistry::new(deployment.nodes, chain.provider());
+            let published = registry.published(hash).call().await;
+            ensure!(
+                !published.map_err(ChainError::from)?.signers.is_empty(),
+                "nobody published committee {hash}: `collective node register` does"
+            );
+            actions.push(Action::accept_committee(deployment, hash));
+            sentences.push(format!("Accept committee {hash}."));
+        }
+        if let Some(manifest) = &manifest {
+            let (action, sentence) = approve(deployment, manifest)?;
+            actions.push(action);
+            sentences.push(sentence);
+        }
+        let described = self.description.clone();
         let motion = Motion {
-            actions: vec![approve],
-            description,
+            actions,
+            description: described.unwrap_or_else(|| sentences.join(" ")),
         };
-        Ok((manifest, motion))
+        Ok(Decision {
+            manifest,
+            charter,
+            motion,
+        })
     }
+}
+
+fn approve(deployment: &Deployment, manifest: &Manifest) -> Result<(Action, String)> {
+    ensure!(
+        (manifest.chain_id, manifest.collective) == (deployment.chain_id, deployment.collective),
+        "the manifest is for collective {} on chain {}",
+        manifest.collective,
+        manifest.chain_id
+    );
+    let digest = manifest.digest();
+    let (purpose, source) = (manifest.purpose, &manifest.dataset.source);
+    let sentence = format!("Approve manifest {digest}: {purpose} over {source}.");
+    let action = Action::approve(deployment, manifest, format!("blob:{digest}"));
+    Ok((action, sentence))
+}
+
+/// The hash of a node's keys as they are now.
+async fn present_keys(chain: &Chain, node: NodeId) -> Result<KeysHash> {
+    let registry = NodeRegistry::new(chain.deployment().nodes, chain.provider());
+    let known = registry.node(node.0).call().await;
+    ensure!(
+        !known.map_err(ChainError::from)?.operator.is_zero(),
+        "there is no node {node}: `collective node register` enters it"
+    );
+    let keys = registry.keysHash(node.0).call().await;
+    Ok(KeysHash(keys.map_err(ChainError::from)?))
 }
 
 impl Proposal {
@@ -145,14 +211,14 @@ impl Show {
 impl Step {
     async fn queue(self) -> Result<bool> {
         let chain = self.chain.signer(secret::account(&self.key)?).await?;
-        let (_, motion) = self.subject.read(chain.deployment())?;
+        let motion = self.subject.read(&chain).await?.motion;
         let gas = motion.queue(chain.provider(), chain.deployment()).await?;
         self.done("queued", gas)
     }
 
     async fn execute(self) -> Result<bool> {
         let chain = self.chain.signer(secret::account(&self.key)?).await?;
-        let (_, motion) = self.subject.read(chain.deployment())?;
+        let motion = self.subject.read(&chain).await?.motion;
         let gas = motion.execute(chain.provider(), chain.deployment()).await?;
         self.done("executed", gas)
     }

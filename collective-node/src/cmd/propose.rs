@@ -15,13 +15,13 @@ use super::show::show;
 use crate::client::Client;
 use crate::http::MAX_BLOB_BYTES;
 
-/// Open a proposal that approves a manifest.
+/// Open a proposal: approve a manifest, set a charter, accept a node or its committee.
 ///
-/// Manifest and program are kept at the node first, so that members can look at what they vote on.
+/// Manifest, program and charter are kept at the node first, so that members can look at what they vote on.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  collective propose --manifest mean.json --program mean.wasm --key member.key"
-)]
+#[command(after_help = "Examples:
+  collective propose --manifest mean.json --program mean.wasm --key member.key
+  collective propose --charter charter.json --accept-node 0x5f…c1 --accept-committee 0x09…d7 --key member.key")]
 pub struct Propose {
     #[command(flatten)]
     subject: Subject,
@@ -44,21 +44,31 @@ impl Propose {
     pub async fn run(self) -> Result<bool> {
         let account = secret::account(&self.key)?;
         let chain = self.chain.signer(account).await?;
-        let (manifest, motion) = self.subject.read(chain.deployment())?;
-        let client = self.node.client()?;
-        keep(&client, &manifest, self.program.as_deref()).await?;
+        let decision = self.subject.read(&chain).await?;
+        let motion = decision.motion;
+        ensure!(
+            self.program.is_none() || decision.manifest.is_some(),
+            "--program belongs to a manifest"
+        );
+        if let Some(manifest) = &decision.manifest {
+            keep(&self.node.client()?, manifest, self.program.as_deref()).await?;
+        }
+        if let Some(charter) = &decision.charter {
+            self.node.client()?.keep(charter.to_bytes()).await?;
+        }
         let id = motion.propose(chain.provider(), chain.deployment()).await?;
-        let digest = manifest.digest();
+        let manifest = decision.manifest.map(|manifest| manifest.digest());
+        let charter = decision.charter.map(|charter| charter.digest());
         let value = json!({
             "proposal": id.to_string(),
-            "manifest": digest,
+            "manifest": manifest,
+            "charter": charter,
             "description": motion.description,
         });
-        let rows = [
-            ("proposal", id.to_string()),
-            ("manifest", digest.to_string()),
-            ("description", motion.description),
-        ];
+        let mut rows = vec![("proposal", id.to_string())];
+        rows.extend(manifest.map(|digest| ("manifest", digest.to_string())));
+        rows.extend(charter.map(|digest| ("charter", digest.to_string())));
+        rows.push(("description", motion.description));
         show(self.json, &value, &rows)?;
         Ok(true)
     }

@@ -30,7 +30,7 @@ use crate::founding::{Founding, Plan, UNIT, Voting};
 use crate::governance::{Action, Ballot, Motion, vote};
 use crate::keystore::Keystore;
 use crate::node::{Node, NodeConfig, blobs};
-use crate::registration;
+use crate::registration::{self, BOTH_ROLES};
 use crate::sandbox::Layer;
 use collective_contracts::{DemoToken, NodeRegistry};
 
@@ -334,9 +334,15 @@ impl World {
         let provider = self.keys.provider(self.chain.client());
         let (by, deployment) = (&provider, &self.deployment);
         let keys_hash =
-            registration::register(by, deployment, &self.keys, "http://127.0.0.1").await?;
+            registration::register(by, deployment, &self.keys, BOTH_ROLES, "http://127.0.0.1")
+                .await?;
+        let share = self
+            .keys
+            .shares()
+            .newest()
+            .context("the node has no share")?;
         let committee =
-            registration::publish_committee(by, deployment, &self.keys, 1, true).await?;
+            registration::publish_committee(by, deployment, &self.keys, true, &share).await?;
         let bond = U256::from(100 * UNIT);
         registration::deposit_bond(by, deployment, self.node_id, bond).await?;
 
@@ -359,7 +365,7 @@ impl World {
 
     /// The node's keys as NodeRegistry takes them.
     pub fn node_keys(&self) -> NodeRegistry::NodeKeys {
-        registration::node_keys(&self.keys)
+        registration::node_keys(&self.keys, BOTH_ROLES)
     }
 
     async fn start_node(

@@ -1,0 +1,168 @@
+//! `collective node register`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use alloy::primitives::utils::format_ether;
+use alloy::providers::Provider;
+use alloy::rpc::client::RpcClient;
+use anyhow::{Context, Result, ensure};
+use clap::{Args, ValueEnum};
+use collective::id::NodeId;
+use serde_json::json;
+
+use crate::chain::facts::{ROLE_COMPUTE, ROLE_KEYHOLDER};
+use crate::cmd::place::ChainAt;
+use crate::cmd::secret;
+use crate::cmd::show::show;
+use crate::keystore::{Keystore, write_new};
+use crate::registration;
+
+/// Enter a node on chain as a committee of one, and write its configuration.
+///
+/// The account in the key file pays, and operates the node from then on. Nothing counts before the members
+/// accept both, the node and the committee, by vote. Done again, it does only what is not done yet.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  collective node register --keys keys.age --passphrase-file words.txt --endpoint https://node.example\n  collective node register --role keyholder --keys keys.age --endpoint https://holder.example:8443"
+)]
+pub struct Register {
+    /// Key file of the node, made by `collective key new node`.
+    #[arg(long, value_name = "FILE")]
+    keys: PathBuf,
+    /// File with its passphrase; without it COLLECTIVE_PASSPHRASE is read.
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+    /// What it does. A node of both roles whose keys hold a whole key is published as a committee of one.
+    #[arg(long, value_enum, default_value = "both")]
+    role: Role,
+    /// Where others reach the node; a hint that the chain's log keeps.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    endpoint: String,
+    /// Let the collective take files that have no sender proof, as age clients without our plugin make them.
+    #[arg(long)]
+    accept_unproven: bool,
+    /// Configuration to write for `collective node --config`; a file that exists is left as it is.
+    #[arg(long, value_name = "FILE", default_value = "node.toml")]
+    config: PathBuf,
+    /// Address and port at which the node will listen.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Folder for its data.
+    #[arg(long, value_name = "DIR", default_value = "node")]
+    data: PathBuf,
+    #[command(flatten)]
+    chain: ChainAt,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Role {
+    /// Runs programs.
+    Compute,
+    /// Holds a share of the key; its endpoint reads https://host:port.
+    Keyholder,
+    /// Both.
+    Both,
+}
+
+impl Role {
+    fn bits(self) -> u8 {
+        match self {
+            Self::Compute => ROLE_COMPUTE,
+            Self::Keyholder => ROLE_KEYHOLDER,
+            Self::Both => registration::BOTH_ROLES,
+        }
+    }
+}
+
+impl Register {
+    pub async fn run(self) -> Result<bool> {
+        let deployment = self.chain.deployment()?;
+        let passphrase = secret::passphrase(self.passphrase_file.as_deref())?;
+        let keys = Keystore::open(&self.keys, passphrase)?;
+        let client = RpcClient::new_http(self.chain.rpc().clone());
+        let chain = keys.chain(client, deployment).await?;
+        let by = chain.provider();
+        let account = keys.address();
+        let money = by.get_balance(account).await?;
+        ensure!(
+            !money.is_zero(),
+            "the node's account {account} has nothing to pay gas with: send it some ether"
+        );
+
+        let node = registration::node_id(&keys);
+        let roles = self.role.bits();
+        let keys_hash =
+            registration::register(by, &deployment, &keys, roles, &self.endpoint).await?;
+        let sole = keys.shares().newest();
+        let sole = sole.filter(|share| self.role == Role::Both && share.certificate().size() == 1);
+        let committee = match &sole {
+            None => None,
+            Some(share) => {
+                let proven = !self.accept_unproven;
+                let hash =
+                    registration::publish_committee(by, &deployment, &keys, proven, share).await?;
+                Some((hash, share.certificate().epoch()))
+            }
+        };
+        let wrote = self.role == Role::Keyholder || self.write_config(node)?;
+
+        let value = json!({
+            "node": node,
+            "account": account,
+            "keysHash": keys_hash,
+            "committee": committee.map(|(hash, _)| hash),
+            "epoch": committee.map(|(_, epoch)| epoch),
+            "config": self.config,
+        });
+        let rows = [
+            ("node", node.to_string()),
+            (
+                "account",
+                format!("{account}, {} ether", format_ether(money)),
+            ),
+            ("keys hash", keys_hash.to_string()),
+            (
+                "committee of one",
+                committee.map_or("none".into(), |(hash, epoch)| {
+                    format!("{hash}, epoch {epoch}")
+                }),
+            ),
+            ("configuration", self.config.display().to_string()),
+        ];
+        show(self.json, &value, &rows)?;
+        if !wrote {
+            eprintln!("{} exists and is left as it is", self.config.display());
+        }
+        Ok(true)
+    }
+
+    /// `false` where there is one already.
+    fn write_config(&self, node: NodeId) -> Result<bool> {
+        if self.config.exists() {
+            return Ok(false);
+        }
+        // A JSON string is a TOML string, too.
+        let quoted = |text: &str| serde_json::to_string(text).expect("a string");
+        let path = |path: &Path| -> Result<String> {
+            let path = std::path::absolute(path)?;
+            Ok(quoted(path.to_str().context("a path is not UTF-8")?))
+        };
+        let mut text = format!(
+            "deployment = {}\nrpc = {}\nnode = \"{node}\"\ndata = {}\nlisten = \"{}\"\nkeys = {}\n",
+            path(self.chain.deployment_file())?,
+            quoted(self.chain.rpc().as_str()),
+            path(&self.data)?,
+            self.listen,
+            path(&self.keys)?,
+        );
+        if let Some(file) = &self.passphrase_file {
+            text += &format!("passphrase_file = {}\n", path(file)?);
+        }
+        write_new(&self.config, text.as_bytes())?;
+        Ok(true)
+    }
+}
