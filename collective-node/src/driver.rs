@@ -93,7 +93,8 @@ pub enum DriveError {
     },
 }
 
-/// Drives the jobs of one node.
+/// Drives the jobs of one node. Clones share it.
+#[derive(Clone)]
 pub struct Driver {
     /// The chain, with the node's account.
     pub chain: Chain,
@@ -131,6 +132,9 @@ impl Driver {
     /// # Errors
     /// [`DriveError`] where the chain does not answer; what goes wrong with one job is logged.
     pub async fn step(&self, progress: &mut Progress) -> Result<(), DriveError> {
+        for (job, ran) in progress.ended_runs() {
+            Self::note(progress, job, ran.map(|()| Left::Something));
+        }
         for job in 1..=self.chain.jobs().await? {
             if !progress.is_due(job) {
                 continue;
@@ -140,14 +144,23 @@ impl Driver {
                 None => self.advance(job).await,
             };
             match step {
-                Ok(left) => progress.note(job, left),
-                Err(error) => {
-                    let pause = progress.postpone(job);
-                    tracing::warn!(job, %error, ?pause, "a job did not advance");
+                Ok(Left::Run(fact)) => {
+                    progress.start_run(job, self.clone().make_run(job, fact));
                 }
+                step => Self::note(progress, job, step),
             }
         }
         Ok(())
+    }
+
+    fn note(progress: &mut Progress, job: u64, step: Result<Left, DriveError>) {
+        match step {
+            Ok(left) => progress.note(job, left),
+            Err(error) => {
+                let pause = progress.postpone(job);
+                tracing::warn!(job, %error, ?pause, "a job did not advance");
+            }
+        }
     }
 
     /// A refusal is for ever once the blocks that it was read in are final, and void once one is cut out.
@@ -204,10 +217,7 @@ impl Driver {
                 self.release(job, &fact, &settled).await?;
                 Ok(Left::Something)
             }
-            JobState::Released if mine => {
-                self.complete(job, &fact, &settled, latest).await?;
-                Ok(Left::Something)
-            }
+            JobState::Released if mine => self.complete(job, &fact, &settled, latest).await,
             JobState::Completed if latest.time > fact.completed_at + DISPUTE_SECONDS => {
                 self.settle(job).await?;
                 Ok(Left::Something)
@@ -369,38 +379,29 @@ impl Driver {
         Ok(())
     }
 
-    /// Released, and that is final: runs, unless a run of this attempt is kept; then hands the receipt
-    /// in. Past the receipt's deadline there is nothing left to run for.
+    /// Released, and that is final: has it run, unless a run of this attempt is kept; then hands the
+    /// receipt in. Past the receipt's deadline there is nothing left to run for.
     async fn complete(
         &self,
         job: u64,
         fact: &JobFact,
         settled: &JobFact,
         latest: BlockRef,
-    ) -> Result<(), DriveError> {
+    ) -> Result<Left, DriveError> {
         let is_final = settled.state == JobState::Released
             && settled.lease == fact.lease
             && settled.input_root == fact.input_root;
         if !is_final {
-            return Ok(());
+            return Ok(Left::Something);
         }
         let escrow = JobEscrow::new(self.chain.deployment().escrow, self.chain.provider());
         if latest.time > fact.released_at + RECEIPT_SECONDS {
             self.chain.submit(escrow.abandon(U256::from(job))).await?;
             tracing::error!(job, "a receipt came too late: the bond is lost");
-            return Ok(());
+            return Ok(Left::Something);
         }
-        let attempt = fact.lease.attempt;
-        let record = match self.ledger.run(job, attempt).await? {
-            Some(record) => record,
-            None => {
-                Step::ReleasedNotRun.reached();
-                let record = self.run_once(job, fact).await?;
-                Step::StoredNotRecorded.reached();
-                let text = serde_json::to_string(&record).expect("a record is plain JSON values");
-                self.ledger.keep_run(job, attempt, text.clone()).await?;
-                text
-            }
+        let Some(record) = self.ledger.run(job, fact.lease.attempt).await? else {
+            return Ok(Left::Run(*fact));
         };
         Step::RecordedNotReceipted.reached();
         let record: RunRecord = serde_json::from_str(&record)
@@ -409,7 +410,16 @@ impl Driver {
         let call = escrow.complete(U256::from(job), on_chain(&record.receipt), signature);
         self.chain.submit(call).await?;
         tracing::info!(job, outcome = ?record.receipt.outcome, "handed the receipt in");
-        Ok(())
+        Ok(Left::Something)
+    }
+
+    /// Runs what was finally released, and keeps what that left.
+    async fn make_run(self, job: u64, fact: JobFact) -> Result<(), DriveError> {
+        Step::ReleasedNotRun.reached();
+        let record = self.run_once(job, &fact).await?;
+        Step::StoredNotRecorded.reached();
+        let text = serde_json::to_string(&record).expect("a record is plain JSON values");
+        Ok(self.ledger.keep_run(job, fact.lease.attempt, text).await?)
     }
 
     async fn settle(&self, job: u64) -> Result<(), DriveError> {

@@ -4,11 +4,20 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use collective::receipt::BlockRef;
+use tokio::task::{Id, JoinSet};
+
+use super::DriveError;
+use crate::chain::facts::JobFact;
+use crate::run::RunError;
 
 /// Pause after a job's first failure, and the longest: an endpoint that comes back is used within a
 /// minute, one that stays away is not hammered.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Runs at once: a long one holds up nobody until there are as many long ones, and their programs
+/// together have 16 GiB at most.
+const RUNS_AT_ONCE: usize = 4;
 
 /// What is left to do for a job after a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,14 +29,18 @@ pub enum Left {
     /// Nothing, as long as these blocks are on the chain: in them was read what refuses the job. The
     /// number of a job that is cut out goes to another one.
     NothingWith([BlockRef; 2]),
+    /// Its release is final: it is to be run.
+    Run(JobFact),
 }
 
-/// Which jobs have ended, and which wait. Lost with the process, and nothing with it.
+/// Which jobs have ended, which wait and which run. Lost with the process, and nothing with it.
 #[derive(Debug, Default)]
 pub struct Progress {
     ended: BTreeSet<u64>,
     waiting: HashMap<u64, (Instant, Duration)>,
     refused: HashMap<u64, [BlockRef; 2]>,
+    runs: JoinSet<Result<(), DriveError>>,
+    running: HashMap<Id, u64>,
 }
 
 impl Progress {
@@ -36,7 +49,37 @@ impl Progress {
             .waiting
             .get(&job)
             .is_some_and(|(until, _)| Instant::now() < *until);
-        !waits && !self.ended.contains(&job)
+        let runs = self.running.values().any(|running| *running == job);
+        !waits && !runs && !self.ended.contains(&job)
+    }
+
+    /// Starts a job's run, or leaves it for a later step while as many run as may.
+    pub(super) fn start_run(
+        &mut self,
+        job: u64,
+        run: impl Future<Output = Result<(), DriveError>> + Send + 'static,
+    ) {
+        self.waiting.remove(&job);
+        if self.running.len() < RUNS_AT_ONCE {
+            self.running.insert(self.runs.spawn(run).id(), job);
+        }
+    }
+
+    /// The runs that have ended since the last step.
+    pub(super) fn ended_runs(&mut self) -> Vec<(u64, Result<(), DriveError>)> {
+        let mut ended = Vec::new();
+        while let Some(joined) = self.runs.try_join_next_with_id() {
+            let (id, ran) = match joined {
+                Ok((id, ran)) => (id, ran),
+                Err(error) => {
+                    let interrupted = format!("the run was interrupted: {error}");
+                    (error.id(), Err(RunError::Missing(interrupted).into()))
+                }
+            };
+            let job = self.running.remove(&id).expect("every run is noted");
+            ended.push((job, ran));
+        }
+        ended
     }
 
     /// The blocks with which a job stays refused.
@@ -48,7 +91,7 @@ impl Progress {
         self.waiting.remove(&job);
         self.refused.remove(&job);
         match left {
-            Left::Something => {}
+            Left::Something | Left::Run(_) => {}
             Left::Nothing => {
                 self.ended.insert(job);
             }
