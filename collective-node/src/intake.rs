@@ -148,8 +148,15 @@ impl Intake {
         self.check(&entry, &file)?;
         let leaf = entry.contribution.leaf();
         let nonce = entry.contribution.nonce;
-        let file = self.blobs.put(file).await?;
-        match self.ledger.keep(Held { entry, file }).await? {
+        let kept = match self.ledger.used(&entry.contribution).await? {
+            Some(used) => used,
+            // Only now: a contributor could fill the disk with files of one nonce.
+            None => {
+                let file = self.blobs.put(file).await?;
+                self.ledger.keep(Held { entry, file }).await?
+            }
+        };
+        match kept {
             Kept::New => {
                 Step::KeptNotAcknowledged.reached();
                 Ok(Acknowledgement { leaf })

@@ -4,15 +4,16 @@
 //! change is on the disk. A lost ledger loses what is not yet final on chain, where each leaf's file
 //! is, and the input lists of past jobs: back it up. What is anchored comes back from chain and blobs.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::str::FromStr;
 
 use alloy::primitives::{B256, U256};
-use collective::contribution::SignedContribution;
+use collective::contribution::{Contribution, SignedContribution};
 use collective::id::{BlobId, ContributorId, Leaf};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
+    SqliteRow, SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, Connection, Row};
 use thiserror::Error;
@@ -376,6 +377,36 @@ impl Ledger {
         Ok(Some((held(&row)?, batch)))
     }
 
+    /// Leaves of all contributions held.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn leaves(&self) -> Result<HashSet<Leaf>, LedgerError> {
+        let rows = sqlx::query("SELECT leaf FROM held").fetch_all(&self.reads);
+        let rows = rows.await?;
+        let leaf = |row: &SqliteRow| Ok(Leaf(word(row.get("leaf"))?));
+        rows.iter().map(leaf).collect()
+    }
+
+    /// Manifests of all batches.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn manifests(&self) -> Result<HashSet<BlobId>, LedgerError> {
+        let rows = sqlx::query("SELECT manifest FROM batches").fetch_all(&self.reads);
+        let rows = rows.await?;
+        let manifest = |row: &SqliteRow| Ok(BlobId(word(row.get("manifest"))?));
+        rows.iter().map(manifest).collect()
+    }
+
+    /// How a contribution's leaf, nonce or point was used before, if one was.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn used(&self, contribution: &Contribution) -> Result<Option<Kept>, LedgerError> {
+        Ok(used(&mut *self.reads.acquire().await?, contribution).await?)
+    }
+
     /// Where the sealed file of a leaf is kept.
     ///
     /// # Errors
@@ -567,15 +598,25 @@ async fn keep(to: &mut SqliteConnection, held: &Held) -> Result<Kept, sqlx::Erro
     if inserted.rows_affected() == 1 {
         return Ok(Kept::New);
     }
-    if holds_leaf(to, leaf).await? {
-        return Ok(Kept::Replay);
+    let used = used(to, contribution).await?;
+    Ok(used.expect("a conflict is one of leaf, nonce or point"))
+}
+
+async fn used(
+    to: &mut SqliteConnection,
+    contribution: &Contribution,
+) -> Result<Option<Kept>, sqlx::Error> {
+    if holds_leaf(to, contribution.leaf()).await? {
+        return Ok(Some(Kept::Replay));
     }
-    let taken = nonce_taken(to, contribution.contributor, contribution.nonce).await?;
-    Ok(if taken {
-        Kept::NonceTaken
-    } else {
-        Kept::PointTaken
-    })
+    if nonce_taken(to, contribution.contributor, contribution.nonce).await? {
+        return Ok(Some(Kept::NonceTaken));
+    }
+    let point = sqlx::query("SELECT 1 FROM held WHERE point = ?")
+        .bind(&contribution.point.0[..])
+        .fetch_optional(to)
+        .await?;
+    Ok(point.map(|_| Kept::PointTaken))
 }
 
 async fn holds_leaf(to: &mut SqliteConnection, leaf: Leaf) -> Result<bool, sqlx::Error> {
@@ -601,7 +642,7 @@ async fn nonce_taken(
     Ok(row.is_some())
 }
 
-fn held(row: &sqlx::sqlite::SqliteRow) -> Result<Held, LedgerError> {
+fn held(row: &SqliteRow) -> Result<Held, LedgerError> {
     let entry = serde_json::from_str(&row.get::<String, _>("entry"))
         .map_err(|error| LedgerError::Corrupt(error.to_string()))?;
     Ok(Held {
@@ -610,7 +651,7 @@ fn held(row: &sqlx::sqlite::SqliteRow) -> Result<Held, LedgerError> {
     })
 }
 
-fn batch_row(row: &sqlx::sqlite::SqliteRow) -> Result<BatchRow, LedgerError> {
+fn batch_row(row: &SqliteRow) -> Result<BatchRow, LedgerError> {
     Ok(BatchRow {
         id: row.get("id"),
         manifest: BlobId(word(row.get("manifest"))?),
