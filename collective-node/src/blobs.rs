@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use collective::id::BlobId;
+use futures_util::TryStreamExt;
 use object_store::{
     ObjectStore, ObjectStoreExt, PutPayload, local::LocalFileSystem, path::Path as Key,
 };
@@ -174,6 +175,26 @@ async fn fetch(node: &Client, id: BlobId) -> Result<Bytes, BlobError> {
         id,
         error: Box::new(error),
     })
+}
+
+impl Blobs {
+    /// Names of all blobs here.
+    ///
+    /// # Errors
+    /// [`BlobError`].
+    pub async fn list(&self) -> Result<Vec<BlobId>, BlobError> {
+        let Place::Store(store) = &self.place else {
+            return Ok(vec![]);
+        };
+        let mut names = Vec::new();
+        let mut listed = store.list(None);
+        while let Some(object) = listed.try_next().await.map_err(BlobError::Store)? {
+            let name = object.location.as_ref().replace('/', "");
+            // What is no name of a blob is the probe, or a file that is being written.
+            names.extend(format!("0x{name}").parse::<BlobId>().ok());
+        }
+        Ok(names)
+    }
 }
 
 /// Two levels, so that no folder gets a million entries.

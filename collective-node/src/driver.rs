@@ -201,6 +201,7 @@ impl Driver {
         let settled = self.chain.job(&finalized, job).await?;
         // An end counts once it is final: until then a reorganisation may take it back.
         if self.has_ended(&settled) {
+            self.note_inputs(job, &settled).await?;
             return Ok(Left::Nothing);
         }
         if fact.lease.collective != self.chain.deployment().collective {
@@ -224,6 +225,21 @@ impl Driver {
             }
             _ => Ok(Left::Something),
         }
+    }
+
+    /// Notes the input list of a job that paid its contributors, where a lost ledger took it along:
+    /// the release fixes both blocks, so the list can be derived again as long as the endpoint keeps them.
+    async fn note_inputs(&self, job: u64, settled: &JobFact) -> Result<(), DriveError> {
+        let paid = matches!(settled.state, JobState::Settled | JobState::Abandoned);
+        let mine = settled.lease.node == self.node;
+        let ours = settled.lease.collective == self.chain.deployment().collective;
+        let attempt = settled.lease.attempt;
+        if !(paid && mine && ours) || self.ledger.inputs(job, attempt).await?.is_some() {
+            return Ok(());
+        }
+        let permit = self.released(job, settled).await?;
+        let inputs = self.keep_inputs(permit.grant()).await?;
+        Ok(self.ledger.keep_inputs(job, attempt, inputs).await?)
     }
 
     fn has_ended(&self, settled: &JobFact) -> bool {
@@ -432,20 +448,11 @@ impl Driver {
     }
 
     async fn run_once(&self, job: u64, fact: &JobFact) -> Result<RunRecord, DriveError> {
-        let facts = self.facts(fact).await?;
-        let case = facts.case_as_released(fact, self.node);
-        let permit = self.permit(&case, &facts).await?;
+        let permit = self.released(job, fact).await?;
         let granted = permit.grant().clone();
-        let derived = granted.input().root();
-        if derived != fact.input_root {
-            return Err(DriveError::AnotherInput {
-                job,
-                on_chain: fact.input_root,
-                derived,
-            });
-        }
         let inputs = keep_inputs(&self.blobs, &granted).await?;
-        let headers = headers_of(&self.headers, &granted, &facts.view)
+        let view = self.view.borrow().clone();
+        let headers = headers_of(&self.headers, &granted, &view)
             .await
             .map_err(Box::new)?;
         let released = released_files(&self.chain, &granted, headers)
@@ -457,6 +464,23 @@ impl Driver {
         files.keys = opened.files.into_iter().map(Result::ok).collect();
         let ran = run::run(permit, files, &self.sandbox).await?;
         self.record(job, &granted, inputs, quorum, ran).await
+    }
+
+    /// The permit of a recorded release. The release is the decision: its facts are read as they stood
+    /// then, and must give the input that it names.
+    async fn released(&self, job: u64, fact: &JobFact) -> Result<Permit, DriveError> {
+        let facts = self.facts(fact).await?;
+        let case = facts.case_as_released(fact, self.node);
+        let permit = self.permit(&case, &facts).await?;
+        let derived = permit.grant().input().root();
+        if derived != fact.input_root {
+            return Err(DriveError::AnotherInput {
+                job,
+                on_chain: fact.input_root,
+                derived,
+            });
+        }
+        Ok(permit)
     }
 
     /// Seals the output, describes the sandbox, signs the receipt.

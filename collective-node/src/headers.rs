@@ -2,18 +2,21 @@
 //!
 //! A header is named by the leaf's commitment, so nobody has to be trusted to give the right one.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use collective::contribution::SignedContribution;
 use collective::id::BlobId;
-use collective::limits::MAX_HEADER_BYTES;
 use collective::seal::contribution::{self, ContributionError, ContributionHeader};
-use collective::seal::header::Header;
 use collective::seal::tagged::TaggedRecipient;
 use thiserror::Error;
+use tokio::sync::OnceCell;
 
 use crate::blobs::{BlobError, Blobs};
 use crate::chain::Deployment;
 use crate::client::{Client, ClientError};
+use crate::contributor::split_file;
 use crate::intake::sender_context;
 use crate::ledger::{Ledger, LedgerError};
 
@@ -48,6 +51,8 @@ pub enum Headers {
         ledger: Ledger,
         /// Has them.
         blobs: Blobs,
+        /// Where a ledger that was lost would say they are: looked up once, when it does not.
+        scanned: Arc<OnceCell<HashMap<BlobId, BlobId>>>,
     },
     /// A node that is asked for each.
     Node(Client),
@@ -61,6 +66,16 @@ pub enum Headers {
 }
 
 impl Headers {
+    /// Those of a compute node.
+    pub fn own(ledger: Ledger, blobs: Blobs) -> Self {
+        let scanned = Arc::default();
+        Self::Own {
+            ledger,
+            blobs,
+            scanned,
+        }
+    }
+
     /// The bytes of one header, and nothing of its payload.
     ///
     /// # Errors
@@ -69,10 +84,21 @@ impl Headers {
         let leaf = entry.contribution.leaf();
         let name = BlobId(entry.commitment.header);
         let bytes = match self {
-            Self::Own { ledger, blobs } => {
-                let file = ledger.file(leaf).await?;
+            Self::Own {
+                ledger,
+                blobs,
+                scanned,
+            } => {
+                let file = match ledger.file(leaf).await? {
+                    Some(file) => Some(file),
+                    None => scanned
+                        .get_or_try_init(|| by_header(blobs))
+                        .await?
+                        .get(&name)
+                        .copied(),
+                };
                 let file = blobs.get(file.ok_or(HeadersError::Missing(leaf))?).await?;
-                cut(&file)
+                split_file(&file).map(|(header, _)| file.slice_ref(header))
             }
             Self::Node(node) => Some(fetch(node, leaf).await?),
             Self::Mirror { kept, node } => match kept.get(name).await {
@@ -101,11 +127,18 @@ async fn fetch(node: &Client, leaf: collective::id::Leaf) -> Result<Bytes, Heade
         })
 }
 
-/// The header at the beginning of a sealed file.
-pub fn cut(file: &Bytes) -> Option<Bytes> {
-    let start = &file[..file.len().min(MAX_HEADER_BYTES)];
-    let (_, rest) = Header::parse(start).ok()?;
-    Some(file.slice(..start.len() - rest.len()))
+/// Sealed files by the hashes of their headers: every blob is read once.
+async fn by_header(blobs: &Blobs) -> Result<HashMap<BlobId, BlobId>, BlobError> {
+    tracing::warn!("the ledger does not say where a contribution is: reading all blobs for it");
+    let mut found = HashMap::new();
+    for id in blobs.list().await? {
+        if let Ok(bytes) = blobs.get(id).await
+            && let Some((header, _)) = split_file(&bytes)
+        {
+            found.insert(BlobId::of(header), id);
+        }
+    }
+    Ok(found)
 }
 
 /// Reads a header by the rules for contributions, its sender proof included.

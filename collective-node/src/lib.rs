@@ -25,6 +25,7 @@ pub mod node;
 pub mod pace;
 pub mod peers;
 pub mod plugin;
+pub mod rebuild;
 pub mod registration;
 pub mod requester;
 pub mod rewards;

@@ -25,6 +25,7 @@ use crate::http::{App, router};
 use crate::intake::Intake;
 use crate::keystore::Keystore;
 use crate::ledger::{Ledger, LedgerError};
+use crate::rebuild::{RebuildError, rebuild};
 use crate::rewards::Rewards;
 use crate::sandbox::{Cache, Fault, Layer, Sandbox};
 use crate::wire;
@@ -74,6 +75,9 @@ pub enum StartError {
     /// The shares.
     #[error(transparent)]
     Holder(#[from] HolderRefusal),
+    /// A lost ledger could not be made again.
+    #[error(transparent)]
+    Rebuild(#[from] RebuildError),
     /// The sandbox.
     #[error(
         "{0}; to run without this layer, take it out of `required_layers` in the configuration"
@@ -112,10 +116,7 @@ impl Node {
         if let Some(seen) = ledger.finalized().await? {
             Follower::check_finalized(&chain, seen).await?;
         }
-        let headers = Headers::Own {
-            ledger: ledger.clone(),
-            blobs: blobs.clone(),
-        };
+        let headers = Headers::own(ledger.clone(), blobs.clone());
         // Anybody who reads the chain may ask for the certificate that this node's share came with.
         if let Some(share) = keys.shares().newest() {
             blobs.put(share.certificate().to_bytes().into()).await?;
@@ -127,6 +128,11 @@ impl Node {
             keys.address(),
         )
         .await?;
+        let indexed = view.borrow().clone();
+        let found = rebuild(&indexed, &ledger, &blobs).await?;
+        if found > 0 {
+            tracing::warn!(found, "the ledger knows anchored contributions again");
+        }
         let rewards = Rewards {
             chain: chain.clone(),
             ledger: ledger.clone(),

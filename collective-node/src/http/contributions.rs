@@ -10,7 +10,7 @@ use collective::id::Leaf;
 use serde::{Deserialize, Serialize};
 
 use super::{App, Problem};
-use crate::headers;
+use crate::contributor::split_file;
 use crate::intake::{Acknowledgement, IntakeRefusal};
 
 /// Takes an upload in. 201 means that it is on this node's disk.
@@ -72,5 +72,7 @@ pub async fn header(State(app): State<App>, Path(leaf): Path<String>) -> Result<
     let missing = || Problem::missing(format!("no contribution {leaf} here"));
     let file = app.ledger.file(leaf).await?.ok_or_else(missing)?;
     let file = app.blobs.get(file).await?;
-    headers::cut(&file).ok_or_else(|| Problem::operator("the file has no header"))
+    let (header, _) =
+        split_file(&file).ok_or_else(|| Problem::operator("the file has no header"))?;
+    Ok(file.slice_ref(header))
 }

@@ -1,0 +1,96 @@
+//! Makes again what a lost ledger knew of anchored contributions: from chain and blobs (invariant 4).
+//!
+//! What was acknowledged and never anchored is not on the chain, so it stays lost with the ledger.
+
+use std::collections::{HashMap, HashSet};
+
+use alloy::primitives::B256;
+use collective::contribution::{Batch, SignedContribution, payload_root};
+use collective::id::{BlobId, sha256};
+use thiserror::Error;
+
+use crate::blobs::{BlobError, Blobs};
+use crate::contributor::split_file;
+use crate::follower::View;
+use crate::ledger::{Held, Kept, Ledger, LedgerError};
+
+/// Why nothing, or not everything, could be made again.
+#[derive(Debug, Error)]
+pub enum RebuildError {
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The blob store.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+}
+
+/// Notes every anchored contribution that the ledger lacks, with its sealed file and its batch; says
+/// how many. Every blob is read once where something lacks, none where nothing does.
+///
+/// # Errors
+/// [`RebuildError`]; what was noted stays noted.
+pub async fn rebuild(view: &View, ledger: &Ledger, blobs: &Blobs) -> Result<usize, RebuildError> {
+    let known = ledger.leaves().await?;
+    let lacking = view.anchored().iter().map(|anchored| &anchored.entry);
+    let lacking = lacking.filter(|entry| !known.contains(&entry.contribution.leaf()));
+    // The header's hash is in the leaf: it finds the file, whatever the file is called.
+    let mut lacking: HashMap<B256, &SignedContribution> = lacking
+        .map(|entry| (entry.commitment.header, entry))
+        .collect();
+    if lacking.is_empty() {
+        return Ok(0);
+    }
+    tracing::warn!(
+        count = lacking.len(),
+        "the ledger lacks anchored contributions: reading all blobs for their files"
+    );
+    let mut found = 0;
+    for id in blobs.list().await? {
+        let Some((entry, file)) = matching(&lacking, blobs, id).await else {
+            continue;
+        };
+        lacking.remove(&entry.commitment.header);
+        found += usize::from(ledger.keep(Held { entry, file }).await? == Kept::New);
+    }
+    if !lacking.is_empty() {
+        let count = lacking.len();
+        tracing::error!(count, "no blob is the file of these anchored contributions");
+    }
+    batches(view, ledger, blobs).await?;
+    Ok(found)
+}
+
+/// The contribution whose file this blob is.
+async fn matching(
+    lacking: &HashMap<B256, &SignedContribution>,
+    blobs: &Blobs,
+    id: BlobId,
+) -> Option<(SignedContribution, BlobId)> {
+    let bytes = blobs.get(id).await.ok()?;
+    let (header, payload) = split_file(&bytes)?;
+    let entry = *lacking.get(&sha256(header))?;
+    let commitment = &entry.commitment;
+    let fits =
+        commitment.length == payload.len() as u64 && commitment.payload == payload_root(payload);
+    fits.then(|| (entry.clone(), id))
+}
+
+/// Batches by their manifests, which name their leaves.
+async fn batches(view: &View, ledger: &Ledger, blobs: &Blobs) -> Result<(), RebuildError> {
+    let mut known: HashSet<BlobId> = ledger.manifests().await?;
+    for &manifest in view.batches.iter() {
+        if !known.insert(manifest) {
+            continue;
+        }
+        let bytes = blobs.get(manifest).await?;
+        let entries = serde_json::from_slice::<Vec<SignedContribution>>(&bytes);
+        let Some(batch) = entries.ok().and_then(|entries| Batch::new(entries).ok()) else {
+            continue;
+        };
+        let leaves = batch.entries().iter();
+        let leaves = leaves.map(|entry| entry.contribution.leaf()).collect();
+        ledger.batch(manifest, batch.tree().root(), leaves).await?;
+    }
+    Ok(())
+}
