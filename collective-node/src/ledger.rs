@@ -1,8 +1,8 @@
 //! The node's only mutable state: SQLite, one writer, group commit (SPEC "Ledger").
 //!
 //! Every change names the state it expects and says when it found another. A reply means that the
-//! change is on the disk. A lost ledger loses what is not yet final on chain, where each leaf's file
-//! is, and the input lists of past jobs: back it up. What is anchored comes back from chain and blobs.
+//! change is on the disk. A lost ledger loses what is not yet anchored and the records of past runs:
+//! back it up. The rest comes back from chain and blobs (`rebuild`, `driver`).
 
 use std::collections::HashSet;
 use std::path::Path;
