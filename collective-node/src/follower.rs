@@ -317,6 +317,9 @@ impl Follower {
                 let index = Arc::make_mut(&mut view.index);
                 index.require_proof(proof_required);
                 index.extend(anchored);
+            }
+            // Also where nothing of it counts: the anchor has to see that it is final.
+            if !batches.is_empty() {
                 Arc::make_mut(&mut view.batches).extend(batches);
             }
             view.committee = committee;

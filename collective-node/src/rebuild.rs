@@ -25,8 +25,8 @@ pub enum RebuildError {
     Blob(#[from] BlobError),
 }
 
-/// Notes every anchored contribution that the ledger lacks, with its sealed file and its batch; says
-/// how many. Every blob is read once where something lacks, none where nothing does.
+/// Notes every anchored contribution and batch that the ledger lacks, with the sealed files; says how
+/// many contributions. Every blob is read once where something lacks, none where nothing does.
 ///
 /// # Errors
 /// [`RebuildError`]; what was noted stays noted.
@@ -39,6 +39,7 @@ pub async fn rebuild(view: &View, ledger: &Ledger, blobs: &Blobs) -> Result<usiz
         .map(|entry| (entry.commitment.header, entry))
         .collect();
     if lacking.is_empty() {
+        batches(view, ledger, blobs).await?;
         return Ok(0);
     }
     tracing::warn!(
