@@ -4,7 +4,9 @@
 mod quiet_world;
 
 use alloy::primitives::U256;
+use alloy::sol_types::SolEvent;
 use collective_contracts::{ContributionRegistry, JobEscrow, RewardDistributor};
+use collective_node::chain::Chain;
 use collective_node::chain::facts::JobState;
 use collective_node::contributor::revocation;
 use collective_node::driver::RunRecord;
@@ -43,6 +45,26 @@ async fn a_batch_that_is_cut_out_is_sent_again_once() {
     batches.dedup();
     assert_eq!(batches.len(), sent, "a batch was sent twice");
     quiet.replay_is_the_same().await;
+}
+
+/// As after an answer that was lost: each contribution counts once, the second copy is noted like the
+/// first, and nobody sends a third.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_is_anchored_twice_counts_once() {
+    let quiet = populated().await;
+    let by = quiet.world.keys.provider(quiet.chain.client());
+    let registry = ContributionRegistry::new(quiet.world.deployment.contributions, by);
+    let logs = quiet.logs::<ContributionRegistry::BatchCommitted>().await;
+    let first = ContributionRegistry::BatchCommitted::decode_log(&logs[0].inner).expect("a batch");
+    let again = registry.commitBatch(first.collective, first.root, first.count, first.manifest);
+    let sent = again.send().await.expect("sent");
+    quiet.meanwhile(Chain::mined(sent)).await.expect("mined");
+    quiet.mine(2 * LAG);
+    quiet.replay_is_the_same().await;
+    assert_eq!(quiet.view().anchored.len(), 5);
+    quiet.stand_still().await;
+    quiet.mine(1);
+    assert_eq!(quiet.batches().await.len(), logs.len() + 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
