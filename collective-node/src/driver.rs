@@ -145,7 +145,7 @@ impl Driver {
             };
             match step {
                 Ok(Left::Run(fact)) => {
-                    progress.start_run(job, self.clone().make_run(job, fact));
+                    progress.start_run(job, self.clone().make_run(job, *fact));
                 }
                 step => Self::note(progress, job, step),
             }
@@ -417,7 +417,7 @@ impl Driver {
             return Ok(Left::Something);
         }
         let Some(record) = self.ledger.run(job, fact.lease.attempt).await? else {
-            return Ok(Left::Run(*fact));
+            return Ok(Left::Run(Box::new(*fact)));
         };
         Step::RecordedNotReceipted.reached();
         let record: RunRecord = serde_json::from_str(&record)

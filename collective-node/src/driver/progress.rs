@@ -20,7 +20,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const RUNS_AT_ONCE: usize = 4;
 
 /// What is left to do for a job after a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Left {
     /// Something, now or later.
     Something,
@@ -30,7 +30,7 @@ pub enum Left {
     /// number of a job that is cut out goes to another one.
     NothingWith([BlockRef; 2]),
     /// Its release is final: it is to be run.
-    Run(JobFact),
+    Run(Box<JobFact>),
 }
 
 /// Which jobs have ended, which wait and which run. Lost with the process, and nothing with it.
