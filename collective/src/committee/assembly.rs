@@ -5,110 +5,34 @@
 //! messages travel. The transport brings at most one answer for each question that it was told to send, from the member
 //! that it was sent to, or says that there will be none.
 //!
-//! Who answers wrongly is left out for the rest of the job, so there is at most one retry for each bad member. Coefficients
+//! Who answers wrongly is left out for the rest of the job, so there is at most one retry for each bad member (two for one
+//! that lies about both halves of a hybrid file: the first finds out about the ML-KEM half). Coefficients
 //! depend on the whole quorum, so a retry can use nothing of what was given before; therefore all members that are silent
 //! together are left out together, and who is outside the quorum is probed at the start: a replacement is known to be up.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use alloy_primitives::Address;
-use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
-
 use super::answer::{Asked, Fault, Given, parse_proof};
 use super::equality::verify_partials;
 use super::question::{Question, Wanted};
 use super::record::{Culprit, QuorumRecord, RecordedRound};
 use super::released::ReleasedFiles;
-use super::{Member, OpenHeaderError, Quorum, ShareCertificate, combine, open_header};
+use super::{Member, ShareCertificate};
 use crate::limits::MAX_PAGE_FILES;
 use crate::receipt::Escrow;
 use crate::seal::Identity;
 use crate::seal::header::FileKey;
-use crate::seal::hpke::MlKemSecret;
 
-pub use health::Health;
+use health::{Candidate, Sign, choose, health};
+use opening::Votes;
+
+pub use health::{Health, Peer};
+pub use outcome::{Assembled, BadFile, Effect, GivenUp, Progress};
 
 mod health;
-
-/// A member as the node knows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// Its number.
-    pub member: Member,
-    /// The account that signs its answers, as NodeRegistry names it.
-    pub signer: Address,
-    /// How it did so far.
-    pub health: Health,
-}
-
-/// What comes of an event.
-pub enum Progress {
-    /// The effects are to be carried out, and more events are awaited.
-    Waiting(Box<Assembly>, Vec<Effect>),
-    /// Every file is open, or known to be bad.
-    Done(Assembled),
-    /// Fewer than t members are left.
-    GivenUp(GivenUp),
-}
-
-/// What is to be sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Send these bytes to a member and bring its answer back with `round`.
-    Ask {
-        /// To whom.
-        member: Member,
-        /// Names the question in [`Assembly::answered`], [`Assembly::refused`] and [`Assembly::failed`].
-        round: u32,
-        /// A [`Question`].
-        question: Vec<u8>,
-    },
-    /// Ask a member for any sign of life; [`Assembly::alive`] says that it came.
-    Probe {
-        /// Whom.
-        member: Member,
-    },
-}
-
-/// The file keys of a release. Has no Debug.
-pub struct Assembled {
-    /// By place in the input set.
-    pub files: Vec<Result<FileKey, BadFile>>,
-    /// What the node keeps about it and names in its receipt.
-    pub record: QuorumRecord,
-    /// How the members did, for the next job.
-    pub health: BTreeMap<Member, Health>,
-}
-
-/// The job cannot go on now. With the members' faults mended, or other members, it can be tried again.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{left} members are left and {threshold} are needed: see what each did")]
-pub struct GivenUp {
-    /// Members without fault.
-    pub left: usize,
-    /// t.
-    pub threshold: u16,
-    /// What each did.
-    pub culprits: Vec<Culprit>,
-    /// How the members did, for the next try.
-    pub health: BTreeMap<Member, Health>,
-}
-
-/// Why a file stays closed although no member is at fault: its contributor is.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize,
-)]
-#[serde(rename_all = "camelCase")]
-pub enum BadFile {
-    /// All partials are proven, and the stanza does not open with them.
-    #[error("the stanza does not open with proven partials")]
-    Closed,
-    /// The stanza opens, and the header was altered.
-    #[error("the header's MAC does not fit its file key")]
-    Altered,
-}
+mod opening;
+mod outcome;
 
 /// A release on its way to file keys. Has no Debug: it holds partials and file keys.
 pub struct Assembly {
@@ -126,26 +50,6 @@ pub struct Assembly {
     retries: u32,
 }
 
-/// ML-KEM secrets of the places of a page on which members differ.
-type Votes = BTreeMap<usize, BTreeMap<Member, Zeroizing<[u8; 32]>>>;
-
-struct Candidate {
-    signer: Address,
-    health: Health,
-    sign: Sign,
-    /// Since when it owes an answer.
-    since: Option<Duration>,
-    fault: Option<Fault>,
-}
-
-/// How sure it is that a member is up; the surest first.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Sign {
-    Answered,
-    Alive,
-    Unknown,
-}
-
 /// One question to one quorum.
 struct Round {
     number: u32,
@@ -153,6 +57,8 @@ struct Round {
     asked: Duration,
     awaiting: BTreeSet<Member>,
     given: BTreeMap<Member, Given>,
+    /// Where proofs are asked for: whether one did not come or did not hold.
+    unproven: bool,
 }
 
 impl Assembly {
@@ -359,6 +265,7 @@ impl Assembly {
         self.accuse(member, fault);
         self.round.awaiting.remove(&member);
         let proving = *self.round.question.wanted() != Wanted::Partials;
+        self.round.unproven = proving;
         if proving && !self.round.awaiting.is_empty() {
             self.wait()
         } else {
@@ -384,7 +291,7 @@ impl Assembly {
     fn conclude(mut self: Box<Self>, now: Duration) -> Progress {
         let start = index(self.page) * MAX_PAGE_FILES;
         if let Wanted::Proof(places) = self.round.question.wanted().clone() {
-            if self.is_tainted() {
+            if self.round.unproven {
                 return self.ask_others(now);
             }
             for place in places {
@@ -396,7 +303,7 @@ impl Assembly {
         let pending = self.open_page(start);
         if pending.is_empty() {
             self.next_page(now)
-        } else if self.is_tainted() || !self.votes.is_empty() {
+        } else if !self.votes.is_empty() {
             self.ask_others(now)
         } else {
             let question = self.round.question.proof(pending);
@@ -405,116 +312,6 @@ impl Assembly {
             let effects = self.ask(now);
             Progress::Waiting(self, effects)
         }
-    }
-
-    /// Whether somebody of the quorum is known to be bad: then its partials prove nothing about files.
-    fn is_tainted(&self) -> bool {
-        let quorum = self.round.question.quorum().members();
-        quorum
-            .iter()
-            .any(|member| self.members[member].fault.is_some())
-    }
-
-    /// Opens what opens, and returns the places that did not.
-    fn open_page(&mut self, start: usize) -> Vec<u32> {
-        let count = self.files.page(self.page).expect("a page of the set").len();
-        let mut pending = Vec::new();
-        let mut opened_any = false;
-        for at in 0..count {
-            if self.opened[start + at].is_some() {
-                continue;
-            }
-            match self.open_file(at) {
-                Some(result) => {
-                    self.opened[start + at] = Some(result);
-                    self.votes.remove(&at);
-                    opened_any = true;
-                }
-                None => pending.push(u32::try_from(at).expect("places of a page")),
-            }
-        }
-        if opened_any {
-            self.record_round();
-        }
-        pending
-    }
-
-    /// Once for each quorum that was of use, be it before or after its proofs.
-    fn record_round(&mut self) {
-        let round = RecordedRound::new(self.page, self.round.given.values());
-        if self.recorded.last() != Some(&round) {
-            self.recorded.push(round);
-        }
-    }
-
-    /// `None` where the file did not open, or where its ML-KEM secret is disputed and others can still be heard.
-    fn open_file(&mut self, at: usize) -> Option<Result<FileKey, BadFile>> {
-        let secrets = self.ml_kem_secrets(at)?;
-        let header = &self.files.page(self.page)?[at];
-        let given = self.round.given.values();
-        let partials: Vec<_> = given.map(|given| given.files[at].partial.clone()).collect();
-        let dh = combine(self.round.question.quorum(), &partials).ok()?;
-        secrets.iter().find_map(|secret| {
-            let recipient = self.certificate.recipient();
-            let secret = secret.as_ref();
-            match open_header(recipient, header.header(), header.stanza(), &dh, secret) {
-                Ok(key) => Some(Ok(key)),
-                Err(OpenHeaderError::Mac(_)) => Some(Err(BadFile::Altered)),
-                Err(OpenHeaderError::Stanza(_)) => None,
-            }
-        })
-    }
-
-    /// The secrets to try. Where members differ, the one that opens need not be the right one: a contributor and one member
-    /// can make a file that opens only with the member's lie, and so have the others blamed. What t members say is right,
-    /// because one of them is honest; until t say the same, others are asked.
-    fn ml_kem_secrets(&mut self, at: usize) -> Option<Vec<Option<MlKemSecret>>> {
-        let given = self.round.given.iter();
-        let said: BTreeMap<Member, Zeroizing<[u8; 32]>> = given
-            .filter_map(|(&member, given)| {
-                let secret = given.files[at].ml_kem.as_ref()?;
-                Some((member, Zeroizing::new(*secret.expose())))
-            })
-            .collect();
-        let Some(first) = said.values().next() else {
-            return Some(vec![None]);
-        };
-        let agreed = said.values().all(|other| same(other, first));
-        if agreed && !self.votes.contains_key(&at) {
-            return Some(vec![Some(MlKemSecret::from_bytes(**first))]);
-        }
-        self.votes.entry(at).or_default().extend(said);
-        let votes = &self.votes[&at];
-        let threshold = usize::from(self.certificate.threshold());
-        let count = |secret| votes.values().filter(|vote| same(vote, secret)).count();
-        if let Some(right) = votes.values().find(|vote| count(vote) >= threshold) {
-            let secret = MlKemSecret::from_bytes(**right);
-            let liars = votes.iter().filter(|(_, vote)| !same(vote, right));
-            let liars: Vec<Member> = liars.map(|(&member, _)| member).collect();
-            for liar in liars {
-                self.accuse(liar, Fault::WrongMlKem);
-            }
-            self.votes.remove(&at);
-            return Some(vec![Some(secret)]);
-        }
-        let is_heard = |(member, found): (&Member, &Candidate)| {
-            found.fault.is_some() || votes.contains_key(member)
-        };
-        if !self.members.iter().all(is_heard) {
-            return None;
-        }
-        let mut distinct: Vec<&Zeroizing<[u8; 32]>> = Vec::new();
-        for vote in votes.values() {
-            if !distinct.iter().any(|seen| same(seen, vote)) {
-                distinct.push(vote);
-            }
-        }
-        let secrets = distinct
-            .iter()
-            .map(|vote| Some(MlKemSecret::from_bytes(***vote)));
-        let secrets = secrets.collect();
-        self.votes.remove(&at);
-        Some(secrets)
     }
 
     fn next_page(mut self: Box<Self>, now: Duration) -> Progress {
@@ -597,28 +394,9 @@ impl Round {
             question,
             asked: now,
             given,
+            unproven: false,
         }
     }
-}
-
-/// The t members that are likeliest to answer well. In a dispute those come first who have not been heard.
-fn choose(
-    certificate: &ShareCertificate,
-    members: &BTreeMap<Member, Candidate>,
-    heard: Option<&BTreeMap<Member, Zeroizing<[u8; 32]>>>,
-) -> Option<Quorum> {
-    let mut left: Vec<(bool, Sign, Health, Member)> = members
-        .iter()
-        .filter(|(_, found)| found.fault.is_none())
-        .map(|(&member, found)| {
-            let heard = heard.is_some_and(|heard| heard.contains_key(&member));
-            (heard, found.sign, found.health, member)
-        })
-        .collect();
-    left.sort_unstable();
-    let chosen = left.get(..usize::from(certificate.threshold()))?;
-    let chosen: Vec<Member> = chosen.iter().map(|&(.., member)| member).collect();
-    Quorum::new(certificate, &chosen).ok()
 }
 
 fn give_up(
@@ -635,15 +413,6 @@ fn give_up(
         culprits,
         health: health(&members),
     }
-}
-
-fn health(members: &BTreeMap<Member, Candidate>) -> BTreeMap<Member, Health> {
-    let of = |(&member, found): (&Member, &Candidate)| (member, found.health);
-    members.iter().map(of).collect()
-}
-
-fn same(a: &Zeroizing<[u8; 32]>, b: &Zeroizing<[u8; 32]>) -> bool {
-    a.ct_eq(b.as_slice()).into()
 }
 
 fn index(place: u32) -> usize {
