@@ -70,7 +70,7 @@ impl Bad {
 }
 
 /// What comes back from a member.
-enum Reply {
+pub enum Reply {
     Answer(Vec<u8>),
     No,
     Nothing,
@@ -144,7 +144,8 @@ pub fn run(
     }
 }
 
-fn reply(
+/// What a member that is bad in this way, or in none, sends back.
+pub fn reply(
     world: &World,
     bad: Option<Bad>,
     member: Member,
