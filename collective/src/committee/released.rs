@@ -175,13 +175,13 @@ mod tests {
     fn the_keys_hash_is_the_contracts() {
         // SPEC "Ids, leaves and heads".
         let keys = NodeKeys {
-            node: NodeId(B256::with_last_byte(5)),
-            operator: Address::repeat_byte(0xcc),
-            signer: Address::repeat_byte(0xdd),
-            recipient: B256::with_last_byte(4),
+            node: NodeId(B256::repeat_byte(5)),
+            operator: Address::with_last_byte(0xcc),
+            signer: Address::with_last_byte(0xdd),
+            recipient: B256::repeat_byte(4),
             roles: U256::from(3),
-            measurement: B256::with_last_byte(8),
-            transport: TransportPin(B256::with_last_byte(20)),
+            measurement: B256::repeat_byte(8),
+            transport: TransportPin(B256::repeat_byte(20)),
         };
         let known = "0x539a51213ca8134e5a080f99e18b10668ac5bf14282debe3b88baee2fae94f7f";
         assert_eq!(keys.hash().to_string(), known);
