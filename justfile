@@ -38,6 +38,10 @@ reference:
 bench-seal:
     cargo run --release --manifest-path bench/Cargo.toml --target-dir target
 
+# Partials against raw multiplication, and a page of 1,000 files through a quorum of three
+bench-committee:
+    cargo run --release --manifest-path bench/Cargo.toml --target-dir target --bin committee
+
 # Gas of every user story, from the committed snapshot
 gas:
     cat contracts/.gas-snapshot/*.json

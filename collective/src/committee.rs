@@ -96,6 +96,15 @@ impl KeyShare {
         quorum: &Quorum,
         contribution: &ContributionHeader,
     ) -> Result<Release, ReleaseError> {
+        self.release_with(&self.factor(quorum)?, contribution)
+    }
+
+    /// As [`KeyShare::release`], with the factor of the quorum, which is the same for all files.
+    fn release_with(
+        &self,
+        factor: &SecretScalar,
+        contribution: &ContributionHeader,
+    ) -> Result<Release, ReleaseError> {
         if self.certificate.threshold() > 1 && contribution.sender() == Sender::Unproven {
             return Err(ReleaseError::ProofMissing);
         }
@@ -104,7 +113,7 @@ impl KeyShare {
             return Err(ReleaseError::AnotherKey);
         }
         Ok(Release {
-            partial: self.partial(quorum, stanza.point())?,
+            partial: self.partial_with(factor, stanza.point()),
             ml_kem: self.ml_kem.secret_for(stanza),
         })
     }
@@ -112,11 +121,14 @@ impl KeyShare {
     /// λᵢ(S)·xᵢ·E, in constant time. **Linear in E**: partials for E + rG, 2E or −E give away the one for E, so this is
     /// for points whose sender is known to know their logarithm, and its result is for nobody but the grantee.
     pub fn partial(&self, quorum: &Quorum, point: &Point) -> Result<Partial, ReleaseError> {
-        let factor = self.factor(quorum)?;
-        Ok(Partial {
+        Ok(self.partial_with(&self.factor(quorum)?, point))
+    }
+
+    fn partial_with(&self, factor: &SecretScalar, point: &Point) -> Partial {
+        Partial {
             member: self.member,
             point: factor.times(point),
-        })
+        }
     }
 
     /// λᵢ(S)·xᵢ.

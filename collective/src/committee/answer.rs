@@ -101,8 +101,9 @@ impl KeyShare {
         // Its whole length at once: a buffer that grows would leave copies behind.
         let mut plain = Zeroizing::new(Vec::with_capacity(room));
         plain.extend_from_slice(&preamble(digest, self.member()));
+        let factor = self.factor(question.quorum())?;
         for header in page {
-            let release = self.release(question.quorum(), header)?;
+            let release = self.release_with(&factor, header)?;
             plain.extend_from_slice(release.partial.point().uncompressed());
             if let Some(secret) = &release.ml_kem {
                 plain.extend_from_slice(secret.expose());
@@ -137,13 +138,14 @@ impl KeyShare {
         let page = self.page(question, files)?;
         let mut points = Vec::with_capacity(places.len());
         let mut partials = Vec::with_capacity(places.len());
+        let factor = self.factor(question.quorum())?;
         for &place in places {
             let header = usize::try_from(place)
                 .ok()
                 .and_then(|place| page.get(place));
             let header = header.ok_or(AnswerError::NoSuchPage)?;
             points.push(header.stanza().point().clone());
-            partials.push(self.release(question.quorum(), header)?.partial);
+            partials.push(self.release_with(&factor, header)?.partial);
         }
         let context = files.proof_context();
         let proof = self.prove_partials(question.quorum(), &context, &points, &partials, rng)?;
