@@ -75,7 +75,7 @@ fn verdict(world: &World, from: u16, bytes: impl FnOnce(&[u8]) -> Vec<u8>) -> Op
 fn begin(world: &World) -> (Box<Assembly>, Vec<u8>) {
     let certificate = world.certificate().clone();
     let peers = &world.peers()[..usize::from(certificate.threshold())];
-    match Assembly::new(
+    match Assembly::start(
         certificate,
         ESCROW,
         peers,
@@ -229,7 +229,7 @@ fn the_healthiest_are_asked_and_a_slow_member_costs_one_time_out_for_all_pages()
     );
     assert!(world.opens(
         MAX_PAGE_FILES,
-        assembled.files[MAX_PAGE_FILES].as_ref().ok().expect("open")
+        assembled.files[MAX_PAGE_FILES].as_ref().expect("open")
     ));
     // In the next job it comes last.
     for peer in &mut peers {

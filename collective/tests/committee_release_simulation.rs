@@ -189,7 +189,7 @@ impl<'a> Simulation<'a> {
         let progress = match (event, self.assembly.take()) {
             (Event::Start, _) => {
                 let certificate = self.world.certificate().clone();
-                Assembly::new(
+                Assembly::start(
                     certificate,
                     ESCROW,
                     &self.peers,

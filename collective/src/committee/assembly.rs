@@ -63,7 +63,7 @@ struct Round {
 
 impl Assembly {
     /// Starts. `patience` is how long a member may take over one page; `now` and all later times count from one origin.
-    pub fn new(
+    pub fn start(
         certificate: ShareCertificate,
         escrow: Escrow,
         peers: &[Peer],

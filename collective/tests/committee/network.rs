@@ -89,7 +89,7 @@ pub fn run(
     let mut replies: Vec<(Member, u32, Option<Vec<u8>>)> = Vec::new();
     let certificate = world.certificate().clone();
     let escrow = super::world::ESCROW;
-    let mut progress = Assembly::new(certificate, escrow, peers, files.clone(), PATIENCE, now);
+    let mut progress = Assembly::start(certificate, escrow, peers, files.clone(), PATIENCE, now);
     loop {
         let Progress::Waiting(assembly, effects) = progress else {
             return (progress, now);
