@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::answer::{Asked, Fault, Given, parse_proof};
 use super::equality::verify_partials;
 use super::question::{Question, Wanted};
-use super::record::{Culprit, QuorumRecord, RecordedRound};
+use super::record::{Culprit, RecordedRound};
 use super::released::ReleasedFiles;
 use super::{Member, ShareCertificate};
 use crate::limits::MAX_PAGE_FILES;
@@ -24,8 +24,9 @@ use crate::receipt::Escrow;
 use crate::seal::Identity;
 use crate::seal::header::FileKey;
 
-use health::{Candidate, Sign, choose, health};
+use health::{Candidate, Sign, choose};
 use opening::Votes;
+use outcome::give_up;
 
 pub use health::{Health, Peer};
 pub use outcome::{Assembled, BadFile, Effect, GivenUp, Progress};
@@ -359,31 +360,6 @@ impl Assembly {
         };
         self.round.awaiting.iter().map(ask).collect()
     }
-
-    fn finish(self) -> Assembled {
-        let bad = (0..)
-            .zip(&self.opened)
-            .filter_map(|(place, opened)| match opened {
-                Some(Err(why)) => Some((place, *why)),
-                _ => None,
-            });
-        let record = QuorumRecord::new(
-            self.files.digest(),
-            self.certificate.epoch(),
-            self.recorded,
-            self.culprits,
-            self.retries,
-            bad.collect(),
-        );
-        let opened = self.opened.into_iter();
-        Assembled {
-            files: opened
-                .map(|file| file.expect("every page is over"))
-                .collect(),
-            record,
-            health: health(&self.members),
-        }
-    }
 }
 
 impl Round {
@@ -396,22 +372,6 @@ impl Round {
             given,
             unproven: false,
         }
-    }
-}
-
-fn give_up(
-    certificate: &ShareCertificate,
-    members: BTreeMap<Member, Candidate>,
-    culprits: Vec<Culprit>,
-) -> GivenUp {
-    GivenUp {
-        left: members
-            .values()
-            .filter(|found| found.fault.is_none())
-            .count(),
-        threshold: certificate.threshold(),
-        culprits,
-        health: health(&members),
     }
 }
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::Assembly;
-use super::health::Health;
-use crate::committee::Member;
+use super::health::{Candidate, Health, health};
 use crate::committee::record::{Culprit, QuorumRecord};
+use crate::committee::{Member, ShareCertificate};
 use crate::seal::header::FileKey;
 
 /// What comes of an event.
@@ -73,4 +73,49 @@ pub enum BadFile {
     /// The stanza opens, and the header was altered.
     #[error("the header's MAC does not fit its file key")]
     Altered,
+}
+
+impl Assembly {
+    /// Every page is over.
+    pub(super) fn finish(self) -> Assembled {
+        let bad = (0..)
+            .zip(&self.opened)
+            .filter_map(|(place, opened)| match opened {
+                Some(Err(why)) => Some((place, *why)),
+                _ => None,
+            });
+        let record = QuorumRecord::new(
+            self.files.digest(),
+            self.certificate.epoch(),
+            self.recorded,
+            self.culprits,
+            self.retries,
+            bad.collect(),
+        );
+        let opened = self.opened.into_iter();
+        Assembled {
+            files: opened
+                .map(|file| file.expect("every page is over"))
+                .collect(),
+            record,
+            health: health(&self.members),
+        }
+    }
+}
+
+/// Fewer than t are left.
+pub(super) fn give_up(
+    certificate: &ShareCertificate,
+    members: BTreeMap<Member, Candidate>,
+    culprits: Vec<Culprit>,
+) -> GivenUp {
+    GivenUp {
+        left: members
+            .values()
+            .filter(|found| found.fault.is_none())
+            .count(),
+        threshold: certificate.threshold(),
+        culprits,
+        health: health(&members),
+    }
 }
