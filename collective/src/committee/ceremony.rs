@@ -19,9 +19,10 @@
 //! **A participant is a function** of its seed and of what others signed ([`participant`]). It stores the seed before the
 //! first message and two digests on the way; a crash is replayed, byte for byte.
 //!
-//! **No half state.** A share is pending until every member has certified ([`certify::PendingShare`]), and pending until the
-//! chain has accepted the new epoch: that acceptance is the one commit point. Until it is final the old shares stay and are
-//! the ones in use; then the caller erases them. An aborted ceremony leaves pending shares that never become usable.
+//! **No half state.** A share is pending until every member has certified ([`certify::PendingShare`]), and until the chain
+//! has accepted the new epoch: that acceptance is the one commit point. Until it is final the old shares stay and are the
+//! ones in use; then the caller erases them, and every pending share of that epoch or an earlier one that was not
+//! accepted. Not sooner: a ceremony that ended in silence can still be completed by the last signature.
 //!
 //! **Blame** ([`blame`]): wrong parts, wrong commitments, contradictions and false complaints are proven by signed
 //! messages; silence is named as silence.

@@ -1,4 +1,8 @@
 //! Nodes with keys, stores and seeds, and what tests do to them.
+#![allow(
+    dead_code,
+    reason = "every test that includes this module uses its part of it"
+)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,8 +43,8 @@ pub fn member(number: u16) -> Member {
 pub struct Node {
     pub id: NodeId,
     key: SigningKey,
-    identity: Identity,
-    recipient: TaggedRecipient,
+    pub identity: Identity,
+    pub recipient: TaggedRecipient,
     pub share: Option<KeyShare>,
     pub seed: [u8; 32],
     pub pins: Pins,
@@ -176,7 +180,7 @@ impl World {
     pub fn run(
         &mut self,
         plan: &Arc<Plan>,
-        meddle: &mut dyn FnMut(&mut World, NodeId, &Ask, Option<Message>) -> Vec<Message>,
+        meddle: &mut Meddle<'_>,
     ) -> Result<Certification, Vec<Culprit>> {
         let mut now = Duration::ZERO;
         let (mut convener, mut effects) = Convener::new(plan.clone(), Patience::default(), now);
@@ -184,7 +188,7 @@ impl World {
             let mut answers = Vec::new();
             for effect in std::mem::take(&mut effects) {
                 match effect {
-                    Effect::Done(certification) => return Ok(certification),
+                    Effect::Done(certification) => return Ok(*certification),
                     Effect::Abort(culprits) => return Err(culprits),
                     Effect::Ask { nodes, ask } => {
                         let ask = over_the_wire(plan, &ask);
@@ -203,7 +207,7 @@ impl World {
             }
             for message in answers {
                 let message = Message::parse(plan, &message.to_bytes()).unwrap();
-                let (next, more) = convener.step(Event::Received(message), now);
+                let (next, more) = convener.step(Event::Received(Box::new(message)), now);
                 convener = next;
                 effects.extend(more);
             }
@@ -287,6 +291,9 @@ pub fn open(
     key.is_ok_and(|key| payload::open(&key, body).as_deref() == Ok(b"record"))
 }
 
+/// What becomes of a node's answer to an ask before the convener sees it.
+pub type Meddle<'a> = dyn FnMut(&mut World, NodeId, &Ask, Option<Message>) -> Vec<Message> + 'a;
+
 /// Nobody meddles.
 pub fn honest(_: &mut World, _: NodeId, _: &Ask, answer: Option<Message>) -> Vec<Message> {
     answer.into_iter().collect()
@@ -313,4 +320,24 @@ pub fn choices(among: &[u8], count: usize) -> Vec<Vec<u8>> {
             chosen.map(|(_, &n)| n).collect()
         })
         .collect()
+}
+
+/// What a node that lies about its past says: its answer from another seed, as if asked for the first time.
+pub fn answer_with(
+    world: &World,
+    node: NodeId,
+    plan: &Arc<Plan>,
+    ask: &Ask,
+    seed: [u8; 32],
+) -> Option<Message> {
+    let node = &world.nodes[&node];
+    let seed = Seed::from_bytes(seed);
+    let participant = Participant::new(plan.clone(), node.id, seed, Pins::default()).unwrap();
+    let keys = Keys {
+        identity: &node.identity,
+        share: node.share.as_ref(),
+        sign: &|digest| node.sign(digest),
+    };
+    let answered = participant.answer(ask, &keys).ok();
+    answered.map(|answered| answered.message)
 }

@@ -12,9 +12,13 @@ use super::message::{MAX_MESSAGE_BYTES, Message, MessageError, Signed};
 use super::plan::Plan;
 use super::wire::{Reader, VERSION, put_long};
 use crate::committee::CertificateError;
+use crate::limits::MAX_MEMBERS;
 
 /// Longest ask: both rounds of 64 dealers to 64 members.
 pub const MAX_ASK_BYTES: usize = 32 * 1024 * 1024;
+
+/// Most messages in an ask: a commit and a deal of every dealer. Each costs a signature check, so they are counted first.
+pub const MAX_ASK_MESSAGES: usize = 2 * MAX_MEMBERS as usize;
 
 /// One question of a ceremony.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -182,7 +186,7 @@ fn read(bytes: &[u8]) -> Option<(u8, Vec<&[u8]>)> {
     let mut messages = Vec::new();
     while !reader.is_empty() {
         let message = reader.long()?;
-        if message.len() > MAX_MESSAGE_BYTES {
+        if message.len() > MAX_MESSAGE_BYTES || messages.len() == MAX_ASK_MESSAGES {
             return None;
         }
         messages.push(message);

@@ -2,10 +2,10 @@
 //! bytes that nobody disputes; the dealer answers with what it sealed and the coins it sealed it with, and everybody seals
 //! it again and compares.
 //!
-//! A defence shows one share of an aborted ceremony to the world. That is harmless: the accuser had the share and could
-//! have shown it, one share of a polynomial of degree 1 or more tells nothing about the others, honest members complain
-//! about cheating dealers only, and a ceremony with a complaint never ends in a key. The seed of an ML-KEM key in use is
-//! never shown: resharing knows no complaint about it.
+//! A defence shows one share of a dealer's polynomial, or its contribution to an ML-KEM seed, to the world. That is
+//! harmless: the accuser had it already and could have shown it; a share of a polynomial of degree 1 or more tells
+//! nothing about the others; honest members complain about cheating dealers only, and certify nothing after it, so the
+//! ceremony gives no key. The seed of an ML-KEM key in use is never shown: resharing knows no complaint about it.
 
 use alloy_primitives::B256;
 use zeroize::Zeroizing;

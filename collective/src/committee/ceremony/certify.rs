@@ -13,7 +13,7 @@ use super::deal::{Dealing, Part, Round2};
 use super::generate;
 use super::message::{Body, Signed};
 use super::plan::{Kind, Plan};
-use super::wire::{Reader, put_certificate};
+use super::wire::{Reader, put_short};
 use crate::committee::{CertificateError, KeyShare, Member, ShareCertificate};
 use crate::id::NodeId;
 use crate::receipt::check_signed;
@@ -42,19 +42,31 @@ impl Certify {
         }
         let plan = round2.round1().plan();
         let recipient = self.certificate.recipient();
-        let right = certificate(round2.round1(), recipient.clone());
-        let same_key = plan
-            .resharing()
-            .is_none_or(|(from, _)| from.recipient() == recipient);
-        if right.as_ref() != Ok(&self.certificate)
-            || recipient.is_post_quantum() != plan.is_post_quantum()
-            || !same_key
-        {
+        let same_key = match plan.resharing() {
+            Some((from, _)) => from.recipient() == recipient,
+            None => {
+                recipient.point() == round2.round1().key()
+                    && recipient.is_post_quantum() == plan.is_post_quantum()
+            }
+        };
+        if !same_key || !self.follows_from(round2.round1()) {
             return Err(CertifyFault::Certificate);
         }
         let hash = plan.statement_hash(&self.certificate);
         let signer = plan.signer(node).ok_or(CertifyFault::Statement)?;
         check_signed(&self.statement, hash, signer).map_err(|_| CertifyFault::Statement)
+    }
+
+    /// Whether the certificate, which fits in itself, has the shares of this round 1.
+    fn follows_from(&self, round1: &Round1) -> bool {
+        let proposal = round1.plan().proposal();
+        let members = round1.plan().members();
+        let mut shares = members.zip(round1.public_shares());
+        (self.certificate.epoch(), self.certificate.threshold())
+            == (proposal.epoch, proposal.threshold)
+            && usize::from(self.certificate.size()) == proposal.members.len()
+            && shares
+                .all(|((member, _), share)| self.certificate.public_share(member) == Some(share))
     }
 }
 
@@ -64,7 +76,7 @@ impl Body for Certify {
     fn encode(&self) -> Vec<u8> {
         let mut out = self.transcript.to_vec();
         out.extend_from_slice(&self.statement.as_bytes());
-        put_certificate(&mut out, &self.certificate);
+        put_short(&mut out, &self.certificate.to_bytes());
         out
     }
 

@@ -94,8 +94,8 @@ impl Commit {
         }
     }
 
-    /// RFC-less FROST DKG, round 1 step 5: z·G = R + c·C₀, the challenge of `frost-core`. Its own check needs a secret of
-    /// round 1, and a convener has none.
+    /// FROST's DKG, round 1, step 5: z·G = R + c·C₀. The crate's own check wants a secret of round 1, and a convener has
+    /// none.
     fn proof_holds(&self, dealer: Member, proof: &Proof) -> bool {
         let constant = self.commitment.constant();
         let c = generate::challenge(dealer, constant, &proof.r);

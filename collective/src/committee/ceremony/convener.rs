@@ -39,7 +39,7 @@ pub enum Event {
     /// Time has passed.
     Tick,
     /// A message came in; it has been read under the plan.
-    Received(Message),
+    Received(Box<Message>),
 }
 
 /// What a convener wants done. Each may be done twice.
@@ -50,11 +50,11 @@ pub enum Effect {
         /// Those whose answer is missing.
         nodes: Vec<NodeId>,
         /// What to ask.
-        ask: Ask,
+        ask: Arc<Ask>,
     },
     /// All have certified: publish.
-    Done(Certification),
-    /// The ceremony is over and there is no key. No member ever uses its share of it.
+    Done(Box<Certification>),
+    /// There is no key, and these are why. Where they were only silent, another convener may end the same ceremony later.
     Abort(Vec<Culprit>),
 }
 
@@ -149,7 +149,7 @@ impl Convener {
         }
         let ended = match event {
             Event::Tick => self.tick(now),
-            Event::Received(message) => self.receive(message, now),
+            Event::Received(message) => self.receive(*message, now),
         };
         match ended {
             Ok(effects) => (self, effects),
@@ -304,7 +304,7 @@ impl Convener {
                 let certification =
                     Certification::new(round2, &certified).ok_or_else(|| odd_ones(&certified))?;
                 self.phase = Phase::Over;
-                return Ok(Some(vec![Effect::Done(certification)]));
+                return Ok(Some(vec![Effect::Done(Box::new(certification))]));
             }
             Phase::Defend(..) | Phase::Over => {}
         }
@@ -324,7 +324,7 @@ impl Convener {
         };
         vec![Effect::Ask {
             nodes: self.missing(),
-            ask,
+            ask: Arc::new(ask),
         }]
     }
 

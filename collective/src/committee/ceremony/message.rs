@@ -52,9 +52,9 @@ impl<B: Body> Signed<B> {
         body: B,
         sign: &dyn Fn(B256) -> Signature,
     ) -> Result<Self, MessageError> {
-        let digest = sha256(&body.encode());
-        let signature = sign(signing_hash::<B>(plan, node, digest));
-        check_sender::<B>(plan, node, digest, &signature)?;
+        let digest = signing_hash::<B>(plan, node, &body.encode());
+        let signature = sign(digest);
+        check_sender(plan, node, digest, &signature)?;
         Ok(Self {
             ceremony: plan.id().0,
             node,
@@ -74,7 +74,8 @@ impl<B: Body> Signed<B> {
         &self.body
     }
 
-    /// SHA-256 of the body: two different ones in one place are evidence against the node.
+    /// What the node signed: ceremony, kind, node and body in one hash. Two different ones in one place are evidence
+    /// against it.
     pub fn digest(&self) -> B256 {
         self.digest
     }
@@ -168,7 +169,7 @@ impl Message {
         }
     }
 
-    /// SHA-256 of the body.
+    /// What the node signed.
     pub fn digest(&self) -> B256 {
         match self {
             Self::Commit(signed) => signed.digest,
@@ -239,8 +240,8 @@ impl<'a> Envelope<'a> {
 
     /// The signature first: what nobody signed is not looked at.
     fn open<B: Body>(self, plan: &Plan) -> Result<Signed<B>, MessageError> {
-        let digest = sha256(self.body);
-        check_sender::<B>(plan, self.node, digest, &self.signature)?;
+        let digest = signing_hash::<B>(plan, self.node, self.body);
+        check_sender(plan, self.node, digest, &self.signature)?;
         let body = B::parse(plan, self.node, self.body).ok_or(MessageError::Malformed)?;
         Ok(Signed {
             ceremony: self.ceremony,
@@ -252,24 +253,23 @@ impl<'a> Envelope<'a> {
     }
 }
 
-fn check_sender<B: Body>(
+fn check_sender(
     plan: &Plan,
     node: NodeId,
     digest: B256,
     signature: &Signature,
 ) -> Result<(), MessageError> {
     let signer = plan.signer(node).ok_or(MessageError::Stranger(node))?;
-    check_signed(signature, signing_hash::<B>(plan, node, digest), signer)
-        .map_err(|_| MessageError::NotSigned(node))
+    check_signed(signature, digest, signer).map_err(|_| MessageError::NotSigned(node))
 }
 
-fn signing_hash<B: Body>(plan: &Plan, node: NodeId, digest: B256) -> B256 {
+fn signing_hash<B: Body>(plan: &Plan, node: NodeId, body: &[u8]) -> B256 {
     let proposal = plan.proposal();
     signed::CeremonyMessage {
         ceremony: plan.id().0,
         kind: B::CODE,
         node: node.0,
-        body: digest,
+        body: sha256(body),
     }
     .eip712_signing_hash(&domain(
         "NodeRegistry",

@@ -125,14 +125,14 @@ impl Participant {
         let member = self.plan.member(self.node).ok_or(Refusal::NoPart)?;
         self.check_identity(member, keys.identity)?;
         let round1 = round2.round1();
-        let dealing = match self.plan.proposal().kind {
-            Kind::Generate { .. } => Some(self.dealing(round1, keys)?),
-            Kind::Reshare { .. } => self.check_round1(round1).map(|()| None)?,
-        };
         let transcript = round2.transcript();
         if let Some(pinned) = self.pins.transcript.filter(|&pinned| pinned != transcript) {
             return Err(Refusal::AnotherTranscript { pinned });
         }
+        let dealing = match self.plan.proposal().kind {
+            Kind::Generate { .. } => Some(self.dealing(round1, keys)?),
+            Kind::Reshare { .. } => self.check_round1(round1).map(|()| None)?,
+        };
         self.pins.transcript = Some(transcript);
         match receive(round2, member, keys.identity, dealing.as_ref())? {
             Received::Complaint(complaint) => {

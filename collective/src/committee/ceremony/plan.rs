@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use alloy_primitives::{Address, B256};
 
 use super::CeremonyId;
-use super::wire::{Reader, VERSION, put_certificate, put_short};
+use super::wire::{Reader, VERSION, put_short};
 use crate::committee::{Member, Quorum, ShareCertificate};
 use crate::id::{BlobId, NodeId, sha256};
 use crate::limits::MAX_MEMBERS;
@@ -327,7 +327,7 @@ fn encode(proposal: &Proposal) -> Vec<u8> {
         Kind::Generate { post_quantum } => out.extend_from_slice(&[1, u8::from(*post_quantum)]),
         Kind::Reshare { from, dealers } => {
             out.push(2);
-            put_certificate(&mut out, from);
+            put_short(&mut out, &from.to_bytes());
             put_count(&mut out, dealers.len());
             for dealer in dealers {
                 out.extend_from_slice(&dealer.number.number().to_be_bytes());

@@ -55,7 +55,7 @@ impl Seed {
     }
 
     fn key(&self, ceremony: CeremonyId, label: &[u8]) -> Secret32 {
-        let info = [b"collective/v1/ceremony/".as_slice(), label].concat();
+        let info = [b"collective/v1/ceremony/key/".as_slice(), label].concat();
         hkdf(ceremony.0.as_slice(), self.0.as_slice(), &info)
     }
 }

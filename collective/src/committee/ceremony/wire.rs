@@ -3,7 +3,7 @@
 
 use alloy_primitives::{Address, B256, Signature};
 
-use crate::committee::{Member, ShareCertificate};
+use crate::committee::ShareCertificate;
 use crate::seal::curve::{COMPRESSED_LEN, Point};
 use crate::seal::tagged::TaggedRecipient;
 
@@ -82,13 +82,9 @@ impl<'a> Reader<'a> {
         (signature.as_bytes() == bytes).then_some(signature)
     }
 
+    /// A share certificate behind a length of two.
     pub(super) fn certificate(&mut self) -> Option<ShareCertificate> {
-        let recipient = self.recipient()?;
-        let epoch = self.u64()?;
-        let threshold = self.u16()?;
-        let size = self.u16()?;
-        let shares = (0..size).map(|_| self.point()).collect::<Option<_>>()?;
-        ShareCertificate::new(recipient, epoch, threshold, shares).ok()
+        ShareCertificate::parse(self.short()?).ok()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -113,15 +109,4 @@ pub(super) fn put_long(out: &mut Vec<u8>, bytes: &[u8]) {
     let len = u32::try_from(bytes.len()).expect("messages are far below 4 GiB");
     out.extend_from_slice(&len.to_be_bytes());
     out.extend_from_slice(bytes);
-}
-
-pub(super) fn put_certificate(out: &mut Vec<u8>, certificate: &ShareCertificate) {
-    put_short(out, certificate.recipient().to_string().as_bytes());
-    out.extend_from_slice(&certificate.epoch().to_be_bytes());
-    out.extend_from_slice(&certificate.threshold().to_be_bytes());
-    out.extend_from_slice(&certificate.size().to_be_bytes());
-    let members = (1..=certificate.size()).filter_map(Member::new);
-    for share in members.filter_map(|member| certificate.public_share(member)) {
-        out.extend_from_slice(&share.compressed());
-    }
 }
