@@ -156,7 +156,7 @@ impl Committee {
         };
         let escrow = self.chain.deployment().job_escrow();
         let origin = Instant::now();
-        let progress = Assembly::new(
+        let progress = Assembly::start(
             certificate,
             escrow,
             &peers,
@@ -213,7 +213,7 @@ impl Committee {
                     }
                     Effect::Probe { member } => {
                         let seat = seats[&member].clone();
-                        Box::pin(async move { Event::Alive(member, seat.is_alive().await) })
+                        Box::pin(async move { Event::Alive(member, seat.gives_a_sign().await) })
                     }
                 });
             }
@@ -361,7 +361,7 @@ impl Seat {
         }
     }
 
-    async fn is_alive(self) -> bool {
+    async fn gives_a_sign(self) -> bool {
         match &self.line {
             Line::Own(_) => true,
             line => line.ask(&STATUS, Bytes::new()).await.is_ok(),

@@ -5,8 +5,6 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use url::Url;
 
-use crate::sandbox::Layer;
-
 mod account;
 mod approve;
 mod claims;
@@ -22,7 +20,7 @@ pub use account::{Account, Check, Figure, Summary};
 pub use approve::{LOGIT, MEAN, manifest};
 pub use contribute::{TERMS_EXPIRE, populate};
 pub use development_chain::{DevelopmentChain, FINALITY_LAG};
-pub use world::{JOURNAL, PASSPHRASE, Ports, VOTING, World, executable};
+pub use world::{JOURNAL, PASSPHRASE, Ports, Setting, VOTING, World, executable};
 
 /// Tells the whole story in `folder`, which must be empty, on a chain of its own or on another
 /// development chain, and returns its account.
@@ -32,11 +30,11 @@ pub use world::{JOURNAL, PASSPHRASE, Ports, VOTING, World, executable};
 pub async fn tell(folder: &Path, chain: Option<Url>, mut account: Account) -> Result<Account> {
     account.chapter("A collective is founded");
     let world = match chain {
-        None => World::found(folder, required_layers(), Ports::default(), FINALITY_LAG).await,
+        None => World::found(folder, Ports::default(), Setting::default()).await,
         Some(url) => {
             let chain = DevelopmentChain::at(url).await?;
             let listener = world::listen(0, "the node").await?;
-            World::found_on(chain, folder, required_layers(), listener).await
+            World::found_on(chain, folder, listener, Setting::default()).await
         }
     };
     let world = world.context("founding the collective")?;
@@ -76,11 +74,6 @@ pub async fn tell(folder: &Path, chain: Option<Url>, mut account: Account) -> Re
         node.stop().await;
     }
     Ok(account)
-}
-
-/// The demo runs where a machine denies a layer, and says which.
-fn required_layers() -> Vec<Layer> {
-    vec![]
 }
 
 async fn introduce(world: &World, account: &mut Account) -> Result<()> {

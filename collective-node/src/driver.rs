@@ -201,7 +201,6 @@ impl Driver {
         let settled = self.chain.job(&finalized, job).await?;
         // An end counts once it is final: until then a reorganisation may take it back.
         if self.has_ended(&settled) {
-            self.note_inputs(job, &settled).await?;
             return Ok(Left::Nothing);
         }
         if fact.lease.collective != self.chain.deployment().collective {
@@ -225,21 +224,6 @@ impl Driver {
             }
             _ => Ok(Left::Something),
         }
-    }
-
-    /// Notes the input list of a job that paid its contributors, where a lost ledger took it along:
-    /// the release fixes both blocks, so the list can be derived again as long as the endpoint keeps them.
-    async fn note_inputs(&self, job: u64, settled: &JobFact) -> Result<(), DriveError> {
-        let paid = matches!(settled.state, JobState::Settled | JobState::Abandoned);
-        let mine = settled.lease.node == self.node;
-        let ours = settled.lease.collective == self.chain.deployment().collective;
-        let attempt = settled.lease.attempt;
-        if !(paid && mine && ours) || self.ledger.inputs(job, attempt).await?.is_some() {
-            return Ok(());
-        }
-        let permit = self.released(job, settled).await?;
-        let inputs = self.keep_inputs(permit.grant()).await?;
-        Ok(self.ledger.keep_inputs(job, attempt, inputs).await?)
     }
 
     fn has_ended(&self, settled: &JobFact) -> bool {

@@ -276,10 +276,18 @@ impl Rewards {
             return Ok(None);
         };
         let granted = grant(&facts.case_as_released(fact, fact.lease.node));
-        let leaves = granted.map(|granted| granted.input().leaves().collect::<Vec<_>>());
-        Ok(leaves
-            .ok()
-            .filter(|leaves| root(leaves) == Some(fact.input_root)))
+        let leaves: Vec<Leaf> = match granted {
+            Ok(granted) if granted.input().root() == fact.input_root => {
+                granted.input().leaves().collect()
+            }
+            _ => return Ok(None),
+        };
+        let list = serde_json::to_vec(&leaves).expect("plain JSON values");
+        let list = self.blobs.put(Bytes::from(list)).await?;
+        self.ledger
+            .keep_inputs(job, fact.lease.attempt, list)
+            .await?;
+        Ok(Some(leaves))
     }
 }
 

@@ -28,7 +28,7 @@ async fn a_batch_that_is_cut_out_is_sent_again_once() {
     }
     let mined = async || !quiet.batches().await.is_empty();
     quiet.until("a batch is mined", mined).await;
-    assert!(quiet.view().anchored.is_empty(), "it is not final yet");
+    assert!(quiet.view().anchored().is_empty(), "it is not final yet");
     quiet.cut(4, false, 5).await;
     assert!(quiet.batches().await.is_empty(), "it is cut out");
     // The endpoint is away for a while, and the node starts anew in the middle of it.
@@ -61,7 +61,7 @@ async fn a_batch_that_is_anchored_twice_counts_once() {
     quiet.meanwhile(Chain::mined(sent)).await.expect("mined");
     quiet.mine(2 * LAG);
     quiet.replay_is_the_same().await;
-    assert_eq!(quiet.view().anchored.len(), 5);
+    assert_eq!(quiet.view().anchored().len(), 5);
     quiet.stand_still().await;
     quiet.mine(1);
     assert_eq!(quiet.batches().await.len(), logs.len() + 1);

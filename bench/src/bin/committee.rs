@@ -13,7 +13,7 @@ use collective::committee::question::Question;
 use collective::committee::released::{NodeKeys, ReleasedFiles};
 use collective::committee::{self, KeyShare, Member, Quorum};
 use collective::contribution::{Commitment, Contribution, SignedContribution};
-use collective::id::{BlobId, ContributorId, ManifestDigest, NodeId, Point, sha256};
+use collective::id::{BlobId, ContributorId, ManifestDigest, NodeId, Point, TransportPin, sha256};
 use collective::input::{Anchored, InputSet, Revocations, Scope};
 use collective::receipt::{BlockRef, Escrow, Release};
 use collective::seal::Identity;
@@ -145,6 +145,7 @@ fn page(
         recipient: sha256(recipient.to_string().as_bytes()),
         roles: U256::from(1),
         measurement: B256::ZERO,
+        transport: TransportPin(B256::ZERO),
     };
     let input = input(header);
     let block = BlockRef {

@@ -13,7 +13,7 @@ use url::Url;
 use super::node::until_told_to_stop;
 use super::place;
 use super::show::show;
-use crate::demo::{FINALITY_LAG, JOURNAL, Ports, World, populate};
+use crate::demo::{FINALITY_LAG, JOURNAL, Ports, Setting, World, populate};
 
 use handout::{DEPLOYMENT, Handout};
 
@@ -57,6 +57,9 @@ pub struct Dev {
     /// Stop the node once the world is made: `collective node --config DIR/node.toml` takes its place.
     #[arg(long)]
     without_node: bool,
+    /// Found a collective that takes files without sender proof, as any age client makes them.
+    #[arg(long)]
+    accept_unproven: bool,
     /// Print one JSON document with addresses and files.
     #[arg(long)]
     json: bool,
@@ -139,7 +142,11 @@ impl Dev {
     async fn found(&self, folder: &Path, ports: Ports) -> Result<(World, Handout)> {
         std::fs::create_dir_all(folder)?;
         eprintln!("founding a collective, and 944 respondents contribute");
-        let world = World::found(folder, vec![], ports, self.finality_lag).await?;
+        let setting = Setting {
+            finality_lag: self.finality_lag,
+            sender_proof: !self.accept_unproven,
+        };
+        let world = World::found(folder, ports, setting).await?;
         populate(&world).await?;
         let handout = Handout::write(&world, folder)?;
         Ok((world, handout))

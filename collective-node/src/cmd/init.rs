@@ -12,7 +12,7 @@ use url::Url;
 
 use super::show::show;
 use super::{place, secret};
-use crate::chain::{Deployment, signing_provider};
+use crate::chain::{Account, Deployment};
 use crate::founding::{Founding, Plan, Singletons, Voting};
 use crate::keystore::write_new;
 
@@ -98,7 +98,7 @@ impl Init {
         );
         let account = secret::account(&self.key)?;
         let deployer = account.address();
-        let by = signing_provider(RpcClient::new_http(self.rpc.clone()), account);
+        let by = Account::new(account).provider(RpcClient::new_http(self.rpc.clone()));
         let chain_id = by.get_chain_id().await;
         let chain_id = chain_id.with_context(|| format!("asking {}", self.rpc))?;
         let plan = self.plan(chain_id, deployer)?;

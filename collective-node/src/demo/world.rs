@@ -22,7 +22,7 @@ use devchain::dev_accounts;
 use tokio::net::TcpListener;
 use zeroize::Zeroizing;
 
-use super::development_chain::DevelopmentChain;
+use super::development_chain::{DevelopmentChain, FINALITY_LAG};
 use super::election;
 use crate::chain::{Account, Chain, Deployment};
 use crate::client::Client;
@@ -31,7 +31,6 @@ use crate::governance::{Action, Ballot, Motion, vote};
 use crate::keystore::Keystore;
 use crate::node::{Node, NodeConfig, blobs};
 use crate::registration::{self, BOTH_ROLES};
-use crate::sandbox::Layer;
 use collective_contracts::{DemoToken, NodeRegistry};
 
 /// How the founders decide.
@@ -79,6 +78,24 @@ pub struct World {
     pub client: Client,
 }
 
+/// What differs between worlds.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// Blocks that must stand on one before it is final.
+    pub finality_lag: u64,
+    /// Whether the collective refuses files without sender proof.
+    pub sender_proof: bool,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self {
+            finality_lag: FINALITY_LAG,
+            sender_proof: true,
+        }
+    }
+}
+
 /// Ports of 127.0.0.1 to listen at; 0 takes any that is free.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ports {
@@ -104,17 +121,13 @@ impl World {
     ///
     /// # Errors
     /// Whatever does not work, with what was being done.
-    pub async fn found(
-        folder: &Path,
-        required_layers: Vec<Layer>,
-        ports: Ports,
-        finality_lag: u64,
-    ) -> Result<Self> {
+    pub async fn found(folder: &Path, ports: Ports, setting: Setting) -> Result<Self> {
         // Both first: a port that is taken is found before anything is made.
         let rpc_listener = listen(ports.rpc, "JSON-RPC").await?;
         let node_listener = listen(ports.node, "the node").await?;
-        let chain = DevelopmentChain::own(&folder.join(JOURNAL), rpc_listener, finality_lag)?;
-        Self::found_on(chain, folder, required_layers, node_listener).await
+        let chain =
+            DevelopmentChain::own(&folder.join(JOURNAL), rpc_listener, setting.finality_lag)?;
+        Self::found_on(chain, folder, node_listener, setting).await
     }
 
     /// The same on a chain that runs already, with the accounts that every development chain funds.
@@ -124,13 +137,13 @@ impl World {
     pub async fn found_on(
         chain: DevelopmentChain,
         folder: &Path,
-        required_layers: Vec<Layer>,
         node_listener: TcpListener,
+        setting: Setting,
     ) -> Result<Self> {
         let listens_at = node_listener.local_addr()?;
-        let mut world = Self::constituted(chain, folder, listens_at).await?;
+        let mut world = Self::constituted(chain, folder, listens_at, setting).await?;
         world
-            .start_node(required_layers, node_listener)
+            .start_node(node_listener)
             .await
             .context("starting the node")?;
         Ok(world)
@@ -144,6 +157,7 @@ impl World {
         chain: DevelopmentChain,
         folder: &Path,
         listens_at: SocketAddr,
+        setting: Setting,
     ) -> Result<Self> {
         let data = folder.join("node");
         std::fs::create_dir_all(&data).context("making the data folder")?;
@@ -163,10 +177,10 @@ impl World {
         let passphrase = Zeroizing::new(PASSPHRASE.to_owned());
         let keys = Keystore::create(&data.join(KEYS), passphrase, None, &mut rand::rng())?;
         keys.make_sole_share(&mut rand::rng())?;
-        let mut world = Self::populated(chain, deployment, keys, data, listens_at)?;
+        let world = Self::populated(chain, deployment, keys, data, listens_at)?;
         world.fund().await.context("handing out money")?;
         world
-            .constitute()
+            .constitute(setting.sender_proof)
             .await
             .context("making the committee and voting on it")?;
         Ok(world)
@@ -193,7 +207,7 @@ impl World {
         let listens_at = node_listener.local_addr()?;
         let mut world = Self::populated(chain, deployment, keys, data, listens_at)?;
         if with_node {
-            let started = world.start_node(vec![], node_listener).await;
+            let started = world.start_node(node_listener).await;
             started.context("starting the node")?;
         }
         Ok(world)
@@ -330,7 +344,7 @@ impl World {
     }
 
     /// Registers the node, publishes the committee, and has charter, node and committee voted on.
-    async fn constitute(&self) -> Result<()> {
+    async fn constitute(&self, sender_proof: bool) -> Result<()> {
         let provider = self.keys.provider(self.chain.client());
         let (by, deployment) = (&provider, &self.deployment);
         let keys_hash =
@@ -342,7 +356,8 @@ impl World {
             .newest()
             .context("the node has no share")?;
         let committee =
-            registration::publish_committee(by, deployment, &self.keys, true, &share).await?;
+            registration::publish_committee(by, deployment, &self.keys, sender_proof, &share)
+                .await?;
         let bond = U256::from(100 * UNIT);
         registration::deposit_bond(by, deployment, self.node_id, bond).await?;
 
@@ -368,16 +383,13 @@ impl World {
         registration::node_keys(&self.keys, BOTH_ROLES)
     }
 
-    async fn start_node(
-        &mut self,
-        required_layers: Vec<Layer>,
-        listener: TcpListener,
-    ) -> Result<()> {
+    async fn start_node(&mut self, listener: TcpListener) -> Result<()> {
         let config = NodeConfig {
             data: self.data.clone(),
             deployment: self.deployment,
             node: self.node_id,
-            required_layers,
+            // It runs where a machine denies a layer, and says which.
+            required_layers: vec![],
             executable: executable()?,
             poll: Duration::from_millis(50),
             batch_every: Duration::from_millis(500),

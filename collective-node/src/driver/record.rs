@@ -82,16 +82,3 @@ pub(super) fn seal_output(recipient: &Recipient, plain: &[u8]) -> Result<Vec<u8>
         ))),
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_quorum_record_is_the_vector_of_the_specification() {
-        let bytes = QuorumRecord::sole(1).to_bytes();
-        assert_eq!(bytes, br#"{"epoch":1,"members":[1]}"#);
-        let known = "0x5065fe2214c136b3ea1a9eeaeaa339911bf7a614a0a62ecb0a0599648dd1c57d";
-        assert_eq!(BlobId::of(&bytes), known.parse().expect("a literal"));
-    }
-}

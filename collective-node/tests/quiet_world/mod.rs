@@ -26,10 +26,11 @@ use collective_node::chain::{Chain, ChainError};
 use collective_node::client::{Client, ClientError};
 use collective_node::contributor::{Destination, prepare};
 use collective_node::demo::{
-    DevelopmentChain, MEAN, TERMS_EXPIRE, VOTING, World, election, manifest,
+    DevelopmentChain, MEAN, Setting, TERMS_EXPIRE, VOTING, World, election, manifest,
 };
 use collective_node::follower::{Follower, View};
 use collective_node::governance::{Action, Ballot, Motion, vote};
+use collective_node::headers::Headers;
 use collective_node::intake::join;
 use collective_node::node::{Node, NodeConfig, StartError, blobs};
 use devchain::{Clock, Config, DevChain, DevTransport};
@@ -95,9 +96,14 @@ impl QuietWorld {
             clock: Clock::Steps(1),
             ..Config::default()
         });
-        let world = World::constituted(DevelopmentChain::quiet(&chain), folder.path())
-            .await
-            .expect("a constituted collective");
+        let world = World::constituted(
+            DevelopmentChain::quiet(&chain),
+            folder.path(),
+            ([127, 0, 0, 1], 0).into(),
+            Setting::default(),
+        )
+        .await
+        .expect("a constituted collective");
         let recipient = x25519::Identity::random(&mut rand::rng())
             .recipient()
             .to_string();
@@ -293,9 +299,10 @@ impl QuietWorld {
 
     /// Respondent `row` contributes under a nonce and is acknowledged.
     pub async fn contribute(&self, row: usize, nonce: u64) -> Result<Leaf, ClientError> {
+        let share = self.world.keys.shares().newest().expect("a share");
         let to = Destination {
             deployment: &self.world.deployment,
-            recipient: self.world.keys.collective_recipient(),
+            recipient: share.certificate().recipient(),
             source: "anes96",
             terms: election::terms(row, TERMS_EXPIRE),
         };
@@ -354,7 +361,7 @@ impl QuietWorld {
     /// Takes a motion to where it only has to be executed.
     pub async fn prepare(&self, motion: &Motion) {
         let deployment = &self.world.deployment;
-        let (delay, period, notice) = VOTING;
+        let [delay, period, notice] = [VOTING.delay, VOTING.period, VOTING.notice].map(u64::from);
         self.pass(2).await;
         let by = self.world.provider(&self.world.founders[0]);
         let proposed = self.meanwhile(motion.propose(&by, deployment)).await;
@@ -436,13 +443,14 @@ impl QuietWorld {
         })
         .await;
         let store = self.node().blobs().clone();
+        let headers = Headers::own(self.node().ledger().clone(), store.clone());
         let (reader, aggregator) = (self.reader.clone(), self.world.keys.address());
-        let (_, fresh) = Follower::start(reader, store, aggregator)
+        let (_, fresh) = Follower::start(reader, store, headers, aggregator)
             .await
             .expect("a replay");
         let (fresh, kept) = (fresh.borrow().clone(), self.view());
         assert_eq!(fresh.finalized, kept.finalized);
-        assert_eq!(fresh.anchored, kept.anchored);
+        assert_eq!(fresh.anchored(), kept.anchored());
         assert_eq!(fresh.batches, kept.batches);
         assert_eq!(fresh.committee, kept.committee);
         let digests = |view: &View| {
@@ -513,7 +521,7 @@ pub async fn populated() -> QuietWorld {
 }
 
 pub async fn all_anchored(quiet: &QuietWorld, count: u64) {
-    let all = async || quiet.view().anchored.len() as u64 == count;
+    let all = async || quiet.view().anchored().len() as u64 == count;
     quiet.until(&format!("{count} are anchored"), all).await;
 }
 

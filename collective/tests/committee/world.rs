@@ -12,7 +12,7 @@ use collective::committee::question::{Question, Wanted};
 use collective::committee::released::{NodeKeys, ReleasedFiles};
 use collective::committee::{self, KeyShare, Member, Quorum, ShareCertificate};
 use collective::contribution::{Commitment, Contribution, SignedContribution};
-use collective::id::{BlobId, ContributorId, ManifestDigest, NodeId, Point, sha256};
+use collective::id::{BlobId, ContributorId, ManifestDigest, NodeId, Point, TransportPin, sha256};
 use collective::input::{Anchored, InputSet, Revocations, Scope};
 use collective::receipt::{BlockRef, Escrow, Release};
 use collective::seal::contribution::{self, ContributionHeader};
@@ -55,6 +55,7 @@ impl Node {
             recipient: sha256(recipient.to_string().as_bytes()),
             roles: U256::from(1),
             measurement: B256::ZERO,
+            transport: TransportPin(B256::ZERO),
         };
         Self {
             identity: Identity::Tagged(identity),

@@ -24,6 +24,10 @@ impl Coins {
         out
     }
 
+    #[allow(
+        dead_code,
+        reason = "not every test that includes this module prints coins"
+    )]
     /// The coins taken so far, which another implementation hands out in the same order.
     pub fn hex(&self) -> String {
         self.taken
