@@ -116,6 +116,8 @@ impl Request {
         let mut recipients = Vec::new();
         for (index, text) in self.recipients.iter().enumerate() {
             match text.parse::<ContributionRecipient>() {
+                // Named twice it may have its two stanzas even of a client that counts (C2SP age-plugin, phase 2).
+                Ok(recipient) if recipients.first() == Some(&recipient) && index == 1 => {}
                 Ok(_) if index > 0 => faults.push(Fault::recipient(
                     index,
                     "a file is one contribution: it has one recipient of this kind",

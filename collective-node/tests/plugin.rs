@@ -163,6 +163,11 @@ fn file_keys_are_wrapped_with_a_proof_and_hybrid_ones_with_a_label() {
     assert_eq!(answers.len(), 4, "labels were not negotiated");
     proven(&answers, &key, &key.hybrid);
 
+    let twice = format!("{hybrid}{hybrid}{files}");
+    let answers = conversation(&twice);
+    assert_eq!(answers.len(), 4, "as many for each file as recipients");
+    proven(&answers, &key, &key.hybrid);
+
     let classical = add_recipient(&to(key.hybrid.classical()));
     let answers = conversation(&format!("{classical}{labels}{files}"));
     assert_eq!(answers.len(), 4, "a classical recipient has no label");
@@ -172,13 +177,19 @@ fn file_keys_are_wrapped_with_a_proof_and_hybrid_ones_with_a_label() {
 #[test]
 fn what_cannot_be_wrapped_to_is_named_and_nothing_is_wrapped() {
     let good = add_recipient(&to(key().hybrid));
+    let other = add_recipient(&to(key().hybrid));
     let native = add_recipient(&key().hybrid.to_string());
     let identity = "-> add-identity AGE-PLUGIN-COLLECTIVE-1QQQQ\n\n";
     let file = wrap(&KEYS[0]);
     let refused = [
         (
-            format!("{good}{good}{file}"),
+            format!("{good}{other}{file}"),
             "recipient 1",
+            "one recipient",
+        ),
+        (
+            format!("{good}{good}{good}{file}"),
+            "recipient 2",
             "one recipient",
         ),
         (
