@@ -2,8 +2,9 @@
 //!
 //! This module owns key shares, the public certificate that binds them to a recipient, quorums, and the arithmetic of a
 //! threshold Diffie–Hellman; its parts own what members are asked ([`question`]) for what was [`released`], what they
-//! [`answer`] and keep in their [`log`], and how a node puts it together ([`assembly`], [`record`]). It must not know how
-//! messages travel or who approved what: it says what a holder computes, never that it may.
+//! [`answer`] and keep in their [`log`], how a node puts it together ([`assembly`], [`record`]), and how shares are made
+//! ([`ceremony`]). It must not know how messages travel or who approved what: it says what a holder computes, never that
+//! it may.
 //!
 //! The P-256 half is shared (Shamir), the ML-KEM half is held by every member: against a classical attacker opening needs
 //! t members, against a quantum one it needs one.

@@ -28,7 +28,8 @@ fn nodes() -> (World, Vec<Value>) {
     let mut described = vec![];
     for number in 1..=3 {
         let mut node = Node::new(number, &mut world.rng);
-        let identity = TaggedIdentity::random(&mut Coins::from(number));
+        let mut coins = Coins::from(number);
+        let identity = TaggedIdentity::random(&mut coins);
         let secret = identity.to_secret_string();
         node.recipient = identity.recipient();
         node.identity = Identity::Tagged(identity);
@@ -37,6 +38,7 @@ fn nodes() -> (World, Vec<Value>) {
             "signer": node.signer().to_string().to_lowercase(),
             "signer_key": format!("01{}", hex(&[number; 31])),
             "identity": secret.as_str(),
+            "identity_coins": coins.hex(),
         }));
         world.nodes.insert(node.id, node);
     }

@@ -3,6 +3,8 @@
 //!
 //! `SEEDS` says how many histories (a few hundred unless told), `SEED` the first one. A failure prints its seed.
 
+#[path = "ceremony/tally.rs"]
+mod tally;
 #[path = "ceremony/world.rs"]
 mod world;
 
@@ -22,8 +24,8 @@ use collective::committee::ceremony::plan::Plan;
 use collective::id::NodeId;
 use collective::seal::tagged::TaggedIdentity;
 use rand_chacha::ChaCha20Rng;
-use rand_core::Rng;
-use world::{World, answer_with, choices};
+use tally::Tally;
+use world::{World, answer_with, below, choices, name};
 
 /// Histories without `SEEDS`: some seconds.
 const DEFAULT_SEEDS: u64 = 200;
@@ -65,36 +67,6 @@ fn no_history_gives_two_keys_or_half_a_committee() {
     assert!(
         seeds < 100 || (total.lost > 0 && total.crashes > 0 && total.aborts > 0 && total.keys > 0)
     );
-}
-
-/// What happened, so that a quiet simulation is seen as one.
-#[derive(Debug, Default)]
-struct Tally {
-    keys: u64,
-    aborts: u64,
-    answers: u64,
-    refusals: u64,
-    lost: u64,
-    doubled: u64,
-    crashes: u64,
-    convener_crashes: u64,
-    cheats: u64,
-}
-
-impl Tally {
-    fn add(self, other: Self) -> Self {
-        Self {
-            keys: self.keys + other.keys,
-            aborts: self.aborts + other.aborts,
-            answers: self.answers + other.answers,
-            refusals: self.refusals + other.refusals,
-            lost: self.lost + other.lost,
-            doubled: self.doubled + other.doubled,
-            crashes: self.crashes + other.crashes,
-            convener_crashes: self.convener_crashes + other.convener_crashes,
-            cheats: self.cheats + other.cheats,
-        }
-    }
 }
 
 /// What is on its way.
@@ -421,18 +393,4 @@ impl Simulation<'_> {
     fn flip(&mut self, thousandths: u64) -> bool {
         below(&mut self.rng, 1000) < thousandths
     }
-}
-
-/// Tells asks of one ceremony apart.
-fn name(ask: &Ask) -> B256 {
-    match ask {
-        Ask::Commit => B256::ZERO,
-        Ask::Deal(round1) => round1.digest(),
-        Ask::Certify(round2) => round2.transcript(),
-        Ask::Defend(_, complaint) => complaint.digest(),
-    }
-}
-
-fn below(rng: &mut ChaCha20Rng, bound: u64) -> u64 {
-    rng.next_u64() % bound.max(1)
 }

@@ -341,3 +341,18 @@ pub fn answer_with(
     let answered = participant.answer(ask, &keys).ok();
     answered.map(|answered| answered.message)
 }
+
+/// Tells asks of one ceremony apart.
+pub fn name(ask: &Ask) -> B256 {
+    match ask {
+        Ask::Commit => B256::ZERO,
+        Ask::Deal(round1) => round1.digest(),
+        Ask::Certify(round2) => round2.transcript(),
+        Ask::Defend(_, complaint) => complaint.digest(),
+    }
+}
+
+/// From 0 to `bound` − 1.
+pub fn below(rng: &mut ChaCha20Rng, bound: u64) -> u64 {
+    rng.next_u64() % bound.max(1)
+}
