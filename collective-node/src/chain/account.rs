@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use alloy::consensus::Transaction;
 use alloy::network::{Ethereum, EthereumWallet, Network};
-use alloy::primitives::{Address, Bytes, U64};
+use alloy::primitives::{Address, B256, Bytes, U64};
 use alloy::providers::fillers::{FillProvider, NonceFiller, NonceManager, TxFiller};
 use alloy::providers::{
     DynProvider, EthCall, PendingTransactionBuilder, Provider, ProviderBuilder, RootProvider,
@@ -27,6 +27,10 @@ use tokio::time::Instant;
 /// How long a nonce that was used is not used again, whatever the endpoint counts. Past this the endpoint has lost the
 /// transaction, and the gap that it left is closed by the next one.
 pub const NONCE_HELD: Duration = super::RECEIPT_PATIENCE;
+
+/// How long an endpoint may not know a transaction that it took: several machines behind one address tell each other
+/// within a second. One that is unknown later was dropped, by a reorganisation for instance.
+const ENDPOINT_LAG: Duration = Duration::from_secs(2);
 
 /// How often a transaction is signed anew because its nonce turned out to be taken: each time another process was faster.
 const NONCE_TRIES: usize = 4;
@@ -76,19 +80,20 @@ struct Nonces(Arc<Cell<Option<Taken>>>);
 struct Taken {
     nonce: u64,
     since: Instant,
+    /// What took it; `None` where somebody else did.
+    by: Option<B256>,
 }
 
 impl Nonces {
-    fn take(&self, nonce: u64) {
+    fn take(&self, nonce: u64, by: Option<B256>) {
         let since = Instant::now();
-        *self.0.lock().expect("nobody panics here") = Some(Taken { nonce, since });
+        *self.0.lock().expect("nobody panics here") = Some(Taken { nonce, since, by });
     }
 
-    /// The lowest nonce that may be free.
-    fn floor(&self) -> u64 {
+    /// The nonce that is held still.
+    fn held(&self) -> Option<Taken> {
         let taken = *self.0.lock().expect("nobody panics here");
-        let held = taken.filter(|taken| taken.since.elapsed() < NONCE_HELD);
-        held.map_or(0, |taken| taken.nonce.saturating_add(1))
+        taken.filter(|taken| taken.since.elapsed() < NONCE_HELD)
     }
 }
 
@@ -100,7 +105,16 @@ impl NonceManager for Nonces {
         N: Network,
     {
         let pending = provider.get_transaction_count(address).pending().await?;
-        Ok(pending.max(self.floor()))
+        let Some(taken) = self.held().filter(|taken| taken.nonce >= pending) else {
+            return Ok(pending);
+        };
+        if let Some(hash) = taken.by
+            && taken.since.elapsed() >= ENDPOINT_LAG
+            && provider.get_transaction_by_hash(hash).await?.is_none()
+        {
+            return Ok(pending);
+        }
+        Ok(taken.nonce.saturating_add(1))
     }
 }
 
@@ -142,7 +156,8 @@ impl<F: TxFiller, P: Provider> Provider for InTurn<F, P> {
             let sent = self.inner.send_transaction_internal(signed).await;
             let is_taken = sent.as_ref().err().is_some_and(says_that_nonce_is_taken);
             if let Some(nonce) = nonce.filter(|_| sent.is_ok() || is_taken) {
-                self.nonces.take(nonce);
+                let by = sent.as_ref().ok().map(|sent| *sent.tx_hash());
+                self.nonces.take(nonce, by);
             }
             if !is_taken || tries == NONCE_TRIES {
                 return sent;
@@ -170,12 +185,13 @@ mod tests {
     #[test]
     fn a_nonce_is_held_until_its_transaction_must_be_lost() {
         let nonces = Nonces::default();
-        assert_eq!(nonces.floor(), 0);
-        nonces.take(6);
-        assert_eq!(nonces.floor(), 7);
+        assert!(nonces.held().is_none());
+        nonces.take(6, None);
+        assert_eq!(nonces.held().map(|taken| taken.nonce), Some(6));
         let long_ago = Instant::now().checked_sub(NONCE_HELD);
         let since = long_ago.expect("the machine has been up for longer");
-        *nonces.0.lock().expect("nobody panics here") = Some(Taken { nonce: 6, since });
-        assert_eq!(nonces.floor(), 0);
+        let (nonce, by) = (6, None);
+        *nonces.0.lock().expect("nobody panics here") = Some(Taken { nonce, since, by });
+        assert!(nonces.held().is_none());
     }
 }
