@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use alloy::primitives::Address;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use collective::id::{BlobId, Leaf};
+use collective::limits::{MAX_HEADER_BYTES, MAX_OUTPUT_BYTES};
 use reqwest::{Response, StatusCode};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
@@ -19,6 +20,9 @@ use crate::intake::Acknowledgement;
 /// How long one request may take: an upload is at most a MiB, a relayed transaction a few blocks.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Bytes of a blob that is fetched: the largest is a sealed output, and sealing adds less than a hundredth.
+const MAX_FETCHED_BYTES: usize = MAX_OUTPUT_BYTES as usize / 100 * 101;
+
 /// Why a request did not work.
 #[derive(Debug, Error)]
 pub enum ClientError {
@@ -31,6 +35,9 @@ pub enum ClientError {
     /// The node answered something else.
     #[error("the node answered {0}, which is no answer of this interface")]
     Unexpected(StatusCode),
+    /// The node does not come to an end.
+    #[error("the node gave more than {0} bytes, which nothing that was asked for has")]
+    Oversize(usize),
     /// The node gave other bytes.
     #[error("the node gave other bytes than blob {0}")]
     Garbled(BlobId),
@@ -86,7 +93,7 @@ impl Client {
     /// [`ClientError`].
     pub async fn header(&self, leaf: Leaf) -> Result<Bytes, ClientError> {
         let url = self.url(&format!("contributions/{leaf}/header"));
-        Ok(ok(self.http.get(url).send().await?).await?.bytes().await?)
+        body(self.http.get(url).send().await?, MAX_HEADER_BYTES).await
     }
 
     /// Has a signed revocation relayed.
@@ -134,13 +141,8 @@ impl Client {
     /// # Errors
     /// [`ClientError::Garbled`] when they are others.
     pub async fn blob(&self, id: BlobId) -> Result<Bytes, ClientError> {
-        let bytes = ok(self
-            .http
-            .get(self.url(&format!("blobs/{id}")))
-            .send()
-            .await?)
-        .await?;
-        let bytes = bytes.bytes().await?;
+        let url = self.url(&format!("blobs/{id}"));
+        let bytes = body(self.http.get(url).send().await?, MAX_FETCHED_BYTES).await?;
         if BlobId::of(&bytes) == id {
             Ok(bytes)
         } else {
@@ -161,12 +163,8 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn output(&self, job: u64) -> Result<Bytes, ClientError> {
-        let response = self
-            .http
-            .get(self.url(&format!("jobs/{job}/output")))
-            .send()
-            .await?;
-        Ok(ok(response).await?.bytes().await?)
+        let url = self.url(&format!("jobs/{job}/output"));
+        body(self.http.get(url).send().await?, MAX_FETCHED_BYTES).await
     }
 
     /// What an account may claim.
@@ -206,6 +204,19 @@ impl Client {
 
 async fn json<T: DeserializeOwned>(response: Response) -> Result<T, ClientError> {
     Ok(ok(response).await?.json().await?)
+}
+
+/// A body of `limit` bytes at most: whoever answers need not be honest.
+async fn body(response: Response, limit: usize) -> Result<Bytes, ClientError> {
+    let mut response = ok(response).await?;
+    let mut bytes = BytesMut::new();
+    while let Some(piece) = response.chunk().await? {
+        if bytes.len() + piece.len() > limit {
+            return Err(ClientError::Oversize(limit));
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(bytes.freeze())
 }
 
 async fn ok(response: Response) -> Result<Response, ClientError> {
