@@ -23,7 +23,7 @@ use crate::holder::serve::router;
 use crate::holder::{Holder, LogFile};
 use crate::keystore::Keystore;
 use crate::ledger::Ledger;
-use crate::node::StartError;
+use crate::node::{StartError, remember};
 use crate::peers::Peers;
 use crate::rewards::Rewards;
 use crate::wire;
@@ -103,6 +103,7 @@ impl Keyholder {
             released: Mutex::default(),
         });
         holder.check_shares().await?;
+        let view_to_keep = view.clone();
         let (mut peers, welcome) = Peers::new(chain, view);
         peers.step().await?;
         let allowed = welcome.clone();
@@ -114,6 +115,7 @@ impl Keyholder {
         let (stop, stopped) = oneshot::channel::<()>();
         let mut tasks = JoinSet::new();
         tasks.spawn(follower.run(config.poll));
+        tasks.spawn(remember(view_to_keep, holder.ledger.clone()));
         tasks.spawn(peers.run(config.poll));
         tasks.spawn(holder.clone().tend(config.poll));
         let routes = router(holder.clone(), welcome);

@@ -257,7 +257,7 @@ impl Node {
 }
 
 /// Keeps in the ledger which block was seen finalized last.
-async fn remember(mut view: watch::Receiver<View>, ledger: Ledger) {
+pub(crate) async fn remember(mut view: watch::Receiver<View>, ledger: Ledger) {
     let mut kept = None;
     loop {
         let finalized = view.borrow_and_update().finalized;
