@@ -74,6 +74,15 @@ impl Action {
         }
     }
 
+    /// Takes back the acceptance of a node, whatever its keys are.
+    pub fn reject_node(deployment: &Deployment, node: NodeId) -> Self {
+        let call = NodeRegistry::rejectCall { id: node.0 };
+        Self {
+            target: deployment.nodes,
+            call: call.abi_encode().into(),
+        }
+    }
+
     /// Accepts a published committee.
     pub fn accept_committee(deployment: &Deployment, hash: B256) -> Self {
         let call = NodeRegistry::acceptCommitteeCall { hash };
