@@ -62,42 +62,43 @@ impl Facts {
         view: View,
         fact: &JobFact,
     ) -> Result<Self, FactsError> {
+        let mut facts = Self::as_leased(chain, blobs, view, fact).await?;
+        let known = facts.deny.block;
+        let newest = newest(chain, &facts.view, known.number).await?;
+        if newest != known {
+            let lease = &fact.lease;
+            let named = named(&facts.view);
+            facts.latest = chain
+                .deny(newest, lease.manifest, lease.node, &named)
+                .await?;
+        }
+        Ok(facts)
+    }
+
+    /// The same without the newest block: what the lease's own blocks say stays as it is for ever.
+    ///
+    /// # Errors
+    /// [`FactsError`].
+    pub async fn as_leased(
+        chain: &Chain,
+        blobs: &Blobs,
+        view: View,
+        fact: &JobFact,
+    ) -> Result<Self, FactsError> {
         let lease = &fact.lease;
         let manifest = blobs.get(BlobId(lease.manifest.0)).await?;
         let allow_block = on_chain(chain, lease.allow_block).await?;
         let deny_block = on_chain(chain, lease.deny_block).await?;
-        let named: Vec<(ContributorId, u64)> = view
-            .anchored()
-            .iter()
-            .map(|anchored| {
-                let contribution = &anchored.entry.contribution;
-                (contribution.contributor, contribution.nonce)
-            })
-            .collect();
         let allow = chain.allow(allow_block, lease.manifest, lease.node).await?;
+        let named = named(&view);
         let deny = chain
             .deny(deny_block, lease.manifest, lease.node, &named)
             .await?;
-        let newest = chain.latest().await?;
-        let known = view.latest.number.max(deny_block.number);
-        if newest.number < known {
-            return Err(FactsError::Behind {
-                newest: newest.number,
-                known,
-            });
-        }
-        let latest = if newest == deny_block {
-            deny.clone()
-        } else {
-            chain
-                .deny(newest, lease.manifest, lease.node, &named)
-                .await?
-        };
         Ok(Self {
             manifest,
             allow,
+            latest: deny.clone(),
             deny,
-            latest,
             view,
             chain_id: chain.deployment().chain_id,
         })
@@ -133,6 +134,33 @@ impl Facts {
             ..self.case(fact, node)
         }
     }
+}
+
+/// The newest block; an endpoint that knows less than it did would hide a denial.
+///
+/// # Errors
+/// [`FactsError::Behind`].
+pub async fn newest(chain: &Chain, view: &View, seen: u64) -> Result<BlockRef, FactsError> {
+    let newest = chain.latest().await?;
+    let known = view.latest.number.max(seen);
+    if newest.number < known {
+        return Err(FactsError::Behind {
+            newest: newest.number,
+            known,
+        });
+    }
+    Ok(newest)
+}
+
+/// Everything anchored, as revocations name it.
+fn named(view: &View) -> Vec<(ContributorId, u64)> {
+    let anchored = view.anchored().iter();
+    anchored
+        .map(|anchored| {
+            let contribution = &anchored.entry.contribution;
+            (contribution.contributor, contribution.nonce)
+        })
+        .collect()
 }
 
 async fn on_chain(chain: &Chain, (height, hash): (u64, B256)) -> Result<BlockRef, FactsError> {

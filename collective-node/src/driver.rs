@@ -453,7 +453,8 @@ impl Driver {
     /// The permit of a recorded release. The release is the decision: its facts are read as they stood
     /// then, and must give the input that it names.
     async fn released(&self, job: u64, fact: &JobFact) -> Result<Permit, DriveError> {
-        let facts = self.facts(fact).await?;
+        let view = self.view.borrow().clone();
+        let facts = Facts::as_leased(&self.chain, &self.blobs, view, fact).await?;
         let case = facts.case_as_released(fact, self.node);
         let permit = self.permit(&case, &facts).await?;
         let derived = permit.grant().input().root();

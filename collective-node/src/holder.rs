@@ -17,6 +17,7 @@ use collective::committee::question::{Question, QuestionError, Wanted};
 use collective::committee::released::{NotReleased, ReleasedFiles};
 use collective::id::{Leaf, NodeId};
 use collective::permit::{ApprovalStatus, Fault, Grant, Refusal, grant};
+use collective::receipt::{BlockRef, Release};
 use collective::reward::RewardRoot;
 use collective::seal::contribution::{self, ContributionError, ContributionHeader, Sender};
 use thiserror::Error;
@@ -25,7 +26,7 @@ use tokio::sync::{Mutex, watch};
 use crate::blobs::{BlobError, Blobs};
 use crate::chain::facts::{JobFact, JobState};
 use crate::chain::{Chain, ChainError};
-use crate::decision::{Facts, FactsError};
+use crate::decision::{Facts, FactsError, newest};
 use crate::follower::View;
 use crate::headers::{Headers, HeadersError};
 use crate::keystore::{Keystore, KeystoreError};
@@ -78,8 +79,10 @@ pub enum HolderRefusal {
     /// The run is over.
     #[error("job {0}: the time for its receipt is over, nothing is given any more")]
     TooLate(u64),
-    /// The collective took the approval, or the node's acceptance, back since.
-    #[error("job {0}: the collective has taken back the approval or the node since the release")]
+    /// The collective took the approval, or the node's acceptance, back since, or the node changed its keys.
+    #[error(
+        "job {0}: since the release the collective has taken back the approval or the node, or the node has changed its keys"
+    )]
     TakenBack(u64),
     /// Chain and facts name different input sets.
     #[error("job {job}: the release on chain names input {on_chain}, the facts give {derived}")]
@@ -216,8 +219,10 @@ impl Holder {
         self.share(fact.lease.epoch).await?;
         let facts = Facts::gather(&self.chain, &self.blobs, view, &fact).await?;
         let granted = grant(&facts.case(&fact, asks))?;
-        // All headers are at hand, or nothing is promised.
-        self.headers_of(&granted, &facts.view).await?;
+        // All headers are at hand, or nothing is promised. They are needed again once the release is final.
+        let headers = headers_of(&self.headers, &granted, &facts.view).await?;
+        let files = released_files(&self.chain, &granted, headers).await?;
+        *self.released.lock().await = Some(Arc::new(files));
         let release = granted.release();
         let inputs = keep_inputs(&self.blobs, &granted).await?;
         self.ledger
@@ -242,7 +247,9 @@ impl Holder {
         let fact = self.released_fact(job, asks).await?;
         let share = self.share(fact.lease.epoch).await?;
         let question = Question::parse(share.certificate(), question)?;
-        let files = self.released_files(&fact, &question, asks, view).await?;
+        self.not_taken_back(&fact, &view).await?;
+        let files = self.released_files(&fact, asks, view).await?;
+        share.check_question(&question, &files)?;
         let escrow = self.chain.deployment().job_escrow();
         match question.wanted() {
             Wanted::Partials => {
@@ -404,28 +411,35 @@ impl Holder {
         Ok(fact)
     }
 
+    /// Contributors' own revocations concern later jobs; what members stop as a whole stops this one, too, and so does a
+    /// node that has given up the keys that the answer would be sealed to.
+    async fn not_taken_back(&self, fact: &JobFact, view: &View) -> Result<(), HolderRefusal> {
+        let lease = &fact.lease;
+        let newest = newest(&self.chain, view, lease.deny_block.0).await?;
+        let now = self
+            .chain
+            .deny(newest, lease.manifest, lease.node, &[])
+            .await?;
+        let keys = [now.accepted, now.registered];
+        if now.status == ApprovalStatus::Approved && keys == [lease.keys; 2] {
+            Ok(())
+        } else {
+            Err(HolderRefusal::TakenBack(lease.job))
+        }
+    }
+
     /// The files of a release, derived by this holder from the facts at the blocks of the lease.
     async fn released_files(
         &self,
         fact: &JobFact,
-        question: &Question,
         asks: NodeId,
         view: View,
     ) -> Result<Arc<ReleasedFiles>, HolderRefusal> {
-        let facts = Facts::gather(&self.chain, &self.blobs, view, fact).await?;
-        // Contributors' own revocations concern later jobs; what members stop as a whole stops this one, too.
-        let stopped = facts.latest.status != ApprovalStatus::Approved
-            || facts.latest.accepted != fact.lease.keys;
-        if stopped {
-            return Err(HolderRefusal::TakenBack(fact.lease.job));
-        }
         let mut known = self.released.lock().await;
-        if let Some(files) = known.as_ref()
-            && files.digest() == question.release()
-            && files.release().job == fact.lease.job
-        {
+        if let Some(files) = known.as_ref().filter(|files| is_of(files.release(), fact)) {
             return Ok(files.clone());
         }
+        let facts = Facts::as_leased(&self.chain, &self.blobs, view, fact).await?;
         let granted = grant(&facts.case_as_released(fact, asks))?;
         let derived = granted.input().root();
         if derived != fact.input_root {
@@ -435,19 +449,22 @@ impl Holder {
                 derived,
             });
         }
-        let headers = self.headers_of(&granted, &facts.view).await?;
+        let headers = headers_of(&self.headers, &granted, &facts.view).await?;
         let files = Arc::new(released_files(&self.chain, &granted, headers).await?);
         *known = Some(files.clone());
         Ok(files)
     }
+}
 
-    async fn headers_of(
-        &self,
-        granted: &Grant,
-        view: &View,
-    ) -> Result<Vec<ContributionHeader>, HolderRefusal> {
-        headers_of(&self.headers, granted, view).await
-    }
+/// Whether this is the release that the chain records: the lease fixes all of it but the input set, which has a root.
+fn is_of(release: &Release, fact: &JobFact) -> bool {
+    let lease = &fact.lease;
+    let block = |block: &BlockRef| (block.number, block.hash);
+    (release.job, release.attempt, release.epoch) == (lease.job, lease.attempt, lease.epoch)
+        && (release.node, release.keys) == (lease.node, lease.keys)
+        && (release.collective, release.manifest) == (lease.collective, lease.manifest)
+        && [&release.allow, &release.deny].map(block) == [lease.allow_block, lease.deny_block]
+        && (release.input_root, release.input_count) == (fact.input_root, fact.input_count)
 }
 
 /// The headers of a granted input set, in its order. The index has checked their proofs when they were anchored.

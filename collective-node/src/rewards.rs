@@ -272,7 +272,7 @@ impl Rewards {
             return Ok(Some(leaves));
         }
         let view = self.view.borrow().clone();
-        let Ok(facts) = Facts::gather(&self.chain, &self.blobs, view, fact).await else {
+        let Ok(facts) = Facts::as_leased(&self.chain, &self.blobs, view, fact).await else {
             return Ok(None);
         };
         let granted = grant(&facts.case_as_released(fact, fact.lease.node));

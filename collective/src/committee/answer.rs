@@ -155,6 +155,20 @@ impl KeyShare {
         Ok(out)
     }
 
+    /// Whether this member has something to give: it is asked before a line of its log says so.
+    ///
+    /// # Errors
+    /// [`AnswerError`].
+    pub fn check_question(
+        &self,
+        question: &Question,
+        files: &ReleasedFiles,
+    ) -> Result<(), AnswerError> {
+        self.page(question, files)?;
+        self.factor(question.quorum())?;
+        Ok(())
+    }
+
     /// The headers that a question is about, where it is one about this release to this committee.
     fn page<'a>(
         &self,
