@@ -36,6 +36,7 @@ use crate::rewards::{RewardError, Rewards};
 pub use log_file::{LogFile, LogFileError};
 
 mod log_file;
+pub mod published;
 pub mod serve;
 
 /// Seconds in which a receipt must follow its release (`RECEIPT_SECONDS`): nothing is given for a run that is over.

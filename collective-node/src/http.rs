@@ -19,6 +19,7 @@ use tower_http::cors::{Any, CorsLayer};
 use crate::blobs::{BlobError, Blobs};
 use crate::chain::{Chain, ChainError, Deployment};
 use crate::follower::View;
+use crate::holder::Holder;
 use crate::intake::{Intake, IntakeRefusal, MAX_UPLOAD_BYTES};
 use crate::ledger::{Ledger, LedgerError};
 use crate::rewards::{RewardError, Rewards};
@@ -55,6 +56,8 @@ pub struct App {
     pub view: watch::Receiver<View>,
     /// Rewards.
     pub rewards: Rewards,
+    /// The holder in this process, if the node is one: its log is public.
+    pub holder: Option<Arc<Holder>>,
     /// Bytes that strangers have left since the node started.
     pub guest_bytes: Arc<AtomicU64>,
 }
@@ -85,6 +88,7 @@ pub fn router(app: App) -> Router {
         .route("/jobs/{job}", get(jobs::job))
         .route("/jobs/{job}/output", get(jobs::output))
         .route("/rewards/{account}", get(rewards::claim))
+        .route("/log", get(status::log))
         // One byte over the limit is read, so that the intake can say what the limit is.
         .layer(DefaultBodyLimit::max(MAX_UPLOAD_BYTES + 1))
         .fallback(|| async { Problem::missing("no such page; see /").into_response() })
@@ -106,7 +110,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    fn new(status: StatusCode, fault: Fault, detail: impl ToString) -> Self {
+    pub(crate) fn new(status: StatusCode, fault: Fault, detail: impl ToString) -> Self {
         let title = status.canonical_reason().unwrap_or("Problem").to_owned();
         Self {
             status: status.as_u16(),
@@ -116,7 +120,7 @@ impl Problem {
         }
     }
 
-    fn missing(detail: impl ToString) -> Self {
+    pub(crate) fn missing(detail: impl ToString) -> Self {
         Self::new(StatusCode::NOT_FOUND, Fault::Requester, detail)
     }
 
@@ -124,7 +128,7 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, Fault::Requester, detail)
     }
 
-    fn operator(detail: impl ToString) -> Self {
+    pub(crate) fn operator(detail: impl ToString) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, Fault::Operator, detail)
     }
 }
@@ -132,7 +136,10 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let fault = self.fault;
         let mut response = (status, Json(self)).into_response();
+        // For whoever counts refusals by fault.
+        response.extensions_mut().insert(fault);
         response.headers_mut().insert(
             header::CONTENT_TYPE,
             header::HeaderValue::from_static("application/problem+json"),

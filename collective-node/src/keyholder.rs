@@ -3,6 +3,7 @@
 //! It has its own folder, its own keys and its own endpoint of the chain. From the compute node it takes manifests,
 //! charters and headers, each checked against a name that stands on chain or under a contributor's signature.
 
+use std::future::pending;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +11,9 @@ use std::time::Duration;
 
 use alloy::primitives::Address;
 use alloy::rpc::client::RpcClient;
+use axum::middleware::from_fn_with_state;
 use collective::id::NodeId;
+use tokio::net::TcpListener;
 use tokio::sync::{Mutex, oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -21,12 +24,16 @@ use crate::follower::{Follower, View};
 use crate::headers::Headers;
 use crate::holder::serve::router;
 use crate::holder::{Holder, LogFile};
+use crate::http::serve::serve;
 use crate::keystore::Keystore;
 use crate::ledger::Ledger;
 use crate::node::{StartError, remember};
 use crate::peers::Peers;
 use crate::rewards::Rewards;
 use crate::wire;
+use public::{Public, Refusals};
+
+mod public;
 
 /// What a key holder is started with.
 pub struct KeyholderConfig {
@@ -42,6 +49,8 @@ pub struct KeyholderConfig {
     pub source: Client,
     /// Where to listen for other nodes.
     pub listen: SocketAddr,
+    /// Where to show everybody how it is and what it did, if anywhere.
+    pub public: Option<SocketAddr>,
     /// Between two looks at the chain.
     pub poll: Duration,
 }
@@ -49,6 +58,7 @@ pub struct KeyholderConfig {
 /// A running key holder. Dropping it stops it at once, as a crash would.
 pub struct Keyholder {
     address: SocketAddr,
+    public: Option<SocketAddr>,
     holder: Arc<Holder>,
     stop: Option<oneshot::Sender<()>>,
     tasks: JoinSet<()>,
@@ -112,13 +122,21 @@ impl Keyholder {
         })
         .map_err(StartError::Listen)?;
         let address = listener.address().map_err(StartError::Listen)?;
+        let door = match config.public {
+            None => None,
+            Some(at) => Some(TcpListener::bind(at).await.map_err(StartError::Listen)?),
+        };
+        let public = door.as_ref().map(TcpListener::local_addr).transpose();
+        let public = public.map_err(StartError::Listen)?;
+        let refusals = Arc::<Refusals>::default();
         let (stop, stopped) = oneshot::channel::<()>();
         let mut tasks = JoinSet::new();
         tasks.spawn(follower.run(config.poll));
         tasks.spawn(remember(view_to_keep, holder.ledger.clone()));
         tasks.spawn(peers.run(config.poll));
         tasks.spawn(holder.clone().tend(config.poll));
-        let routes = router(holder.clone(), welcome);
+        let counted = from_fn_with_state(refusals.clone(), Refusals::count);
+        let routes = router(holder.clone(), welcome).layer(counted);
         tasks.spawn(async move {
             let until = async {
                 // A sender that is gone means stop, too.
@@ -128,8 +146,18 @@ impl Keyholder {
                 tracing::error!(%error, "the wire ended");
             }
         });
+        if let Some(door) = door {
+            let routes = public::router(Public {
+                holder: holder.clone(),
+                node: config.node,
+                refusals,
+            });
+            // It ends with its task: a reader that is cut off asks again.
+            tasks.spawn(serve(door, routes, public::limits(), pending()));
+        }
         Ok(Self {
             address,
+            public,
             holder,
             stop: Some(stop),
             tasks,
@@ -139,6 +167,11 @@ impl Keyholder {
     /// Where it listens for other nodes.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it shows everybody how it is, if it does.
+    pub fn public(&self) -> Option<SocketAddr> {
+        self.public
     }
 
     /// Chain facts as this holder knows them.

@@ -157,14 +157,13 @@ impl Node {
         if let Some(holder) = &own {
             holder.check_shares().await?;
         }
-        let tended = own.clone();
         let committee = Arc::new(Committee {
             chain: chain.clone(),
             blobs: blobs.clone(),
             keys: keys.clone(),
             view: view.clone(),
             node: config.node,
-            own,
+            own: own.clone(),
             wire: Arc::new(wire::Client::new(keys.transport_key())),
             health: Default::default(),
         });
@@ -180,6 +179,7 @@ impl Node {
             chain: chain.clone(),
             view: view.clone(),
             rewards: rewards.clone(),
+            holder: own.clone(),
             guest_bytes: Arc::default(),
         };
         let anchor = Anchor::new(
@@ -205,7 +205,7 @@ impl Node {
         tasks.spawn(follower.run(config.poll));
         tasks.spawn(remember(view.clone(), ledger.clone()));
         tasks.spawn(anchor.run(config.batch_every));
-        if let Some(holder) = tended {
+        if let Some(holder) = own {
             tasks.spawn(holder.tend(config.poll));
         }
         tasks.spawn(driver.run(config.poll));

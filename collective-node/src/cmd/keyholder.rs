@@ -41,6 +41,7 @@ A configuration:
   source = \"http://127.0.0.1:8080\"     # where that node serves manifests and headers
   data = \"holder\"                      # ledger, log, manifests, headers
   listen = \"127.0.0.1:8443\"            # for other nodes, mutual TLS
+  public = \"127.0.0.1:8081\"            # optional: health, metrics and log for everybody, plain HTTP
   keys = \"holder/keys.age\"             # made by `collective key new keyholder`
   passphrase_file = \"passphrase\"       # optional")]
 pub struct Keyholder {
@@ -59,6 +60,7 @@ struct Config {
     source: String,
     data: PathBuf,
     listen: SocketAddr,
+    public: Option<SocketAddr>,
     keys: PathBuf,
     passphrase_file: Option<PathBuf>,
 }
@@ -81,10 +83,14 @@ impl Keyholder {
             compute: config.compute,
             source,
             listen: config.listen,
+            public: config.public,
             poll: POLL,
         };
         let holder = keyholder::Keyholder::start(settings, Arc::new(keys), client).await?;
         println!("key holder {} at https://{}", config.node, holder.address());
+        if let Some(public) = holder.public() {
+            println!("its log and health at http://{public}");
+        }
         until_told_to_stop().await?;
         eprintln!("stopping");
         // Dropping it stops it at once: what it gave is in its log before it left.

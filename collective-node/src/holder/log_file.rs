@@ -102,7 +102,25 @@ impl LogFile {
 
     /// All of it.
     pub async fn log(&self) -> Log {
-        self.open.lock().await.log.clone()
+        self.read(Log::clone).await
+    }
+
+    /// Looks at it without a copy; nothing is noted meanwhile, so `look` must not take long.
+    pub async fn read<T>(&self, look: impl FnOnce(&Log) -> T) -> T {
+        look(&self.open.lock().await.log)
+    }
+
+    /// Whether lines can still be written: after a write that failed none is, and nothing is given.
+    ///
+    /// # Errors
+    /// [`LogFileError::File`].
+    pub async fn check(&self) -> Result<(), LogFileError> {
+        let failed = self.open.lock().await.failed;
+        let error = failed.then(earlier_write_failed);
+        error.map_or(Ok(()), |error| {
+            let path = self.path.clone();
+            Err(LogFileError::File { path, error })
+        })
     }
 
     /// Notes an event, unless a line says it already; it is on the disk when this returns.
@@ -116,9 +134,7 @@ impl LogFile {
         let written = tokio::task::spawn_blocking(move || {
             let Open { file, log, failed } = &mut *open;
             if *failed {
-                return Err(std::io::Error::other(
-                    "an earlier write failed: start again",
-                ));
+                return Err(earlier_write_failed());
             }
             if let Some(line) = log.note(time, event) {
                 let mut bytes = line.to_bytes();
@@ -133,6 +149,10 @@ impl LogFile {
         let head = written.await.expect("writing the log does not panic");
         head.map_err(|error| LogFileError::File { path, error })
     }
+}
+
+fn earlier_write_failed() -> std::io::Error {
+    std::io::Error::other("an earlier write failed: start again")
 }
 
 #[cfg(test)]

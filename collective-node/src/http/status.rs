@@ -1,7 +1,7 @@
 //! `GET /`, `/status`, `/health`, `/metrics`, `/collective`, `/openapi.json`.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::HeaderName;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::Html;
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{App, Problem, deployment};
 use crate::chain::Deployment;
+use crate::holder::published::{After, LogPage};
 use crate::intake::IntakeRefusal;
 
 /// What a client needs before it can contribute.
@@ -94,6 +95,16 @@ pub const OPENAPI: &str = include_str!("openapi.json");
 /// Gives the OpenAPI document.
 pub async fn openapi() -> ([(HeaderName, &'static str); 1], &'static str) {
     ([(CONTENT_TYPE, "application/json")], OPENAPI)
+}
+
+/// Gives lines of the log of the holder in this node's process.
+pub async fn log(
+    State(app): State<App>,
+    Query(After { after }): Query<After>,
+) -> Result<Json<LogPage>, Problem> {
+    let holder = app.holder.as_ref();
+    let holder = holder.ok_or_else(|| Problem::missing("this node is no key holder: ask one"))?;
+    Ok(Json(holder.log_page(after).await))
 }
 
 /// Gives the status as Prometheus gauges (text exposition format 0.0.4).
