@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use alloy::primitives::Address;
 use bytes::{Bytes, BytesMut};
+use collective::committee::log::LogHead;
 use collective::id::{BlobId, Leaf};
-use collective::limits::{MAX_HEADER_BYTES, MAX_OUTPUT_BYTES};
+use collective::limits::{MAX_HEADER_BYTES, MAX_LOG_LINE_BYTES, MAX_OUTPUT_BYTES};
 use reqwest::{Response, StatusCode};
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use url::Url;
 
+use crate::holder::published::{LogPage, MAX_PAGE_LINES};
 use crate::http::{
     ClaimAnswer, CollectiveAnswer, ContributionState, JobAnswer, MAX_BLOB_BYTES, Problem, Relayed,
     RelayedClaims, RelayedRevocation, StatusAnswer,
@@ -22,6 +24,23 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Bytes of a blob that is fetched: the largest is a sealed output, and sealing adds less than a hundredth.
 const MAX_FETCHED_BYTES: usize = MAX_OUTPUT_BYTES as usize / 100 * 101;
+
+/// Bytes of a page of a log: its lines, and as much again for the JSON around them.
+const MAX_LOG_PAGE_BYTES: usize = 2 * MAX_PAGE_LINES * MAX_LOG_LINE_BYTES;
+
+/// Bytes of a log that is read: half a million releases.
+const MAX_LOG_BYTES: usize = 256 * 1024 * 1024;
+
+/// A log as a holder gave it, not checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivenLog {
+    /// What the holder says where it stands.
+    pub head: LogHead,
+    /// Its signature under that: r, s, v.
+    pub signature: Bytes,
+    /// Lines with their line feeds.
+    pub lines: Vec<u8>,
+}
 
 /// Why a request did not work.
 #[derive(Debug, Error)]
@@ -38,6 +57,14 @@ pub enum ClientError {
     /// The node does not come to an end.
     #[error("the node gave more than {0} bytes, which nothing that was asked for has")]
     Oversize(usize),
+    /// A log without end, or with lines that no holder writes.
+    #[error(
+        "the log is longer than {MAX_LOG_BYTES} bytes, or a page of it than {MAX_LOG_PAGE_BYTES}: read it at the holder"
+    )]
+    LogTooLong,
+    /// A page of a log that is none.
+    #[error("no page of a log: {0}")]
+    NoLog(serde_json::Error),
     /// The node gave other bytes.
     #[error("the node gave other bytes than blob {0}")]
     Garbled(BlobId),
@@ -181,6 +208,44 @@ impl Client {
     /// [`ClientError`].
     pub async fn collective(&self) -> Result<CollectiveAnswer, ClientError> {
         self.get("collective").await
+    }
+
+    /// The whole log of a key holder, put together of its pages. Nothing of it is checked yet.
+    ///
+    /// # Errors
+    /// [`ClientError::LogTooLong`], and where a page is no page.
+    pub async fn log(&self) -> Result<GivenLog, ClientError> {
+        let mut url = self.url("log");
+        let (mut lines, mut count) = (Vec::new(), 0);
+        loop {
+            url.set_query(Some(&format!("after={count}")));
+            let mut response = ok(self.http.get(url.clone()).send().await?).await?;
+            let mut bytes = Vec::new();
+            while let Some(piece) = response.chunk().await? {
+                if bytes.len() + piece.len() > MAX_LOG_PAGE_BYTES {
+                    return Err(ClientError::LogTooLong);
+                }
+                bytes.extend_from_slice(&piece);
+            }
+            let page: LogPage = serde_json::from_slice(&bytes).map_err(ClientError::NoLog)?;
+            for line in &page.lines {
+                lines.extend(line.to_bytes());
+                lines.push(b'\n');
+            }
+            count += page.lines.len() as u64;
+            // The log may grow between two pages: the head is of the moment of the last one.
+            if page.lines.is_empty() || count >= page.head.index {
+                let (head, signature) = (page.head, page.signature.0);
+                return Ok(GivenLog {
+                    head,
+                    signature,
+                    lines,
+                });
+            }
+            if lines.len() > MAX_LOG_BYTES {
+                return Err(ClientError::LogTooLong);
+            }
+        }
     }
 
     /// How the node is.

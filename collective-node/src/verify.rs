@@ -3,14 +3,10 @@
 //! The input set is derived again from the anchored batches; everything on chain is read with
 //! proofs; blobs are checked against their names. What cannot be checked is said.
 
-use std::collections::BTreeMap;
-
 use alloy::primitives::{Address, U256};
 use alloy::rpc::types::Filter;
 use alloy::sol_types::SolEvent;
 use collective::approval::Manifest;
-use collective::committee::ShareCertificate;
-use collective::committee::record::QuorumRecord;
 use collective::id::{BlobId, ContributorId};
 use collective::input::{InputSet, Scope};
 use collective::permit::{ApprovalStatus, ApprovedTerms};
@@ -24,6 +20,10 @@ use crate::driver::SandboxDescription;
 use crate::follower::{FollowError, Follower};
 use crate::headers::Headers;
 use collective_contracts::JobEscrow;
+pub use logs::Asked;
+
+mod logs;
+mod quorum;
 
 /// Why a receipt could not be checked to the end. A check that fails is a [`Finding`] instead.
 #[derive(Debug, Error)]
@@ -62,7 +62,7 @@ pub struct Verdict {
     /// In the order in which it was checked.
     pub findings: Vec<Finding>,
     /// What no outsider can check.
-    pub beyond: Vec<&'static str>,
+    pub beyond: Vec<String>,
 }
 
 impl Verdict {
@@ -72,15 +72,7 @@ impl Verdict {
     }
 }
 
-const BEYOND: [&str; 5] = [
-    "that the blocks are final, and in which of them a batch stands: that is the endpoint's word",
-    "that the output is right: that needs another run of the program by somebody with the data",
-    "that the node showed the plaintext to nobody: its operator could read it while the job ran",
-    "that the sandbox layers named were really on: the node says so, without attestation",
-    "that nothing was released besides this job: a committee of one is trusted not to",
-];
-
-/// Checks the receipt of `job`.
+/// Checks the receipt of `job`, and the logs of `holders` beside it.
 ///
 /// # Errors
 /// [`VerifyError`] where chain or blobs do not give what is needed.
@@ -89,6 +81,7 @@ pub async fn receipt(
     blobs: &Blobs,
     headers: &Headers,
     job: u64,
+    holders: &[Asked],
 ) -> Result<Verdict, VerifyError> {
     let mut findings = Vec::new();
     let mut note = |what: &str, holds: bool, seen: String| {
@@ -159,7 +152,7 @@ pub async fn receipt(
         ),
     );
     let released = release(&fact, allow, deny);
-    check_quorum(chain, blobs, &released, &receipt, &mut note).await?;
+    let quorum = quorum::check(chain, blobs, &released, &receipt, &mut note).await?;
     check_output(blobs, &receipt, &mut note).await?;
     let description = blobs.get(BlobId(receipt.sandbox)).await?;
     let description: Option<SandboxDescription> = serde_json::from_slice(&description).ok();
@@ -171,75 +164,11 @@ pub async fn receipt(
         description.is_some(),
         told.unwrap_or_default(),
     );
+    let read = logs::check(chain, holders, &released, &quorum, &mut findings).await?;
     Ok(Verdict {
         findings,
-        beyond: BEYOND.to_vec(),
+        beyond: quorum.beyond(&read),
     })
-}
-
-/// Who released: that a quorum of the committee which the collective accepted signed what it gave, and how each
-/// member's log stood then.
-async fn check_quorum(
-    chain: &Chain,
-    blobs: &Blobs,
-    release: &Release,
-    receipt: &Receipt,
-    note: &mut impl FnMut(&str, bool, String),
-) -> Result<(), VerifyError> {
-    let latest = chain.latest().await?;
-    let committee = chain.committee_of(&latest, release.epoch).await?;
-    let certificate = blobs.get(committee.certificate).await?;
-    let certificate = ShareCertificate::parse(&certificate)
-        .ok()
-        .filter(|certificate| committee.is_shared_by(certificate));
-    note(
-        "the committee's public shares are those that its members signed and the collective accepted",
-        certificate.is_some(),
-        format!(
-            "{} of {}, certificate {}",
-            committee.threshold, committee.size, committee.certificate
-        ),
-    );
-    let members = chain.members(&latest, &committee).await?;
-    let signers = members.iter().map(|it| (it.member, it.signer)).collect();
-    let record = QuorumRecord::parse(&blobs.get(receipt.quorum).await?);
-    let escrow = chain.deployment().job_escrow();
-    let held = match (&record, &certificate) {
-        (Ok(record), Some(certificate)) => record
-            .verify(&escrow, release, certificate, &signers)
-            .map_err(|error| error.to_string()),
-        (Err(error), _) => Err(error.to_string()),
-        (_, None) => Err("without the certificate it cannot be checked".into()),
-    };
-    let seen = held.as_ref().map_or_else(Clone::clone, |()| {
-        record.as_ref().map_or_else(|_| String::new(), told)
-    });
-    note(
-        "for every file t members signed what they gave, and how their logs stood",
-        held.is_ok(),
-        seen,
-    );
-    Ok(())
-}
-
-/// Members with the last line of their logs, and who did not do its part.
-fn told(record: &QuorumRecord) -> String {
-    let heads: BTreeMap<u16, u64> = record
-        .rounds()
-        .iter()
-        .flat_map(|round| round.answers())
-        .map(|answer| (answer.member.number(), answer.log.index))
-        .collect();
-    let members: Vec<String> = heads
-        .iter()
-        .map(|(member, index)| format!("member {member} at line {index} of its log"))
-        .collect();
-    let blamed: Vec<String> = record
-        .culprits()
-        .iter()
-        .map(|it| format!("; member {} {}", it.member.number(), it.fault))
-        .collect();
-    members.join(", ") + &blamed.concat()
 }
 
 /// What the quorum signed, put together from proven storage.

@@ -294,9 +294,10 @@ fn run_and_read(world: &World, folder: &Path) {
     assert_eq!(means["n"], 850);
     assert_eq!(means["columns"][9], "vote");
 
-    let verdict = world.json("verify receipt 1");
+    let holder = world.told("node");
+    let verdict = world.json(&format!("verify receipt 1 --holder {holder}"));
     let findings = verdict["findings"].as_array().expect("findings");
-    assert!(findings.len() >= 8 && findings.iter().all(|finding| finding["holds"] == true));
+    assert!(findings.len() >= 13 && findings.iter().all(|finding| finding["holds"] == true));
 }
 
 fn take_back_and_be_paid(world: &World, leaf: &str, proposal: &str) {

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 use collective::contribution::BatchReceipt;
 use serde_json::json;
+use url::Url;
 
 use super::place::{self, ChainAt, NodeAt};
 use super::show::show;
@@ -22,7 +23,8 @@ pub enum Verify {
 
 /// Check a job's receipt from chain and blobs alone.
 ///
-/// The node is asked for blobs only; it is not trusted, their hashes are.
+/// The node is asked for blobs only; it is not trusted, their hashes are. Of each key holder that is named, the log is
+/// read: what it signed for this job must be in it, and nothing that no job on chain shows.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  collective verify receipt 1 --rpc http://127.0.0.1:8545 --node http://127.0.0.1:8080 --deployment deployment.json"
@@ -30,6 +32,9 @@ pub enum Verify {
 pub struct Receipt {
     /// The job's number.
     job: u64,
+    /// Where a key holder shows its log (`public` in its configuration); may be given again.
+    #[arg(long = "holder", value_name = "URL")]
+    holders: Vec<Url>,
     #[command(flatten)]
     node: NodeAt,
     #[command(flatten)]
@@ -71,7 +76,11 @@ impl Receipt {
         let chain = self.chain.reader().await?;
         let node = self.node.client()?;
         let (blobs, headers) = (Blobs::of_node(node.clone()), Headers::Node(node));
-        let verdict = verify::receipt(&chain, &blobs, &headers, self.job).await?;
+        let mut holders = Vec::new();
+        for url in self.holders {
+            holders.push(verify::Asked::ask(url).await?);
+        }
+        let verdict = verify::receipt(&chain, &blobs, &headers, self.job, &holders).await?;
         if self.json {
             println!("{}", serde_json::to_string_pretty(&verdict)?);
         } else {

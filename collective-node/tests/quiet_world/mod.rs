@@ -550,14 +550,14 @@ pub struct Line {
 }
 
 impl Line {
-    fn to(chain: &DevChain) -> Self {
+    pub fn to(chain: &DevChain) -> Self {
         Self {
             chain: chain.transport(),
             way: Arc::default(),
         }
     }
 
-    fn client(&self) -> RpcClient {
+    pub fn client(&self) -> RpcClient {
         RpcClient::new(self.clone(), true).with_poll_interval(Duration::from_millis(10))
     }
 
