@@ -61,3 +61,7 @@ anvil-story:
 # Lines of code: median, biggest file, and those over 400
 lines:
     @.ci/lines
+
+# What an auditor of a key holder has to read: modules, their lines, crates
+keyholder-path:
+    @.ci/keyholder-path
