@@ -6,6 +6,7 @@ use alloy::sol_types::SolCall;
 use collective::admission::{Admission, AdmissionList};
 use collective::approval::Manifest;
 use collective::charter::Charter;
+use collective::committee::ceremony::CeremonyId;
 use collective::id::{KeysHash, ManifestDigest, NodeId};
 use collective::permit::ApprovedTerms;
 
@@ -77,6 +78,15 @@ impl Action {
     /// Takes back the acceptance of a node, whatever its keys are.
     pub fn reject_node(deployment: &Deployment, node: NodeId) -> Self {
         let call = NodeRegistry::rejectCall { id: node.0 };
+        Self {
+            target: deployment.nodes,
+            call: call.abi_encode().into(),
+        }
+    }
+
+    /// Lets the committee deal its key to the members of this plan.
+    pub fn convene(deployment: &Deployment, plan: CeremonyId) -> Self {
+        let call = NodeRegistry::conveneCall { plan: plan.0 };
         Self {
             target: deployment.nodes,
             call: call.abi_encode().into(),

@@ -43,6 +43,8 @@ contract NodeRegistry is INodeRegistry, EIP712 {
     mapping(address collective => uint64) public currentEpoch;
     /// @inheritdoc INodeRegistry
     mapping(address collective => mapping(uint64 epoch => bytes32)) public committeeHash;
+    /// @inheritdoc INodeRegistry
+    mapping(address collective => bytes32 plan) public convened;
 
     constructor() EIP712("NodeRegistry", "1") {}
 
@@ -96,6 +98,12 @@ contract NodeRegistry is INodeRegistry, EIP712 {
     }
 
     // Committee
+
+    /// @inheritdoc INodeRegistry
+    function convene(bytes32 plan) external {
+        convened[msg.sender] = plan;
+        emit Convened(msg.sender, plan);
+    }
 
     /// @inheritdoc INodeRegistry
     function publishCommittee(

@@ -90,6 +90,9 @@ contract GasTest is GovernanceBase {
         _note("register node");
         _accept(worker);
         _note("accept node");
+        vm.prank(collective);
+        nodes.convene(ROOT);
+        _note("convene");
         Committee memory c = _committee(1, 2);
         bytes32 hash = _publish(c);
         _note("publishCommittee of 3");

@@ -260,6 +260,23 @@ contract NodeRegistryTest is BaseTest {
         nodes.acceptCommittee(hash);
     }
 
+    function test_convened_is_the_newest_plan_of_the_sender_alone() public {
+        vm.assertEq(nodes.convened(collective), bytes32(0));
+        vm.expectEmit();
+        emit INodeRegistry.Convened(collective, DIGEST);
+        vm.prank(collective);
+        nodes.convene(DIGEST);
+        vm.prank(stranger);
+        nodes.convene(MANIFEST);
+        vm.assertEq(nodes.convened(collective), DIGEST);
+        vm.prank(collective);
+        nodes.convene(MANIFEST);
+        vm.assertEq(nodes.convened(collective), MANIFEST);
+        vm.prank(collective);
+        nodes.convene(0);
+        vm.assertEq(nodes.convened(collective), bytes32(0));
+    }
+
     // Quorum
 
     function testFuzz_quorum_of_any_subset(uint8 subset) public {

@@ -69,6 +69,9 @@ contract StorageTest is BaseTest {
         own = _in(collective, bytes32(uint256(6)));
         vm.assertEq(vm.load(at, _in(bytes32(uint256(3)), own)), hash);
         _assertCommittee(at, uint256(_in(hash, bytes32(uint256(3)))));
+        vm.prank(collective);
+        nodes.convene(MANIFEST);
+        vm.assertEq(vm.load(at, _in(collective, bytes32(uint256(7)))), MANIFEST);
         vm.prank(operator);
         nodes.retire(worker);
         vm.assertEq(vm.load(at, bytes32(slot)), contributorIdOf(operator) | bytes32(uint256(1) << 160));

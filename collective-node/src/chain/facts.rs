@@ -91,6 +91,7 @@ const PUBLISHED: B256 = B256::with_last_byte(3);
 const ACCEPTED_KEYS: B256 = B256::with_last_byte(4);
 const CURRENT_EPOCH: B256 = B256::with_last_byte(5);
 const COMMITTEE_HASH: B256 = B256::with_last_byte(6);
+const CONVENED: B256 = B256::with_last_byte(7);
 const HEAD: B256 = B256::with_last_byte(2);
 const REVOCATIONS: B256 = B256::with_last_byte(4);
 const WATERMARK: B256 = B256::with_last_byte(5);
@@ -376,6 +377,7 @@ mod tests {
             (REGISTRY, "acceptedKeys", ACCEPTED_KEYS),
             (REGISTRY, "currentEpoch", CURRENT_EPOCH),
             (REGISTRY, "committeeHash", COMMITTEE_HASH),
+            (REGISTRY, "convened", CONVENED),
         ] {
             let expected = low_u64(slot.into());
             assert_eq!(laid_out(artifact, name), (expected, 0), "{name}");

@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use clap::{ArgGroup, Args, Subcommand};
 use collective::approval::Manifest;
 use collective::charter::Charter;
+use collective::committee::ceremony::CeremonyId;
 use collective::id::{KeysHash, NodeId};
 use serde_json::json;
 
@@ -75,9 +76,12 @@ pub struct Subject {
     /// A node to accept, with the keys that it has now.
     #[arg(long, value_name = "NODE", group = "decision")]
     accept_node: Option<NodeId>,
-    /// A published committee to accept, by the hash that `node register` printed.
+    /// A published committee to accept, by the hash that `node register` or `committee` printed.
     #[arg(long, value_name = "HASH", group = "decision")]
     accept_committee: Option<B256>,
+    /// A plan by which the committee hands its key to others, by the name that `committee reshare` printed.
+    #[arg(long, value_name = "PLAN", group = "decision")]
+    convene: Option<B256>,
     /// Text beside the proposal.
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
@@ -116,6 +120,10 @@ impl Subject {
             );
             actions.push(Action::accept_committee(deployment, hash));
             sentences.push(format!("Accept committee {hash}."));
+        }
+        if let Some(plan) = self.convene {
+            actions.push(Action::convene(deployment, CeremonyId(plan)));
+            sentences.push(format!("Convene ceremony {plan}."));
         }
         if let Some(manifest) = &manifest {
             let (action, sentence) = approve(deployment, manifest)?;

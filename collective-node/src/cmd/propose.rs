@@ -15,13 +15,14 @@ use super::show::show;
 use crate::client::Client;
 use crate::http::MAX_BLOB_BYTES;
 
-/// Open a proposal: approve a manifest, set a charter, accept a node or its committee.
+/// Open a proposal: approve a manifest, set a charter, accept a node or a committee, let a committee hand its key on.
 ///
 /// Manifest, program and charter are kept at the node first, so that members can look at what they vote on.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   collective propose --manifest mean.json --program mean.wasm --key member.key
-  collective propose --charter charter.json --accept-node 0x5f…c1 --accept-committee 0x09…d7 --key member.key")]
+  collective propose --charter charter.json --accept-node 0x5f…c1 --accept-committee 0x09…d7 --key member.key
+  collective propose --convene 0x3b…90 --key member.key")]
 pub struct Propose {
     #[command(flatten)]
     subject: Subject,

@@ -43,6 +43,7 @@ interface INodeRegistry {
     event NodeRetired(bytes32 indexed node);
     event NodeAccepted(address indexed collective, bytes32 indexed node, bytes32 keysHash);
     event NodeRejected(address indexed collective, bytes32 indexed node);
+    event Convened(address indexed collective, bytes32 indexed plan);
     event CommitteePublished(address indexed collective, bytes32 indexed hash, Committee committee, string recipient);
     event CommitteeAccepted(address indexed collective, bytes32 indexed hash, uint64 epoch);
 
@@ -127,6 +128,13 @@ interface INodeRegistry {
     /// @notice Withdraws the acceptance, for the sender's collective.
     function reject(bytes32 id) external;
 
+    /// @notice Lets the committee of the sender's collective hand its key to the members of a planned one: holders deal
+    /// under the newest plan alone. Zero withdraws it.
+    /// @dev Warning: dealing cannot be taken back. Whoever votes for a plan votes for all its members; `acceptCommittee`
+    /// says afterwards only which shares are in use.
+    /// @param plan hash of the plan, which this contract does not see
+    function convene(bytes32 plan) external;
+
     /// @notice Stores a committee that every member has signed, so that the collective can vote on its hash.
     /// @dev Warning: publication is open to all and means nothing by itself; only an accepted committee does. The
     /// signers are frozen here, and acceptance is refused if one has changed since.
@@ -185,6 +193,9 @@ interface INodeRegistry {
 
     /// @notice Hash of the committee that a collective accepted as `epoch`, or zero.
     function committeeHash(address collective, uint64 epoch) external view returns (bytes32);
+
+    /// @notice The plan that a collective has convened last, or zero.
+    function convened(address collective) external view returns (bytes32);
 
     /// @notice A published committee with the signers frozen at its publication.
     function published(bytes32 hash) external view returns (Committee memory committee_, address[] memory signers);

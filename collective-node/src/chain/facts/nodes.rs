@@ -6,6 +6,7 @@
 use alloy::primitives::{Address, B256, U256, keccak256};
 use alloy::rpc::types::{Filter, Log};
 use alloy::sol_types::SolEvent;
+use collective::committee::ceremony::CeremonyId;
 use collective::committee::released::NodeKeys;
 use collective::committee::{Member, ShareCertificate};
 use collective::id::{BlobId, KeysHash, NodeId, TransportPin};
@@ -14,7 +15,7 @@ use collective::receipt::BlockRef;
 use collective::seal::tagged::TaggedRecipient;
 use collective_contracts::NodeRegistry;
 
-use super::{COMMITTEE_HASH, NODES, PUBLISHED, address, at, bits, field, low_u64};
+use super::{COMMITTEE_HASH, CONVENED, NODES, PUBLISHED, address, at, bits, field, low_u64};
 use crate::chain::{Chain, ChainError};
 
 /// `NodeRegistry.ROLE_COMPUTE`: runs programs.
@@ -213,6 +214,16 @@ impl Chain {
             // The contract publishes none that is larger.
             size: size.saturating_to::<u16>().min(MAX_MEMBERS),
         })
+    }
+
+    /// The newest ceremony plan that the collective has voted for; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    pub async fn convened(&self, block: &BlockRef) -> Result<Option<CeremonyId>, ChainError> {
+        let slot = at(self.deployment.collective.into_word(), CONVENED);
+        let [plan] = self.fixed(block, self.deployment.nodes, [slot]).await?;
+        Ok((!plan.is_zero()).then(|| CeremonyId(plan.into())))
     }
 
     /// The members of an accepted committee, in the order of their shares, with their nodes as they are at `block`.
