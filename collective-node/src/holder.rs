@@ -10,12 +10,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use alloy::primitives::{B256, Signature};
 use bytes::Bytes;
-use collective::committee::KeyShare;
 use collective::committee::answer::AnswerError;
 use collective::committee::log::LogEvent;
 use collective::committee::question::{Question, QuestionError, Wanted};
 use collective::committee::released::{NotReleased, ReleasedFiles};
-use collective::id::{Leaf, NodeId};
+use collective::committee::{KeyShare, ShareCertificate};
+use collective::id::{BlobId, Leaf, NodeId};
 use collective::permit::{ApprovalStatus, Fault, Grant, Refusal, grant};
 use collective::receipt::{BlockRef, Release};
 use collective::reward::RewardRoot;
@@ -35,8 +35,10 @@ use crate::pace::Pace;
 use crate::rewards::{RewardError, Rewards};
 pub use log_file::{LogFile, LogFileError};
 
+pub mod ceremony;
 mod log_file;
 pub mod published;
+pub mod mandate;
 pub mod serve;
 
 /// Seconds in which a receipt must follow its release (`RECEIPT_SECONDS`): nothing is given for a run that is over.
@@ -189,6 +191,8 @@ impl HolderRefusal {
 
 /// One member of the committee.
 pub struct Holder {
+    /// This node.
+    pub node: NodeId,
     /// Its own connection to the chain.
     pub chain: Chain,
     /// Manifests, charters, certificates.
@@ -309,22 +313,34 @@ impl Holder {
         }
     }
 
-    /// Erases the shares of epochs before the one in force, once no job is under way that one of them released.
+    /// Erases the shares of epochs before the one in force, once no job is under way that one of them released, and what is
+    /// kept of the ceremonies that led here. A member that has not taken its new share over keeps everything, and so does
+    /// one whose old share this collective does not know: it is another's.
     ///
     /// # Errors
     /// [`HolderRefusal`]; nothing is erased then.
     pub async fn erase_old_shares(&self) -> Result<(), HolderRefusal> {
-        let (finalized, epoch) = {
+        let (finalized, committee) = {
             let view = self.view.borrow();
-            (view.finalized, view.committee.epoch)
+            (view.finalized, view.committee)
         };
-        let old = self.keys.shares().all();
-        let old: Vec<u64> = old
-            .iter()
-            .map(|share| share.certificate().epoch())
-            .filter(|&old| old < epoch)
-            .collect();
-        if old.is_empty() || self.keys.shares().of(epoch).is_none() {
+        let epoch = committee.epoch;
+        let taken_over = match self.keys.shares().of(epoch) {
+            Some(share) => committee.is_shared_by(share.certificate()),
+            None => epoch > 0 && !self.is_member().await?,
+        };
+        if !taken_over {
+            return Ok(());
+        }
+        self.keys.ceremonies().erase_through(epoch)?;
+        let mut old = Vec::new();
+        for share in self.keys.shares().all() {
+            let of = share.certificate().epoch();
+            if of < epoch && self.is_of_this_key(share.certificate()).await? {
+                old.push(of);
+            }
+        }
+        if old.is_empty() {
             return Ok(());
         }
         for job in 1..=self.chain.jobs().await? {
@@ -334,7 +350,8 @@ impl Holder {
                 return Ok(());
             }
         }
-        for epoch in self.keys.shares().erase_before(epoch)? {
+        for epoch in old {
+            self.keys.shares().erase(epoch)?;
             self.log
                 .note(now(), LogEvent::ShareErased { epoch })
                 .await?;
@@ -343,21 +360,50 @@ impl Holder {
         Ok(())
     }
 
+    /// Whether a certificate is of a committee that the collective accepted, or of its present key.
+    async fn is_of_this_key(&self, certificate: &ShareCertificate) -> Result<bool, ChainError> {
+        let finalized = self.view.borrow().finalized;
+        let accepted = self
+            .chain
+            .committee_of(&finalized, certificate.epoch())
+            .await?;
+        let present = self.view.borrow().committee.recipient;
+        let recipient = BlobId::of(certificate.recipient().to_string().as_bytes());
+        Ok(accepted.is_shared_by(certificate) || recipient == present)
+    }
+
+    /// Whether this node is a member of the committee in force.
+    async fn is_member(&self) -> Result<bool, ChainError> {
+        let (finalized, committee) = {
+            let view = self.view.borrow();
+            (view.finalized, view.committee)
+        };
+        let members = self.chain.members(&finalized, &committee).await?;
+        Ok(members.iter().any(|member| member.id == self.node))
+    }
+
     /// Whether the shares kept here are of this collective: a wrong deployment, key file or chain is found before
     /// anybody asks.
     ///
     /// # Errors
-    /// [`HolderRefusal::NoShare`] where the collective accepted an epoch newer than every share here.
+    /// [`HolderRefusal::NoShare`] where this node is a member and every share here is older than the epoch that the
+    /// collective accepted: an old backup was restored. [`HolderRefusal::AnotherCommittee`].
     pub async fn check_shares(&self) -> Result<(), HolderRefusal> {
         let epoch = self.view.borrow().committee.epoch;
         let Some(newest) = self.keys.shares().newest() else {
             return Ok(());
         };
-        // A share of an epoch that is still to be accepted is fine; one that is over is a restored old backup.
-        if epoch == 0 || newest.certificate().epoch() > epoch {
+        let newest = newest.certificate().epoch();
+        // One of an epoch that is still to be accepted is fine.
+        if epoch == 0 || newest > epoch {
             return Ok(());
         }
-        self.share(epoch).await.map(drop)
+        let of = if self.is_member().await? {
+            epoch
+        } else {
+            newest
+        };
+        self.share(of).await.map(drop)
     }
 
     fn view(&self) -> Result<View, HolderRefusal> {
@@ -519,10 +565,7 @@ pub async fn released_files(
 ///
 /// # Errors
 /// [`BlobError`].
-pub async fn keep_inputs(
-    blobs: &Blobs,
-    granted: &Grant,
-) -> Result<collective::id::BlobId, BlobError> {
+pub async fn keep_inputs(blobs: &Blobs, granted: &Grant) -> Result<BlobId, BlobError> {
     let leaves: Vec<Leaf> = granted.input().leaves().collect();
     let bytes = serde_json::to_vec(&leaves).expect("plain JSON values");
     blobs.put(Bytes::from(bytes)).await

@@ -96,6 +96,7 @@ impl Keyholder {
         let (follower, view) =
             Follower::start(chain.clone(), blobs.clone(), headers.clone(), aggregator).await?;
         let holder = Arc::new(Holder {
+            node: config.node,
             rewards: Rewards {
                 chain: chain.clone(),
                 ledger: ledger.clone(),

@@ -1,8 +1,8 @@
 //! The node's keys: the only module that holds key material.
 //!
 //! On disk they are one age file under a passphrase, which any age client opens in an emergency, and
-//! beside it one file for each share of the collective's key, sealed to the node's own identity. Made
-//! once, never overwritten.
+//! beside it one file for each share of the collective's key and one for each ceremony that is under
+//! way, sealed to the node's own identity. Keys and shares are made once, never overwritten.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -17,6 +17,10 @@ use alloy::signers::SignerSync;
 use alloy::signers::local::PrivateKeySigner;
 use aws_lc_rs::hmac;
 use collective::committee::KeyShare;
+use collective::committee::ceremony::ask::Ask;
+use collective::committee::ceremony::participant::{Answered, Keys};
+use collective::committee::ceremony::plan::{Kind, Plan};
+use collective::id::NodeId;
 use collective::limits::DEFAULT_SCRYPT_LOG_N;
 use collective::seal::passphrase::{self, Passphrase};
 use collective::seal::tagged::{TaggedIdentity, TaggedRecipient};
@@ -29,8 +33,10 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use crate::chain::{Account, Chain, ChainError, Deployment};
 use crate::wire::TransportKey;
 
+pub use ceremonies::{Ceremonies, TakePartError};
 pub use shares::Shares;
 
+mod ceremonies;
 pub mod shares;
 
 /// Bytes of a key file: it holds three short strings.
@@ -73,6 +79,7 @@ pub struct Keystore {
     account: Account,
     transport: Zeroizing<[u8; 32]>,
     shares: Shares,
+    ceremonies: Ceremonies,
 }
 
 #[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
@@ -160,6 +167,7 @@ impl Keystore {
         let identity = Identity::Tagged(node);
         Ok(Self {
             shares: Shares::open(path.with_extension("shares"), &identity)?,
+            ceremonies: Ceremonies::in_folder(path.with_extension("ceremonies")),
             node: recipient,
             identity,
             account: Account::new(signer.clone()),
@@ -189,6 +197,36 @@ impl Keystore {
     ) -> Result<Arc<KeyShare>, KeystoreError> {
         self.shares
             .keep(share, Recipient::Tagged(self.node.clone()), rng)
+    }
+
+    /// Answers an ask of a ceremony as `node`, which these keys are of. That the plan may be followed has been checked
+    /// before; what the answer binds the node to is on the disk when this returns.
+    ///
+    /// # Errors
+    /// [`TakePartError`].
+    pub fn take_part(
+        &self,
+        plan: &Arc<Plan>,
+        node: NodeId,
+        ask: &Ask,
+        rng: &mut impl CryptoRng,
+    ) -> Result<Answered, TakePartError> {
+        let share = match &plan.proposal().kind {
+            Kind::Generate { .. } => None,
+            Kind::Reshare { from, .. } => self.shares.of(from.epoch()),
+        };
+        let keys = Keys {
+            identity: &self.identity,
+            share: share.as_deref(),
+            sign: &|digest| self.sign(digest),
+        };
+        let to = Recipient::Tagged(self.node.clone());
+        self.ceremonies.answer(plan, node, ask, &keys, &to, rng)
+    }
+
+    /// What is kept of ceremonies.
+    pub fn ceremonies(&self) -> &Ceremonies {
+        &self.ceremonies
     }
 
     /// What opens answers that are sealed to this node.
@@ -330,7 +368,7 @@ mod tests {
             keys.make_sole_share(&mut rand::rng()),
             Err(KeystoreError::Exists(_))
         ));
-        assert_eq!(keys.shares().erase_before(2).expect("erased"), [1]);
+        keys.shares().erase(1).expect("erased");
         let opened = Keystore::open(&path, words("one")).expect("the keys");
         assert!(opened.shares().newest().is_none());
     }

@@ -7,6 +7,7 @@ pub mod client;
 pub mod cmd;
 pub mod committee;
 pub mod contributor;
+pub mod convening;
 pub mod crash;
 pub mod decision;
 pub mod demo;

@@ -143,6 +143,7 @@ impl Node {
         let own = match keys.shares().newest() {
             None => None,
             Some(_) => Some(Arc::new(Holder {
+                node: config.node,
                 chain: chain.clone(),
                 blobs: blobs.clone(),
                 headers: headers.clone(),

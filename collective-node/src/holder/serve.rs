@@ -12,6 +12,7 @@ use alloy::primitives::Signature;
 use axum::Router;
 use axum::http::StatusCode;
 use bytes::Bytes;
+use collective::committee::ceremony::message::MAX_MESSAGE_BYTES;
 use collective::committee::log::LogHead;
 use collective::committee::question::MAX_QUESTION_BYTES;
 use collective::id::{NodeId, TransportPin};
@@ -21,6 +22,7 @@ use collective::reward::RewardRoot;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::ceremony::{MAX_CEREMONY_BYTES, MAX_CERTIFIED_BYTES};
 use super::{Holder, HolderRefusal};
 use crate::http::Problem;
 use crate::wire::{Exchange, MediaType, Peer};
@@ -67,6 +69,27 @@ pub const REWARDS: Exchange = Exchange {
     timeout: READING,
 };
 
+/// Asks for a node's part of a ceremony: plan, behind its length, and ask.
+pub const CEREMONY: Exchange = Exchange {
+    path: "/ceremony",
+    request: MediaType("application/vnd.collective.ceremony-ask.v1"),
+    max_request_bytes: MAX_CEREMONY_BYTES,
+    answer: MediaType("application/vnd.collective.ceremony-message.v1"),
+    max_answer_bytes: MAX_MESSAGE_BYTES,
+    timeout: READING,
+};
+
+/// Says that every member has signed, so that the share is taken over: plan and ask, each behind its length, and the
+/// signatures in the order of the members. The answer is empty.
+pub const CERTIFIED: Exchange = Exchange {
+    path: "/certified",
+    request: MediaType("application/vnd.collective.certification.v1"),
+    max_request_bytes: MAX_CERTIFIED_BYTES,
+    answer: MediaType("application/vnd.collective.taken-over.v1"),
+    max_answer_bytes: 0,
+    timeout: READING,
+};
+
 /// Asks how a holder stands.
 pub const STATUS: Exchange = Exchange {
     path: "/status",
@@ -98,8 +121,12 @@ pub struct HolderStatus {
 /// The routes of a holder, for [`crate::wire::serve`].
 pub fn router(holder: Arc<Holder>, welcome: Welcome) -> Router {
     let asked = Asked { holder, welcome };
-    let (release, partials, rewards, status) = (asked.clone(), asked.clone(), asked.clone(), asked);
+    let (release, partials, rewards, status) =
+        (asked.clone(), asked.clone(), asked.clone(), asked.clone());
+    let (ceremony, certified) = (asked.clone(), asked);
     Router::new()
+        .merge(CEREMONY.route(move |peer, body| ceremony.clone().ceremony(peer, body)))
+        .merge(CERTIFIED.route(move |peer, body| certified.clone().certified(peer, body)))
         .merge(RELEASE.route(move |peer, body| release.clone().release(peer, body)))
         .merge(PARTIALS.route(move |peer, body| partials.clone().partials(peer, body)))
         .merge(REWARDS.route(move |peer, body| rewards.clone().rewards(peer, body)))
@@ -133,6 +160,18 @@ impl Asked {
         self.told("rewards", &peer, signature.map(signature_bytes))
     }
 
+    async fn ceremony(self, peer: Peer, body: Bytes) -> Result<Bytes, Problem> {
+        self.node(&peer)?;
+        let message = self.holder.take_part(body).await.map(Bytes::from);
+        message.map_err(|refusal| refused("ceremony", &peer, refusal.fault(), &refusal))
+    }
+
+    async fn certified(self, peer: Peer, body: Bytes) -> Result<Bytes, Problem> {
+        self.node(&peer)?;
+        let taken = self.holder.take_over(body).await.map(|()| Bytes::new());
+        taken.map_err(|refusal| refused("certified", &peer, refusal.fault(), &refusal))
+    }
+
     async fn status(self, _: Peer) -> Result<Bytes, Problem> {
         let status = self.holder.status().await;
         Ok(Bytes::from(
@@ -157,21 +196,22 @@ impl Asked {
         peer: &Peer,
         answer: Result<Bytes, HolderRefusal>,
     ) -> Result<Bytes, Problem> {
-        answer.map_err(|refusal| {
-            tracing::info!(%peer, what, %refusal, "refused");
-            let fault = refusal.fault();
-            let status = match fault {
-                Fault::Operator => StatusCode::INTERNAL_SERVER_ERROR,
-                Fault::Peer => StatusCode::SERVICE_UNAVAILABLE,
-                _ => StatusCode::FORBIDDEN,
-            };
-            Problem {
-                status: status.as_u16(),
-                title: status.canonical_reason().unwrap_or("Problem").to_owned(),
-                detail: refusal.to_string(),
-                fault,
-            }
-        })
+        answer.map_err(|refusal| refused(what, peer, refusal.fault(), &refusal))
+    }
+}
+
+fn refused(what: &str, peer: &Peer, fault: Fault, refusal: &dyn std::error::Error) -> Problem {
+    tracing::info!(%peer, what, %refusal, "refused");
+    let status = match fault {
+        Fault::Operator => StatusCode::INTERNAL_SERVER_ERROR,
+        Fault::Peer => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::FORBIDDEN,
+    };
+    Problem {
+        status: status.as_u16(),
+        title: status.canonical_reason().unwrap_or("Problem").to_owned(),
+        detail: refusal.to_string(),
+        fault,
     }
 }
 

@@ -98,17 +98,14 @@ impl Shares {
         Ok(share)
     }
 
-    /// Erases the shares of every epoch before `epoch`, and says of which.
+    /// Erases the share of an epoch.
     ///
     /// # Errors
     /// [`KeystoreError::File`].
-    pub fn erase_before(&self, epoch: u64) -> Result<Vec<u64>, KeystoreError> {
-        let old: Vec<u64> = self.read().range(..epoch).map(|(&old, _)| old).collect();
-        for &epoch in &old {
-            erase(&self.path(epoch))?;
-            self.write().remove(&epoch);
-        }
-        Ok(old)
+    pub fn erase(&self, epoch: u64) -> Result<(), KeystoreError> {
+        erase(&self.path(epoch))?;
+        self.write().remove(&epoch);
+        Ok(())
     }
 
     fn path(&self, epoch: u64) -> PathBuf {
@@ -144,7 +141,7 @@ pub fn read(path: &Path, identity: &Identity) -> Result<KeyShare, KeystoreError>
 }
 
 /// Overwrites a file with zeros, then removes it. Journals and flash may keep what was there.
-fn erase(path: &Path) -> Result<(), KeystoreError> {
+pub(super) fn erase(path: &Path) -> Result<(), KeystoreError> {
     let wipe = || -> std::io::Result<()> {
         let length = std::fs::metadata(path)?.len();
         let file = std::fs::OpenOptions::new().write(true).open(path)?;
