@@ -37,8 +37,8 @@ pub use log_file::{LogFile, LogFileError};
 
 pub mod ceremony;
 mod log_file;
-pub mod published;
 pub mod mandate;
+pub mod published;
 pub mod serve;
 
 /// Seconds in which a receipt must follow its release (`RECEIPT_SECONDS`): nothing is given for a run that is over.

@@ -277,6 +277,7 @@ impl CommitteeWorld {
             compute: self.world.node_id,
             source: source.clone(),
             listen: ([127, 0, 0, 1], 0).into(),
+            public: None,
             poll: Duration::from_millis(10),
         }
     }
