@@ -22,6 +22,7 @@ use collective::reward::RewardRoot;
 use collective::seal::contribution::{self, ContributionError, ContributionHeader, Sender};
 use thiserror::Error;
 use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, timeout_at};
 
 use crate::blobs::{BlobError, Blobs};
 use crate::chain::facts::{JobFact, JobState};
@@ -43,6 +44,10 @@ pub mod serve;
 
 /// Seconds in which a receipt must follow its release (`RECEIPT_SECONDS`): nothing is given for a run that is over.
 const RECEIPT_SECONDS: u64 = 24 * 60 * 60;
+
+/// How long a holder waits to see final what the node that asks has seen final: a few looks at the chain. Refused at once,
+/// an honest member would be taken for one that does not do its part.
+const CATCH_UP: Duration = Duration::from_secs(3);
 
 /// Why a holder gives nothing.
 #[derive(Debug, Error)]
@@ -437,18 +442,23 @@ impl Holder {
         state: JobState,
         wanted: &'static str,
     ) -> Result<JobFact, HolderRefusal> {
-        let finalized = self.view.borrow().finalized;
-        let fact = self.chain.job(&finalized, job).await?;
         let newest = self.chain.job(&self.chain.latest().await?, job).await?;
-        let ours = fact.lease.collective == self.chain.deployment().collective;
-        let same = newest.state == state && newest.lease == fact.lease;
-        if !ours || fact.state != state || !same {
-            return Err(HolderRefusal::NotFinal {
-                job,
-                state: fact.state,
-                wanted,
-            });
-        }
+        let ours = newest.lease.collective == self.chain.deployment().collective;
+        let mut view = self.view.clone();
+        let end = Instant::now() + CATCH_UP;
+        let fact = loop {
+            let finalized = view.borrow_and_update().finalized;
+            let fact = self.chain.job(&finalized, job).await?;
+            if ours && fact.state == state && newest.state == state && fact.lease == newest.lease {
+                break fact;
+            }
+            // It may be final already where the node looks.
+            let awaited = ours && newest.state == state;
+            if !awaited || !matches!(timeout_at(end, view.changed()).await, Ok(Ok(()))) {
+                let state = fact.state;
+                return Err(HolderRefusal::NotFinal { job, state, wanted });
+            }
+        };
         if fact.lease.node != asks {
             return Err(HolderRefusal::AnotherNode {
                 job,
