@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use alloy::primitives::{B256, Signature};
 use bytes::Bytes;
-use collective::committee::answer::AnswerError;
+use collective::committee::answer::{AnswerError, Statement};
 use collective::committee::log::LogEvent;
 use collective::committee::question::{Question, QuestionError, Wanted};
 use collective::committee::released::{NotReleased, ReleasedFiles};
@@ -32,6 +32,7 @@ use crate::follower::View;
 use crate::headers::{Headers, HeadersError};
 use crate::keystore::{Keystore, KeystoreError};
 use crate::ledger::{Ledger, LedgerError};
+use crate::lie;
 use crate::pace::Pace;
 use crate::rewards::{RewardError, Rewards};
 pub use log_file::{LogFile, LogFileError};
@@ -265,6 +266,10 @@ impl Holder {
             Wanted::Partials => {
                 let head = self.log.note(now(), released(&files, &question)).await?;
                 let rng = &mut rand::rng();
+                if lie::is_told() {
+                    let sign = |said: &Statement| self.keys.sign(said.signing_hash(&escrow));
+                    return Ok(lie::answer(&share, &question, &files, head, sign)?);
+                }
                 let answer = share.answer(&question, &files, head, rng)?;
                 let signature = self.keys.sign(answer.statement().signing_hash(&escrow));
                 Ok(answer.to_bytes(&signature))

@@ -22,6 +22,7 @@ pub mod intake;
 pub mod keyholder;
 pub mod keystore;
 pub mod ledger;
+pub mod lie;
 pub mod node;
 pub mod pace;
 pub mod peers;
