@@ -391,7 +391,9 @@ impl Convening {
                     match message {
                         Ok(message) => Event::Received(Box::new(message)),
                         Err(why) => {
-                            tracing::warn!(%node, why, "no part in the ceremony so far");
+                            if said.get(&node) != Some(&why) {
+                                tracing::warn!(%node, why, "no part in the ceremony so far");
+                            }
                             said.insert(node, why);
                             effects = vec![];
                             continue;
