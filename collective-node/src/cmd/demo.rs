@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use url::Url;
 
+use crate::demo::committee::Size;
 use crate::demo::{Account, tell};
 
 /// Tell the whole story on real data, and check every sentence of it.
@@ -15,7 +16,7 @@ use crate::demo::{Account, tell};
 /// every check holds.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  collective demo\n  collective demo --keep world\n  collective demo --json | jq .figures"
+    after_help = "Examples:\n  collective demo\n  collective demo --committee 3-of-5\n  collective demo --keep world\n  collective demo --json | jq .figures"
 )]
 pub struct Demo {
     /// Leave chain, ledger and blobs in this folder, which must not exist.
@@ -24,6 +25,9 @@ pub struct Demo {
     /// Tell it on another development chain, such as anvil with --slots-in-an-epoch 1.
     #[arg(long, value_name = "URL")]
     rpc: Option<Url>,
+    /// Have the key held by so many processes, of which t open a file: one is killed, one lies, both are replaced.
+    #[arg(long, value_name = "T-OF-N")]
+    committee: Option<Size>,
     /// Print one JSON document with checks and figures instead of the account.
     #[arg(long)]
     json: bool,
@@ -44,7 +48,7 @@ impl Demo {
             }
             None => temporary.path(),
         };
-        let account = tell(folder, self.rpc, Account::new(self.json)).await?;
+        let account = tell(folder, self.rpc, self.committee, Account::new(self.json)).await?;
         if self.json {
             println!("{}", serde_json::to_string_pretty(&account.summary())?);
         } else {

@@ -145,6 +145,7 @@ impl Dev {
         let setting = Setting {
             finality_lag: self.finality_lag,
             sender_proof: !self.accept_unproven,
+            sole: true,
         };
         let world = World::found(folder, ports, setting).await?;
         populate(&world).await?;

@@ -22,8 +22,8 @@ pub const LOGIT: &[u8] = include_bytes!("../../../jobs/logit/logit.wasm");
 /// The program that takes means.
 pub const MEAN: &[u8] = include_bytes!("../../../jobs/mean/mean.wasm");
 
-/// Seconds for which the second approval is good: shorter than the story.
-const SHORT: u64 = 3 * 86_400;
+/// Seconds for which the second approval is good: its own vote and those on another committee take a day each.
+const SHORT: u64 = 6 * 86_400;
 
 /// What the collective approved, and who may read the results.
 pub struct Approved {
@@ -68,8 +68,7 @@ pub async fn tell(world: &World, account: &mut Account) -> Result<Approved> {
             Action::approve(&world.deployment, &logit, uri(&logit)),
             Action::approve(&world.deployment, &mean, uri(&mean)),
         ],
-        description: "Approve logit (2 runs) and mean (5 runs, three days) for the requester."
-            .into(),
+        description: "Approve logit (2 runs) and mean (5 runs, six days) for the requester.".into(),
     };
     let gas = world.decide(&motion).await?;
     let chain = world.reader().await?;

@@ -130,9 +130,10 @@ async fn not_approved(world: &World, approved: &Approved, account: &mut Account)
     altered_on_disk(world, approved, &altered, account).await?;
 
     let waiting = rotated(world, approved, account).await?;
-    world.wait(4 * 86_400).await?;
-    world.settle_in().await?;
     let mean = &approved.mean;
+    let left = mean.expiry.saturating_sub(world.view()?.latest.time);
+    world.wait(left + 1).await?;
+    world.settle_in().await?;
     let late = request(world, mean, mean.recipient.digest(), mean.payment.price).await;
     refused(account, "an approval that has expired", late, "NotActive");
     refunded(world, waiting, mean.payment.price, account).await?;

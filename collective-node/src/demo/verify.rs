@@ -4,11 +4,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::{Account, World};
+use super::{Account, DEPLOYMENT, World};
 
 pub async fn tell(world: &World, folder: &Path, jobs: &[u64], account: &mut Account) -> Result<()> {
-    let deployment = folder.join("deployment.json");
-    std::fs::write(&deployment, serde_json::to_vec_pretty(&world.deployment)?)?;
+    let deployment = folder.join(DEPLOYMENT);
     let binary = super::world::executable()?;
     for job in jobs {
         let mut command = tokio::process::Command::new(&binary);

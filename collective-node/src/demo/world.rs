@@ -1,5 +1,5 @@
 //! A whole collective on one machine: dev chain, contracts, founders, a node that is a committee of
-//! one. `demo` tells its story in it, `dev` keeps it up, the story tests start from it.
+//! one, or has no share of the key. `demo` tells its story in it, `dev` keeps it up, the story tests start from it.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use alloy::eips::BlockId;
 use alloy::network::TransactionBuilder;
-use alloy::primitives::U256;
+use alloy::primitives::{Address, U256};
 use alloy::providers::{DynProvider, Provider};
 use alloy::rpc::types::TransactionRequest;
 use alloy::signers::local::PrivateKeySigner;
@@ -24,6 +24,7 @@ use zeroize::Zeroizing;
 
 use super::development_chain::{DevelopmentChain, FINALITY_LAG};
 use super::election;
+use crate::chain::facts::ROLE_COMPUTE;
 use crate::chain::{Account, Chain, Deployment};
 use crate::client::Client;
 use crate::founding::{Founding, Plan, UNIT, Voting};
@@ -68,6 +69,8 @@ pub struct World {
     pub keys: Arc<Keystore>,
     /// The node in NodeRegistry.
     pub node_id: NodeId,
+    /// What it is there.
+    pub roles: u8,
     /// Where the node keeps its data.
     pub data: PathBuf,
     /// Where the node listens, or will once it is started.
@@ -85,6 +88,8 @@ pub struct Setting {
     pub finality_lag: u64,
     /// Whether the collective refuses files without sender proof.
     pub sender_proof: bool,
+    /// Whether the node is a committee of one. Otherwise the collective has accepted no committee yet.
+    pub sole: bool,
 }
 
 impl Default for Setting {
@@ -92,6 +97,7 @@ impl Default for Setting {
         Self {
             finality_lag: FINALITY_LAG,
             sender_proof: true,
+            sole: true,
         }
     }
 }
@@ -117,7 +123,7 @@ pub struct GovernanceGas {
 }
 
 impl World {
-    /// Starts a chain, deploys, makes the committee of one and has all of it voted on.
+    /// Starts a chain, deploys, makes the committee of one, unless there is to be none yet, and has all of it voted on.
     ///
     /// # Errors
     /// Whatever does not work, with what was being done.
@@ -176,13 +182,17 @@ impl World {
         let deployment = founding.complete(&provider).await.context("deploying")?;
         let passphrase = Zeroizing::new(PASSPHRASE.to_owned());
         let keys = Keystore::create(&data.join(KEYS), passphrase, None, &mut rand::rng())?;
-        keys.make_sole_share(&mut rand::rng())?;
-        let world = Self::populated(chain, deployment, keys, data, listens_at)?;
+        let mut world = Self::populated(chain, deployment, keys, data, listens_at)?;
+        if setting.sole {
+            world.keys.make_sole_share(&mut rand::rng())?;
+        } else {
+            world.roles = ROLE_COMPUTE;
+        }
         world.fund().await.context("handing out money")?;
         world
             .constitute(setting.sender_proof)
             .await
-            .context("making the committee and voting on it")?;
+            .context("voting on charter, node and committee")?;
         Ok(world)
     }
 
@@ -231,6 +241,7 @@ impl World {
             requester: dev_accounts()[4].clone(),
             contributors: election::accounts(),
             node_id: registration::node_id(&keys),
+            roles: BOTH_ROLES,
             keys: Arc::new(keys),
             data,
             listens_at,
@@ -328,13 +339,23 @@ impl World {
         Ok(())
     }
 
-    async fn fund(&self) -> Result<()> {
-        let provider = self.provider(&self.deployer);
+    /// Gives an account 100 ether to pay gas with.
+    ///
+    /// # Errors
+    /// Where the chain does not answer.
+    pub async fn give_ether(&self, account: Address) -> Result<()> {
         let ether = U256::from(10).pow(U256::from(18));
         let money = TransactionRequest::default()
-            .with_to(self.keys.address())
+            .with_to(account)
             .with_value(U256::from(100) * ether);
+        let provider = self.provider(&self.deployer);
         Chain::mined(provider.send_transaction(money).await?).await?;
+        Ok(())
+    }
+
+    async fn fund(&self) -> Result<()> {
+        let provider = self.provider(&self.deployer);
+        self.give_ether(self.keys.address()).await?;
         let token = DemoToken::new(self.deployment.token, &provider);
         for account in [self.requester.address(), self.keys.address()] {
             let call = token.transfer(account, U256::from(1_000 * UNIT));
@@ -343,44 +364,43 @@ impl World {
         Ok(())
     }
 
-    /// Registers the node, publishes the committee, and has charter, node and committee voted on.
+    /// Registers the node, publishes the committee of one where there is one, and has charter, node and committee voted on.
     async fn constitute(&self, sender_proof: bool) -> Result<()> {
         let provider = self.keys.provider(self.chain.client());
         let (by, deployment) = (&provider, &self.deployment);
+        let endpoint = "http://127.0.0.1";
         let keys_hash =
-            registration::register(by, deployment, &self.keys, BOTH_ROLES, "http://127.0.0.1")
-                .await?;
-        let share = self
-            .keys
-            .shares()
-            .newest()
-            .context("the node has no share")?;
-        let committee =
-            registration::publish_committee(by, deployment, &self.keys, sender_proof, &share)
-                .await?;
-        let bond = U256::from(100 * UNIT);
-        registration::deposit_bond(by, deployment, self.node_id, bond).await?;
-
+            registration::register(by, deployment, &self.keys, self.roles, endpoint).await?;
         let charter = self.charter();
-        blobs(&self.data)?
-            .put(Bytes::from(charter.to_bytes()))
-            .await?;
-        let motion = Motion {
+        let mut motion = Motion {
             actions: vec![
-                Action::admit(&self.deployment, &charter),
-                Action::accept_node(&self.deployment, self.node_id, keys_hash),
-                Action::accept_committee(&self.deployment, committee),
+                Action::admit(deployment, &charter),
+                Action::accept_node(deployment, self.node_id, keys_hash),
             ],
             description: "Admit the 944 respondents; accept the node and its committee of one."
                 .into(),
         };
+        if let Some(share) = self.keys.shares().newest() {
+            let keys = &self.keys;
+            let committee =
+                registration::publish_committee(by, deployment, keys, sender_proof, &share).await?;
+            let accept = Action::accept_committee(deployment, committee);
+            motion.actions.push(accept);
+        } else {
+            motion.description = "Admit the 944 respondents; accept the compute node.".into();
+        }
+        let bond = U256::from(100 * UNIT);
+        registration::deposit_bond(by, deployment, self.node_id, bond).await?;
+        blobs(&self.data)?
+            .put(Bytes::from(charter.to_bytes()))
+            .await?;
         self.decide(&motion).await?;
         Ok(())
     }
 
     /// The node's keys as NodeRegistry takes them.
     pub fn node_keys(&self) -> NodeRegistry::NodeKeys {
-        registration::node_keys(&self.keys, BOTH_ROLES)
+        registration::node_keys(&self.keys, self.roles)
     }
 
     async fn start_node(&mut self, listener: TcpListener) -> Result<()> {

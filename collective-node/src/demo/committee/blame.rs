@@ -1,0 +1,57 @@
+//! After the first job: it is done although one member is dead and one lied, and its record names both.
+
+use anyhow::{Context, Result};
+use collective::committee::answer::Fault;
+use collective::committee::record::QuorumRecord;
+
+use super::{DEAD, Holders, LIAR};
+use crate::demo::jobs::Told;
+use crate::demo::{Account, World};
+
+/// Checks what the first job's record says.
+///
+/// # Errors
+/// Where the story cannot go on.
+pub async fn tell(
+    world: &World,
+    holders: &Holders,
+    first: &Told,
+    account: &mut Account,
+) -> Result<()> {
+    let record = record(world, first).await?;
+    let name = |number: u16| holders.operators[usize::from(number) - 1].name.clone();
+    for culprit in record.culprits() {
+        account.tell(&format!(
+            "the quorum record says: {} {}",
+            name(culprit.member.number()),
+            culprit.fault
+        ));
+    }
+    let named = |place: usize, fault: Fault| {
+        let is = |number: u16| usize::from(number) == place + 1;
+        let mut culprits = record.culprits().iter();
+        culprits.any(|it| is(it.member.number()) && it.fault == fault)
+    };
+    account.check(
+        "one key holder was killed: the job is done, and the record names it as silent",
+        named(DEAD, Fault::Silent),
+        holders.operators[DEAD].name.clone(),
+    );
+    account.check(
+        "one key holder lied: the result is right, and the record names the wrong partial decryptions as its",
+        named(LIAR, Fault::WrongPartial),
+        holders.operators[LIAR].name.clone(),
+    );
+    account.check(
+        "nobody else is blamed",
+        record.culprits().len() == 2,
+        format!("{} retries", record.retries()),
+    );
+    Ok(())
+}
+
+/// The quorum record of a job, which its receipt names.
+pub async fn record(world: &World, told: &Told) -> Result<QuorumRecord> {
+    let bytes = world.client.blob(told.receipt.quorum).await?;
+    QuorumRecord::parse(&bytes).with_context(|| format!("the quorum record of job {}", told.job))
+}
