@@ -3,7 +3,8 @@
 # exits 1 if a file does not come back, or if an altered file or a foreign key is let through.
 #
 #   interop/run.sh            the table
-#   interop/run.sh vectors    writes vectors/clients anew: one file per client and recipient, for the tests of the library
+#   interop/run.sh vectors    writes vectors/clients anew: a file per client and recipient, and a contribution per client and
+#                             recipient of the collective, for the tests of the library
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . .ci/tools.sh
@@ -70,8 +71,8 @@ round() {
     ! "$opener" open "$stranger" <"$work/file" >/dev/null 2>&1 || { reason="a stranger opened the file"; return 1; }
 }
 
-# contribution MAKER RECIPIENT IDENTITY: the maker's contribution holds for its context only, and opens; a file without
-# proof does not hold. typage has code of its own for the proof; other clients have the plugin make it.
+# contribution MAKER RECIPIENT IDENTITY: the maker's contribution holds for its context only, and opens: with the key, and
+# with each two of three shares of it. A file without proof does not hold, and no holder of a share gives anything for it. typage has code of its own for the proof; other clients have the plugin make it.
 contribution() {
     local maker=$1 recipient=$2 identity=$3 plain=$work/plain-65537 context other
     context=$(head -c 112 /dev/urandom | od -An -tx1 -v | tr -d ' \n')
@@ -80,10 +81,14 @@ contribution() {
     ours check "$recipient" "$context" <"$work/file" >"$work/back" 2>"$work/said" || { reason="the proof does not hold"; return 1; }
     ours open "$identity" <"$work/file" >"$work/back" 2>"$work/said" || { reason="not opened"; return 1; }
     cmp -s "$plain" "$work/back" || { reason="other bytes came back"; return 1; }
+    ours quorum "$identity" "$context" <"$work/file" >"$work/back" 2>"$work/said" || { reason="two of three do not open it"; return 1; }
+    cmp -s "$plain" "$work/back" || { reason="two of three open it to other bytes"; return 1; }
     : >"$work/said"
     ! ours check "$recipient" "$other" <"$work/file" >/dev/null 2>&1 || { reason="the proof holds for another sender"; return 1; }
     "$maker" seal "$recipient" <"$plain" >"$work/file" 2>"$work/said" || { reason="not sealed"; return 1; }
     ! ours check "$recipient" "$context" <"$work/file" >/dev/null 2>&1 || { reason="no proof was asked for"; return 1; }
+    ! ours quorum "$identity" "$context" <"$work/file" >/dev/null 2>"$work/said" || { reason="holders open it without proof"; return 1; }
+    grep -q ProofMissing "$work/said" || { reason="holders refuse it for another reason"; return 1; }
 }
 
 # contribute MAKER RECIPIENT CONTEXT: standard input, sealed with a sender proof.
@@ -176,17 +181,21 @@ table() {
 # --- files to keep
 
 vectors() {
-    local folder=vectors/clients client secret tag tagpq native native_public
+    local folder=vectors/clients client secret tag tagpq native native_public context
     mkdir -p "$folder"
     { read -r secret; read -r tag; read -r tagpq; } < <(ours key)
     read -r native native_public < <(native_key)
     # The keys are published here: they protect nothing.
     printf '%s\n' "$secret" "$native" >"$folder/identities.txt"
     printf 'A record that another client sealed.\n' >"$folder/plaintext.txt"
+    context=$(head -c 112 /dev/urandom | od -An -tx1 -v | tr -d ' \n')
+    echo "$context" >"$folder/context.txt"
     for client in typage pyrage rage; do
         "$client" seal "$tag" <"$folder/plaintext.txt" >"$folder/$client-tag.age"
         "$client" seal "$tagpq" <"$folder/plaintext.txt" >"$folder/$client-tagpq.age"
         "$client" seal "$native_public" <"$folder/plaintext.txt" >"$folder/$client-x25519.age"
+        contribute "$client" "$tag" "$context" <"$folder/plaintext.txt" >"$folder/$client-tag-contribution.age"
+        contribute "$client" "$tagpq" "$context" <"$folder/plaintext.txt" >"$folder/$client-tagpq-contribution.age"
     done
     "$rage/rage" --encrypt --armor --recipient "$tag" <"$folder/plaintext.txt" >"$folder/rage-tag-armored.age"
     ls "$folder"

@@ -6,6 +6,7 @@
 //! age open IDENTITY       AGE-SECRET-KEY-1… or COLLECTIVE-SECRET-KEY-1…; an armored file opens too
 //! age recipient RECIPIENT CONTEXT the age1collective1… string of one contribution, for age-plugin-collective
 //! age check RECIPIENT CONTEXT     what a node asks of a contribution, sender proof included; prints the point's name
+//! age quorum IDENTITY CONTEXT     the key shared over three holders: a contribution as every two of them open it
 //! ```
 //!
 //! CONTEXT is SPEC's, in hexadecimal: chain id, registry, collective, contributor, nonce.
@@ -15,6 +16,8 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 
 use alloy_primitives::hex;
+use collective::committee::{self, KeyShare, Quorum};
+use collective::seal::payload;
 use collective::seal::plugin::ContributionRecipient;
 use collective::seal::proof::SenderContext;
 use collective::seal::tagged::{TaggedIdentity, TaggedRecipient};
@@ -47,9 +50,16 @@ fn main() -> Result<(), Box<dyn Error>> {
             let context = SenderContext::from_bytes(&hex::decode_to_array(context)?);
             check(&recipient, &context, &input()?)?
         }
+        ["quorum", identity, context] => {
+            let Identity::Tagged(identity) = identity.parse()? else {
+                return Err("only the collective's key can be shared".into());
+            };
+            let context = SenderContext::from_bytes(&hex::decode_to_array(context)?);
+            quorum(identity, &context, &input()?)?
+        }
         _ => {
             return Err(
-                "usage: age key | seal RECIPIENT | open IDENTITY | {recipient,check} RECIPIENT CONTEXT"
+                "usage: age key | seal RECIPIENT | open IDENTITY | {recipient,check} RECIPIENT CONTEXT | quorum IDENTITY CONTEXT"
                     .into(),
             );
         }
@@ -86,6 +96,31 @@ fn check(
     let (header, _) = contribution::parse(file, recipient, context)?;
     let name = header.require_proof()?.point_id();
     Ok(format!("{}\n", hex::encode(name)).into_bytes())
+}
+
+/// Shares the key 2-of-3, and opens the contribution with each pair of shares.
+fn quorum(
+    identity: TaggedIdentity,
+    context: &SenderContext,
+    file: &[u8],
+) -> Result<Vec<u8>, Box<dyn Error>> {
+    let recipient = identity.recipient();
+    let (header, body) = contribution::parse(file, &recipient, context)?;
+    let shares = committee::split(identity, 1, 2, 3, &mut randomness()?)?;
+    let mut opened = Vec::new();
+    for pair in [[0, 1], [0, 2], [1, 2]].map(|pair| pair.map(|place: usize| &shares[place])) {
+        let quorum = Quorum::new(pair[0].certificate(), &pair.map(KeyShare::member))?;
+        let first = pair[0].release(&quorum, &header)?;
+        let second = pair[1].release(&quorum, &header)?;
+        let dh = committee::combine(&quorum, &[first.partial, second.partial])?;
+        let (stanza, ml_kem) = (header.stanza(), first.ml_kem.as_ref());
+        let key = committee::open_header(&recipient, header.header(), stanza, &dh, ml_kem)?;
+        opened.push(payload::open(&key, body)?);
+    }
+    match opened.iter().all(|other| *other == opened[0]) {
+        true => Ok(opened.swap_remove(0)),
+        false => Err("two pairs open it to different bytes".into()),
+    }
 }
 
 fn input() -> io::Result<Vec<u8>> {
