@@ -30,6 +30,7 @@ use collective_contracts::{ContributionRegistry, DemoToken, JobEscrow, NodeRegis
 use collective_node::chain::facts::{JobFact, JobState, ROLE_COMPUTE, ROLE_KEYHOLDER};
 use collective_node::chain::{Chain, ChainError};
 use collective_node::client::Client;
+use collective_node::committee::Committee;
 use collective_node::contributor::{Destination, prepare, split_file};
 use collective_node::decision::Facts;
 use collective_node::demo::{
@@ -41,10 +42,11 @@ use collective_node::holder::serve::{HolderStatus, PARTIALS, RELEASE, STATUS};
 use collective_node::holder::{headers_of, released_files};
 use collective_node::keyholder::{Keyholder, KeyholderConfig};
 use collective_node::keystore::Keystore;
-use collective_node::node::{StartError, blobs};
+use collective_node::node::{Node, NodeConfig, StartError, blobs};
 use collective_node::registration::{node_id, register};
 use collective_node::wire::{self, Remote, WireError};
 use devchain::{Clock, Config, DevChain};
+use tokio::net::TcpListener;
 use zeroize::Zeroizing;
 
 pub use door::Door;
@@ -246,6 +248,41 @@ impl CommitteeWorld {
             .await
             .expect("published");
         statement.struct_hash()
+    }
+
+    /// Starts the compute node, which holds no share, and says how to talk to it.
+    pub async fn start_node(&self) -> (Node, Client) {
+        let config = NodeConfig {
+            data: self.world.data.clone(),
+            deployment: self.world.deployment,
+            node: self.world.node_id,
+            required_layers: vec![],
+            executable: PathBuf::from(env!("CARGO_BIN_EXE_collective")),
+            poll: Duration::from_millis(10),
+            batch_every: Duration::from_millis(20),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let (keys, chain) = (self.world.keys.clone(), self.chain.client());
+        let node = Node::start(config, keys, chain, listener).await;
+        let node = node.expect("the node starts");
+        let url = format!("http://{}", node.address());
+        let client = Client::new(url.parse().expect("a URL")).expect("a client");
+        (node, client)
+    }
+
+    /// The committee as the compute node asks it.
+    pub async fn committee(&self) -> Committee {
+        let blobs = blobs(&self.world.data).expect("a store");
+        Committee {
+            chain: self.reader.clone(),
+            blobs,
+            keys: self.world.keys.clone(),
+            view: self.running().view(),
+            node: self.world.node_id,
+            own: None,
+            wire: Arc::new(wire::Client::new(self.world.keys.transport_key())),
+            health: Default::default(),
+        }
     }
 
     /// Starts every member that does not run; they take manifests and headers from `source`.
