@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod charter;
+mod committee;
 mod completions;
 mod contribute;
 mod contributions;
@@ -49,6 +50,8 @@ enum Verb {
     #[command(subcommand)]
     Key(key::Key),
     #[command(subcommand)]
+    Committee(committee::Committee),
+    #[command(subcommand)]
     Charter(charter::CharterVerb),
     Contribute(contribute::Contribute),
     Recipient(recipient::Recipient),
@@ -84,6 +87,7 @@ pub fn main() -> ExitCode {
             Verb::Node(node) => node.run().await,
             Verb::Keyholder(keyholder) => keyholder.run().await,
             Verb::Key(key) => key.run(),
+            Verb::Committee(committee) => committee.run().await,
             Verb::Charter(charter) => charter.run(),
             Verb::Contribute(contribute) => contribute.run().await,
             Verb::Recipient(recipient) => recipient.run().await,

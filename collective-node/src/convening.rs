@@ -89,6 +89,8 @@ pub struct Certified {
     pub plan: Arc<Plan>,
     /// The new committee with every member's signature.
     pub certification: Certification,
+    /// What the members were dealt: with it and the signatures each makes its share again.
+    pub ask: Arc<Ask>,
 }
 
 impl Certified {
@@ -116,6 +118,14 @@ pub struct Standing {
     pub fact: MemberFact,
     /// Its words, or why there are none.
     pub status: Result<HolderStatus, String>,
+}
+
+impl Standing {
+    /// Whether it could do its part in a release now, as far as it says.
+    pub fn is_able(&self, epoch: u64) -> bool {
+        let says = self.status.as_ref();
+        epoch > 0 && says.is_ok_and(|status| status.epoch >= epoch && status.halted.is_none())
+    }
 }
 
 impl Convening {
@@ -185,6 +195,7 @@ impl Convening {
         Ok(Certified {
             plan,
             certification,
+            ask,
         })
     }
 

@@ -123,6 +123,20 @@ impl Shares {
     }
 }
 
+/// Seals a copy of a share to somebody, in a file that must not exist.
+///
+/// # Errors
+/// [`KeystoreError::Exists`] rather than overwriting.
+pub fn back_up(
+    share: &KeyShare,
+    path: &Path,
+    to: &Recipient,
+    rng: &mut impl CryptoRng,
+) -> Result<(), KeystoreError> {
+    let sealed = seal::seal(std::slice::from_ref(to), &share.to_bytes(), rng)?;
+    write_new(path, &sealed)
+}
+
 /// Opens one share file: of this folder, or an offline backup.
 ///
 /// # Errors

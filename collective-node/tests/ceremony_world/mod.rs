@@ -96,7 +96,7 @@ impl CeremonyWorld {
             folder,
         };
         for number in 1..=size {
-            let member = found.registered(number).await;
+            let member = found.registered(number, ROLE_KEYHOLDER).await;
             found.members.push(member);
         }
         found.approve().await;
@@ -106,7 +106,8 @@ impl CeremonyWorld {
         found
     }
 
-    async fn registered(&self, number: usize) -> Member {
+    /// A node that is registered and no more.
+    pub async fn registered(&self, number: usize, roles: u8) -> Member {
         let folder = self.folder.path().join(format!("holder-{number}"));
         std::fs::create_dir_all(&folder).expect("a folder");
         let passphrase = Zeroizing::new(PASSPHRASE.to_owned());
@@ -129,7 +130,7 @@ impl CeremonyWorld {
             &keys.provider(self.world.chain.client()),
             &self.world.deployment,
             &keys,
-            ROLE_KEYHOLDER,
+            roles,
             &format!("https://{listens_at}"),
         )
         .await
@@ -150,15 +151,20 @@ impl CeremonyWorld {
             world.client.keep(bytes).await.expect("kept");
         }
         let mut actions = vec![Action::approve(deployment, &self.manifest, "blob".into())];
-        let reader = world.reader().await.expect("the chain");
-        let block = reader.latest().await.expect("a block");
         for member in &self.members {
-            let node = reader.node(&block, member.id).await.expect("a node");
-            let keys = node.keys_hash(member.id);
-            actions.push(Action::accept_node(deployment, member.id, keys));
+            actions.push(self.acceptance(member).await);
         }
         self.decide(actions, "Accept the key holders; approve means.")
             .await;
+    }
+
+    /// What accepts a node with the keys that it has.
+    pub async fn acceptance(&self, member: &Member) -> Action {
+        let reader = self.world.reader().await.expect("the chain");
+        let block = reader.latest().await.expect("a block");
+        let node = reader.node(&block, member.id).await.expect("a node");
+        let keys = node.keys_hash(member.id);
+        Action::accept_node(&self.world.deployment, member.id, keys)
     }
 
     pub async fn decide(&self, actions: Vec<Action>, description: &str) {
@@ -178,6 +184,7 @@ impl CeremonyWorld {
             compute: self.world.node_id,
             source: self.world.client.clone(),
             listen: member.listens_at,
+            public: None,
             poll: Duration::from_millis(50),
         }
     }
