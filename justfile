@@ -42,6 +42,10 @@ bench-seal:
 bench-committee:
     cargo run --release --manifest-path bench/Cargo.toml --target-dir target --bin committee
 
+# A key among eight members: processor time, and what an absent member does to it
+bench-ceremony:
+    cargo run --release --manifest-path bench/Cargo.toml --target-dir target --bin ceremony
+
 # Gas of every user story, from the committed snapshot
 gas:
     cat contracts/.gas-snapshot/*.json
