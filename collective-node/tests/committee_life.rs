@@ -4,19 +4,23 @@ mod ceremony_world;
 
 use std::sync::Arc;
 
-use alloy::primitives::Address;
+use alloy::primitives::{Address, B256, Signature};
+use bytes::Bytes;
 use ceremony_world::{CeremonyWorld, copy};
 use collective::committee::ceremony::ask::Ask;
 use collective::committee::ceremony::plan::{Kind, Plan, Proposal};
+use collective::id::NodeId;
 use collective::seal::tagged::TaggedIdentity;
-use collective_node::chain::ChainError;
+use collective_contracts::NodeRegistry;
+use collective_node::chain::facts::{ROLE_COMPUTE, ROLE_KEYHOLDER};
+use collective_node::chain::{Chain, ChainError};
 use collective_node::convening::ConveneError;
-use collective_node::holder::ceremony::question;
-use collective_node::holder::serve::CEREMONY;
+use collective_node::holder::ceremony::{certified, question};
+use collective_node::holder::serve::{CEREMONY, CERTIFIED};
 use collective_node::holder::{HolderRefusal, LogFileError};
 use collective_node::keyholder::Keyholder;
 use collective_node::node::StartError;
-use collective_node::wire::Remote;
+use collective_node::wire::{Exchange, Remote};
 
 /// Six key holders: the committee moves from the first three to others, and what was sealed to the first opens under
 /// the last.
@@ -151,10 +155,22 @@ async fn a_plan_that_is_not_of_this_chain_is_refused_by_every_holder() {
     let mut proposal = plan.proposal().clone();
     proposal.members[2].signer = Address::repeat_byte(9);
     wrong.push(("another signer or recipient", proposal));
-    // The compute node is accepted, and holds both roles; a node that nobody registered does not.
-    let mut proposal = plan.proposal().clone();
-    proposal.members[2].node = collective::id::NodeId(alloy::primitives::B256::repeat_byte(9));
-    wrong.push(("not a key holder", proposal));
+    // Key holders are registered, in service, of that role, and accepted: each of these lacks one of it.
+    let unaccepted = at.registered(7, ROLE_KEYHOLDER).await;
+    let retired = at.registered(8, ROLE_KEYHOLDER).await;
+    let compute = at.registered(9, ROLE_COMPUTE).await;
+    let by = retired.keys.provider(at.world.chain.client());
+    let registry = NodeRegistry::new(at.world.deployment.nodes, by);
+    let sent = registry.retire(retired.id.0).send().await.expect("sent");
+    Chain::mined(sent).await.expect("retired");
+    let accepted = at.acceptance(&compute).await;
+    at.decide(vec![accepted], "Accept a compute node.").await;
+    let nobody = NodeId(B256::repeat_byte(9));
+    for node in [unaccepted.id, retired.id, compute.id, nobody] {
+        let mut proposal = plan.proposal().clone();
+        proposal.members[2].node = node;
+        wrong.push(("not a key holder", proposal));
+    }
     for (why, proposal) in wrong {
         let plan = Plan::new(proposal).expect("a plan by itself");
         refused_by_all(&at, &plan, why).await;
@@ -182,8 +198,40 @@ async fn a_plan_that_is_not_of_this_chain_is_refused_by_every_holder() {
     }
     let next = Plan::new(proposal).expect("a plan by itself");
     refused_by_all(&at, &next, "which it is not").await;
-    // The plan that was voted for is followed.
-    at.hold(plan).await.expect("a committee");
+    // The plan that was voted for is followed, and only from the committee that is accepted.
+    at.hold(plan.clone()).await.expect("a committee");
+    let mut proposal = plan.proposal().clone();
+    proposal.epoch += 1;
+    let late = Plan::new(proposal).expect("a plan by itself");
+    refused_by_all(&at, &late, "deals from a committee").await;
+}
+
+/// A share is taken over only with every member's signature, by a member of that ceremony.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_share_is_kept_only_when_every_member_has_signed() {
+    let at = CeremonyWorld::found(3).await;
+    let convening = at.convening().await;
+    let plan = convening.plan_new(&at.ids(&[0, 1]), 2, 0).await;
+    let held = convening.hold(plan.expect("a plan")).await;
+    let held = held.expect("a committee");
+    assert_eq!(at.epochs(0), [2]);
+    let statements = &held.certification.statements;
+    let say = async |number: usize, statements: &[Signature]| {
+        let body = certified(&held.plan, &held.ask, statements);
+        ask(&at, number, &CERTIFIED, body).await
+    };
+    assert_eq!(say(0, statements).await, None);
+    let swapped = [statements[1], statements[0]];
+    let cases = [
+        (0, &statements[..1], "2 signatures are needed"),
+        (1, &swapped[..], "has not certified"),
+        (2, &statements[..], "is not in this ceremony"),
+    ];
+    for (number, statements, why) in cases {
+        let said = say(number, statements).await.expect("a refusal");
+        assert!(said.contains(why), "{said}");
+    }
+    assert!(at.epochs(2).is_empty());
 }
 
 /// A key holder that is started for another chain, or on the folder of one that runs, does not start.
@@ -224,21 +272,36 @@ async fn an_absent_member_is_named_and_the_same_plan_goes_on_later() {
         at.start(number).await.expect("it starts");
     }
     let certified = convening.hold(plan.clone()).await.expect("a committee");
+    for number in 0..3 {
+        at.stop(number).await;
+        at.start(number).await.expect("it starts");
+    }
     let again = convening.hold(plan).await.expect("the same committee");
     assert_eq!(certified.certification, again.certification);
 }
 
 async fn refused_by_all(at: &CeremonyWorld, plan: &Plan, why: &str) {
-    let wire = at.convening().await.wire;
-    for (number, member) in at.members.iter().enumerate() {
-        let pin = member.keys.transport_key().pin();
-        let remote = Remote::new(&format!("https://{}", member.listens_at), pin);
-        let remote = remote.expect("an endpoint");
-        let asked = wire.post(&remote, &CEREMONY, question(plan, &Ask::Commit));
-        let said = asked.await.err().map(|error| error.to_string());
+    for number in 0..at.members.len() {
+        let said = ask(at, number, &CEREMONY, question(plan, &Ask::Commit)).await;
         assert!(
             said.as_ref().is_some_and(|said| said.contains(why)),
             "holder {number} on '{why}': {said:?}"
         );
     }
+}
+
+/// Why a holder refuses, if it does.
+async fn ask(
+    at: &CeremonyWorld,
+    number: usize,
+    exchange: &'static Exchange,
+    body: Bytes,
+) -> Option<String> {
+    let member = &at.members[number];
+    let pin = member.keys.transport_key().pin();
+    let remote = Remote::new(&format!("https://{}", member.listens_at), pin);
+    let wire = at.convening().await.wire;
+    let remote = remote.expect("an endpoint");
+    let asked = wire.post(&remote, exchange, body);
+    asked.await.err().map(|error| error.to_string())
 }
