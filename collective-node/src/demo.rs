@@ -88,7 +88,7 @@ pub async fn tell(
         .await
         .context("running")?;
     if let Some(standing) = holders {
-        committee::blame::tell(&world, &standing, &first, &mut account).await?;
+        committee::blame::tell_first(&world, &standing, &first, &mut account).await?;
         account.chapter("The key is handed on");
         let reshared = committee::reshare::tell(&world, standing, &first, &mut account);
         holders = Some(reshared.await.context("handing the key on")?);
@@ -99,7 +99,7 @@ pub async fn tell(
         .await
         .context("revoking")?;
     if let Some(holders) = &holders {
-        committee::logs::tell_second(&world, holders, &second, &mut account).await?;
+        committee::blame::tell_second(&world, holders, &second, &mut account).await?;
     }
 
     account.chapter("Contributors are paid");
@@ -108,13 +108,11 @@ pub async fn tell(
         .context("paying")?;
 
     account.chapter("Anybody checks the receipts");
-    verify::tell(&world, folder, &[first.job, second.job], &mut account)
+    let logs = |first| holders.as_ref().map_or(vec![], |it| it.logs(first));
+    let receipts = [(first.job, logs(true)), (second.job, logs(false))];
+    verify::tell(&world, folder, &receipts, &mut account)
         .await
         .context("verifying")?;
-    if let Some(holders) = &holders {
-        committee::logs::tell(&world, holders, [&first, &second], &mut account).await?;
-    }
-
     if let Some(node) = world.node {
         node.stop().await;
     }

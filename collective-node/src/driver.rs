@@ -5,7 +5,7 @@
 //! is followed by the same step again. Only here and in the sandbox is plaintext ever held.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alloy::primitives::{B256, Bytes as CallData, U256};
 use bytes::Bytes;
@@ -443,11 +443,15 @@ impl Driver {
             .await
             .map_err(Box::new)?;
         let mut files = self.files(&granted).await?;
+        let asked = Instant::now();
         let opened = self.committee.open(released).await?;
+        let took = asked.elapsed();
         let quorum = self.keep_quorum(job, &opened).await?;
         files.keys = opened.files.into_iter().map(Result::ok).collect();
         let ran = run::run(permit, files, &self.sandbox).await?;
-        self.record(job, &granted, inputs, quorum, ran).await
+        let mut record = self.record(job, &granted, inputs, quorum, ran).await?;
+        record.opening_milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        Ok(record)
     }
 
     /// The permit of a recorded release. The release is the decision: its facts are read as they stood
@@ -519,6 +523,7 @@ impl Driver {
             signature,
             inputs,
             sandbox,
+            opening_milliseconds: 0,
             failure,
         })
     }

@@ -254,8 +254,8 @@ impl Holder {
         question: &[u8],
         asks: NodeId,
     ) -> Result<Vec<u8>, HolderRefusal> {
-        let view = self.view()?;
         let fact = self.released_fact(job, asks).await?;
+        let view = self.view()?;
         let share = self.share(fact.lease.epoch).await?;
         let question = Question::parse(share.certificate(), question)?;
         self.not_taken_back(&fact, &view).await?;

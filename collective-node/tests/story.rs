@@ -47,12 +47,43 @@ const MUST_HOLD: [&str; 31] = [
     "`collective verify receipt 2` agrees",
 ];
 
+/// What the story checks besides, where five processes hold the key.
+const WITH_A_COMMITTEE: [&str; 14] = [
+    "committee 3-of-5, epoch 1; no process ever held the key",
+    "every member keeps one share, sealed to its own key; the compute node keeps none",
+    "one key holder was killed: the job is done, and the record names it as silent",
+    "one key holder lied: the result is right, and the record names the wrong partial",
+    "nobody else is blamed",
+    "refused: a reshare that nobody voted for",
+    "committee 4-of-7, epoch 2, the same recipient",
+    "the shares of epoch 1 are erased",
+    "refused by holder-3: partial decryptions of epoch 1",
+    "refused by holder-3: a signature in the name of epoch 1",
+    "refused by holder-4: partial decryptions of epoch 1",
+    "refused by holder-4: a signature in the name of epoch 1",
+    "the old contributions still open: job 2 by 4-of-7 of epoch 2",
+    "`collective verify receipt 1` agrees",
+];
+
+/// The first sentence is the one about a committee of one.
+const ALONE: usize = 1;
+
 #[test]
 fn the_demo_tells_the_whole_story_and_every_check_holds() {
+    tells_and_holds(&[], &MUST_HOLD, 7);
+}
+
+#[test]
+fn the_demo_tells_it_with_a_committee_of_which_one_dies_and_one_lies() {
+    let sentences = [&MUST_HOLD[ALONE..], &WITH_A_COMMITTEE].concat();
+    tells_and_holds(&["--committee", "3-of-5"], &sentences, 8);
+}
+
+fn tells_and_holds(options: &[&str], sentences: &[&str], chapters: usize) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let world = folder.path().join("world");
     let world = world.to_str().expect("a path in UTF-8");
-    let told = collective(&["demo", "--json", "--keep", world]);
+    let told = collective(&[&["demo", "--json", "--keep", world], options].concat());
     let summary: Value = serde_json::from_slice(&told.stdout).unwrap_or_else(|error| {
         panic!(
             "no summary ({error}): {}",
@@ -63,7 +94,7 @@ fn the_demo_tells_the_whole_story_and_every_check_holds() {
     for check in checks {
         assert_eq!(check["holds"], true, "{check}");
     }
-    for sentence in MUST_HOLD {
+    for sentence in sentences {
         let told = checks.iter().any(|check| {
             check["what"]
                 .as_str()
@@ -71,14 +102,22 @@ fn the_demo_tells_the_whole_story_and_every_check_holds() {
         });
         assert!(told, "the story does not check: {sentence}");
     }
-    let chapters: std::collections::BTreeSet<_> = checks
+    let told_in: std::collections::BTreeSet<_> = checks
         .iter()
         .filter_map(|check| check["chapter"].as_u64())
         .collect();
-    assert_eq!(chapters.len(), 7);
+    assert_eq!(told_in.len(), chapters);
     assert_eq!(summary["holds"], true);
     assert!(told.status.success());
     assert_nothing_of_a_respondent_is_on_disk(world);
+}
+
+#[test]
+fn a_committee_that_cannot_lose_two_members_is_refused() {
+    for size in ["1-of-1", "3-of-4", "5-of-9", "most"] {
+        let refused = collective(&["demo", "--committee", size]);
+        assert_eq!(refused.status.code(), Some(2), "{size}");
+    }
 }
 
 /// The node's folder is what an operator backs up: no record may stand in it in the clear. The

@@ -13,18 +13,19 @@ use anyhow::{Context, Result, ensure};
 use collective::committee::ceremony::plan::Plan;
 use collective::id::KeysHash;
 use thiserror::Error;
+use url::Url;
 
 use super::World;
 use crate::client::Client;
 use crate::convening::{Convening, Patience};
 use crate::governance::{Action, Motion};
+use crate::holder::serve::HolderStatus;
 use crate::wire;
 
 pub use operator::Operator;
 
 pub mod blame;
 pub mod found;
-pub mod logs;
 mod operator;
 pub mod reshare;
 
@@ -37,7 +38,7 @@ const LIAR: usize = 0;
 const DEAD: usize = 1;
 
 /// How long holders may take until they have seen a block: a look at the chain every half second, on a loaded machine.
-const SEEING: Duration = Duration::from_secs(30);
+const SEEING: Duration = Duration::from_secs(60);
 
 /// t and n of the story's first committee.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +109,8 @@ pub struct Holders {
     convening: Convening,
     /// How many operators there ever were.
     made: u16,
+    /// How many of the members, from the first on, were in the committee before this one.
+    stayed: usize,
 }
 
 impl Holders {
@@ -129,6 +132,7 @@ impl Holders {
                 patience,
             },
             made: 0,
+            stayed: 0,
         })
     }
 
@@ -170,27 +174,48 @@ impl Holders {
         Ok(took)
     }
 
-    /// Waits until every running member sees the epoch that the compute node sees, with its share.
+    /// Waits until every running member has indexed what the compute node has.
+    async fn wait_until_seen(&self, world: &World) -> Result<()> {
+        self.wait_for(world, |_| true).await
+    }
+
+    /// Waits until that, and until every running member has a share of this epoch.
     async fn wait_for_epoch(&self, world: &World, epoch: u64) -> Result<()> {
+        self.wait_for(world, |status| status.epoch == epoch).await
+    }
+
+    async fn wait_for(&self, world: &World, ready: impl Fn(&HolderStatus) -> bool) -> Result<()> {
         let seen = world.view()?.finalized.number;
         let end = tokio::time::Instant::now() + SEEING;
         for operator in self.operators.iter().filter(|it| it.is_running()) {
             loop {
                 let status = operator.status(&self.convening.wire).await;
                 if let Ok(status) = &status
-                    && (status.epoch, status.finalized >= seen) == (epoch, true)
+                    && status.finalized >= seen
+                    && ready(status)
                 {
                     break;
                 }
                 let name = &operator.name;
                 ensure!(
                     tokio::time::Instant::now() < end,
-                    "{name} is not ready for epoch {epoch}: {status:?}; see its keyholder.log"
+                    "{name} is not ready: {status:?}; see its keyholder.log"
                 );
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
         Ok(())
+    }
+
+    /// Where those show their logs who opened a job: the first one, of which some have left, or a later one.
+    pub fn logs(&self, first: bool) -> Vec<Url> {
+        let count = if first {
+            self.stayed
+        } else {
+            self.operators.len()
+        };
+        let members = self.operators.iter().take(count);
+        members.map(|it| it.public.clone()).collect()
     }
 
     /// Kills one member's process, and says who it was.

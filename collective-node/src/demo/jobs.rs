@@ -143,6 +143,13 @@ pub async fn tell_run(
         format!("{} ms", started.elapsed().as_millis()),
     );
     account.figure(
+        format!("job {job}: from the committee's first question to the last file key"),
+        format!(
+            "{} ms for {} files",
+            record.opening_milliseconds, receipt.input_count
+        ),
+    );
+    account.figure(
         format!("job {job}: program's run time, rounded up"),
         format!("{} ms", receipt.usage.milliseconds),
     );

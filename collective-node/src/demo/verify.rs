@@ -4,12 +4,20 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use url::Url;
+
 use super::{Account, DEPLOYMENT, World};
 
-pub async fn tell(world: &World, folder: &Path, jobs: &[u64], account: &mut Account) -> Result<()> {
+/// `receipts` are jobs with the places where key holders show their logs.
+pub async fn tell(
+    world: &World,
+    folder: &Path,
+    receipts: &[(u64, Vec<Url>)],
+    account: &mut Account,
+) -> Result<()> {
     let deployment = folder.join(DEPLOYMENT);
     let binary = super::world::executable()?;
-    for job in jobs {
+    for (job, holders) in receipts {
         let mut command = tokio::process::Command::new(&binary);
         command
             .args([
@@ -23,6 +31,9 @@ pub async fn tell(world: &World, folder: &Path, jobs: &[u64], account: &mut Acco
             .arg("--deployment")
             .arg(&deployment)
             .env_clear();
+        for holder in holders {
+            command.args(["--holder", holder.as_str()]);
+        }
         let output = command
             .output()
             .await
@@ -31,11 +42,14 @@ pub async fn tell(world: &World, folder: &Path, jobs: &[u64], account: &mut Acco
         for line in told.lines() {
             account.tell(line);
         }
+        let checks = told.matches('✓').count();
         let seen = match output.status.success() {
-            true => format!(
-                "{} checks, from chain and blobs alone",
-                told.matches('✓').count()
-            ),
+            true => match holders.len() {
+                0 => format!("{checks} checks, from chain and blobs alone"),
+                logs => {
+                    format!("{checks} checks, from chain, blobs and the logs of {logs} key holders")
+                }
+            },
             false => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
         };
         account.check(

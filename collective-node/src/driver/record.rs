@@ -23,6 +23,9 @@ pub struct RunRecord {
     pub inputs: BlobId,
     /// Blob of the [`SandboxDescription`] whose digest the receipt carries.
     pub sandbox: BlobId,
+    /// From asking the committee to the last file's key, in milliseconds.
+    #[serde(default)]
+    pub opening_milliseconds: u64,
     /// Why the program failed, out of a closed set of sentences.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,

@@ -1,4 +1,4 @@
-//! After the first job: it is done although one member is dead and one lied, and its record names both.
+//! What the jobs' quorum records say: who opened the files, and who was silent or lied.
 
 use anyhow::{Context, Result};
 use collective::committee::answer::Fault;
@@ -12,7 +12,7 @@ use crate::demo::{Account, World};
 ///
 /// # Errors
 /// Where the story cannot go on.
-pub async fn tell(
+pub async fn tell_first(
     world: &World,
     holders: &Holders,
     first: &Told,
@@ -50,8 +50,34 @@ pub async fn tell(
     Ok(())
 }
 
+/// Checks that what was sealed before the key changed hands still opens.
+///
+/// # Errors
+/// Where the story cannot go on.
+pub async fn tell_second(
+    world: &World,
+    holders: &Holders,
+    second: &Told,
+    account: &mut Account,
+) -> Result<()> {
+    let record = record(world, second).await?;
+    let signers = record.rounds().first().map_or(0, |it| it.answers().len());
+    account.check(
+        format!(
+            "the old contributions still open: job {} by {} of epoch 2",
+            second.job, holders.size
+        ),
+        signers == usize::from(holders.size.threshold) && record.culprits().is_empty(),
+        format!(
+            "{signers} members opened {} files",
+            second.receipt.input_count
+        ),
+    );
+    Ok(())
+}
+
 /// The quorum record of a job, which its receipt names.
-pub async fn record(world: &World, told: &Told) -> Result<QuorumRecord> {
+async fn record(world: &World, told: &Told) -> Result<QuorumRecord> {
     let bytes = world.client.blob(told.receipt.quorum).await?;
     QuorumRecord::parse(&bytes).with_context(|| format!("the quorum record of job {}", told.job))
 }

@@ -1,6 +1,7 @@
 //! The operator of one key holder: keys, an account, a registration, a configuration, and a process of the real binary.
 
 use std::fs::File;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -10,6 +11,7 @@ use collective::committee::log::Log;
 use collective::id::{KeysHash, NodeId};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
+use url::Url;
 use zeroize::Zeroizing;
 
 use crate::chain::facts::ROLE_KEYHOLDER;
@@ -29,6 +31,8 @@ pub struct Operator {
     pub name: String,
     /// In NodeRegistry.
     pub node: NodeId,
+    /// Where it shows its log to everybody.
+    pub public: Url,
     folder: PathBuf,
     remote: Remote,
     process: Option<Child>,
@@ -49,8 +53,7 @@ impl Operator {
             &mut rand::rng(),
         )?;
         world.give_ether(keys.address()).await?;
-        // A port that was free a moment ago: it is registered before the process listens there.
-        let listen = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
+        let (listen, public) = (free_port().await?, free_port().await?);
         let endpoint = format!("https://{listen}");
         let by = keys.provider(world.chain.client());
         let accept =
@@ -59,7 +62,7 @@ impl Operator {
         let node = registration::node_id(&keys);
         let config = format!(
             "deployment = \"../deployment.json\"\nrpc = \"{}\"\nnode = \"{node}\"\ncompute = \"{}\"\nsource = \"{}\"\n\
-             data = \"data\"\nlisten = \"{listen}\"\nkeys = \"keys.age\"\npassphrase_file = \"passphrase\"\n",
+             data = \"data\"\nlisten = \"{listen}\"\npublic = \"{public}\"\nkeys = \"keys.age\"\npassphrase_file = \"passphrase\"\n",
             world.chain.url(),
             world.node_id,
             world.address()?,
@@ -70,6 +73,7 @@ impl Operator {
             name,
             node,
             folder,
+            public: format!("http://{public}").parse()?,
             remote: Remote::new(&endpoint, keys.transport_key().pin())?,
             process: None,
         };
@@ -135,4 +139,9 @@ impl Operator {
         let bytes = std::fs::read(self.folder.join("data/holder.log"))?;
         Log::verify(&bytes).with_context(|| format!("the log of {}", self.name))
     }
+}
+
+/// A port that was free a moment ago: it is registered before the process listens there.
+async fn free_port() -> Result<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0").await?.local_addr()?)
 }

@@ -53,6 +53,7 @@ pub async fn tell(
         .partition(|(place, _)| [DEAD, LIAR].contains(place));
     let stay: Vec<_> = stay.into_iter().map(|(_, operator)| operator).collect();
     let staying = stay.len();
+    holders.stayed = staying;
     holders.operators = stay.into_iter().chain(joining).collect();
     holders.size = Size {
         threshold: old.threshold + 1,
@@ -67,6 +68,7 @@ pub async fn tell(
             description: "Accept the key holders that join.".into(),
         })
         .await?;
+    holders.wait_until_seen(world).await?;
     let members: Vec<_> = holders.operators.iter().map(|it| it.node).collect();
     let plan = holders
         .convening
@@ -79,6 +81,7 @@ pub async fn tell(
             description: format!("Hand the key on to a committee {size}."),
         })
         .await?;
+    holders.wait_until_seen(world).await?;
     let took = holders
         .certify(world, plan, "Accept the committee of epoch 2.")
         .await
@@ -119,8 +122,8 @@ pub async fn tell(
 /// A reshare could hand the key to anybody: nobody deals before members have voted for it.
 async fn unconvened(holders: &mut Holders, plan: &Plan, account: &mut Account) {
     let usual = holders.convening.patience.round;
-    // Nobody has to be waited for who may still answer.
-    holders.convening.patience.round = Duration::from_secs(1);
+    // A refusal may be taken back, so the convener asks again until its time is over.
+    holders.convening.patience.round = Duration::from_secs(3);
     let held = holders.convening.hold(plan.clone()).await;
     holders.convening.patience.round = usual;
     let (holds, seen) = match held {
