@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use alloy::network::TransactionBuilder;
@@ -41,7 +41,7 @@ use collective_node::headers::Headers;
 use collective_node::holder::serve::{HolderStatus, PARTIALS, RELEASE, STATUS};
 use collective_node::holder::{headers_of, released_files};
 use collective_node::keyholder::{Keyholder, KeyholderConfig};
-use collective_node::keystore::Keystore;
+use collective_node::keystore::{Keystore, random_account};
 use collective_node::node::{Node, NodeConfig, StartError, blobs};
 use collective_node::registration::{node_id, register};
 use collective_node::wire::{self, Remote, WireError};
@@ -66,6 +66,12 @@ pub const PRICE: u64 = 1_000;
 
 /// How long anything may take on a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Accounts that are admitted beside the respondents, so that a thousand can allow statistics.
+const MORE: usize = 200;
+
+/// The respondents' records; of the others each has one of them.
+static RECORDS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| election::records().expect("the table"));
 
 /// A member's node, and the door in front of it.
 pub struct Seat {
@@ -115,6 +121,8 @@ impl CommitteeWorld {
         std::fs::remove_dir_all(key_file.with_extension("shares")).expect("there was a share");
         let passphrase = Zeroizing::new(PASSPHRASE.to_owned());
         world.keys = Arc::new(Keystore::open(&key_file, passphrase).expect("the node's keys"));
+        let more = (0..MORE).map(|_| random_account(&mut rand::rng()));
+        world.contributors.extend(more);
 
         let rng = &mut rand::rng();
         let identity = TaggedIdentity::random(rng);
@@ -167,7 +175,10 @@ impl CommitteeWorld {
         let (world, deployment) = (&self.world, &self.world.deployment);
         let by = world.provider(&world.deployer);
         let ether = U256::from(10).pow(U256::from(18));
-        let mut actions = vec![Action::approve(deployment, &self.manifest, "blob".into())];
+        let mut actions = vec![
+            Action::approve(deployment, &self.manifest, "blob".into()),
+            Action::admit(deployment, &world.charter()),
+        ];
         let nodes = self
             .seats
             .iter()
@@ -367,7 +378,7 @@ impl CommitteeWorld {
     /// Respondent `row` seals a record under a nonce.
     pub fn contribution(&self, row: usize, nonce: u64) -> (SignedContribution, Vec<u8>) {
         let to = self.destination(row);
-        let record = &election::records().expect("records")[row];
+        let record = &RECORDS[row % RECORDS.len()];
         let account = &self.world.contributors[row];
         prepare(&to, account, nonce, record, &mut rand::rng()).expect("a sealed record")
     }

@@ -1,0 +1,82 @@
+//! How long the release of 1,000 headers takes for three of five on loopback, from question to file keys. A measurement:
+//! `cargo test --release --test release_speed -- --ignored --nocapture`, on a machine that does nothing else.
+
+mod committee_world;
+
+use std::time::{Duration, Instant};
+
+use collective::committee::released::ReleasedFiles;
+use collective_node::committee::Committee;
+use committee_world::{CommitteeWorld, name};
+
+const FILES: usize = 1_000;
+
+/// What a release may take.
+const PROMISED: Duration = Duration::from_secs(1);
+
+const ROUNDS: usize = 5;
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement"]
+async fn a_thousand_headers_are_released_in_a_second() {
+    let mut world = CommitteeWorld::found(3, 5).await;
+    // Those who allow statistics.
+    let rows = (0..).filter(|row| row % 10 != 9);
+    world.populate(rows.take(FILES)).await;
+    let source = world.source.client();
+    world.start_members(&source).await;
+    world.settle_in().await;
+
+    let job = world.leased().await;
+    let files = world.files(job).await;
+    assert_eq!(files.headers().len(), FILES);
+    let committee = world.committee().await;
+    let began = Instant::now();
+    let signed = committee.sign_release(files.release()).await;
+    let signing = began.elapsed();
+    assert_eq!(signed.expect("signed").len(), 3);
+    world.record(job, &[0, 1, 2]).await;
+    world.settle_in().await;
+
+    let files = world.files(job).await;
+    let cores = std::thread::available_parallelism().expect("a number");
+    println!("{FILES} hybrid headers, 3 of 5, {cores} cores for all members and the node");
+    println!("t signatures under the release, facts and headers read: {signing:?}");
+    let known = open(&committee, &files).await;
+    println!("file keys, facts known since the signature: {known:?}");
+    for round in 0..ROUNDS {
+        println!(
+            "  once more ({round}): {:?}",
+            open(&committee, &files).await
+        );
+    }
+    let question = world
+        .question(name(&world, files.release()), &[0, 1, 2])
+        .to_bytes();
+    let began = Instant::now();
+    let answer = world
+        .ask_partials(&world.world.keys, 0, job, &question)
+        .await;
+    println!(
+        "one member alone: {:?}, {} bytes",
+        began.elapsed(),
+        answer.expect("an answer").len()
+    );
+
+    for place in 0..5 {
+        world.kill(place).await;
+    }
+    world.start_members(&source).await;
+    world.settle_in().await;
+    let committee = world.committee().await;
+    let first = open(&committee, &files).await;
+    println!("file keys from members that were started again, facts and headers read: {first:?}");
+    assert!(known <= PROMISED, "{known:?}");
+}
+
+async fn open(committee: &Committee, files: &ReleasedFiles) -> Duration {
+    let began = Instant::now();
+    let opened = committee.open(files.clone()).await.expect("opened");
+    assert!(opened.files.iter().all(Result::is_ok) && opened.record.retries() == 0);
+    began.elapsed()
+}
