@@ -33,7 +33,7 @@ use crate::rewards::Rewards;
 use crate::wire;
 use public::{Public, Refusals};
 
-mod public;
+pub mod public;
 
 /// What a key holder is started with.
 pub struct KeyholderConfig {

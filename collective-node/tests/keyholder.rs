@@ -3,7 +3,9 @@
 
 mod quiet_world;
 
+use std::future::pending;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use alloy::primitives::B256;
@@ -13,12 +15,19 @@ use collective::id::{BlobId, KeysHash};
 use collective_node::blobs::Blobs;
 use collective_node::chain::facts::JobState;
 use collective_node::client::{Client, GivenLog};
+use collective_node::follower::Follower;
 use collective_node::headers::Headers;
 use collective_node::holder::serve::RELEASE;
+use collective_node::holder::{Holder, LogFile};
+use collective_node::http::serve::serve;
+use collective_node::keyholder::public::{Public, limits, router};
 use collective_node::keyholder::{Keyholder, KeyholderConfig};
+use collective_node::ledger::Ledger;
+use collective_node::rewards::Rewards;
 use collective_node::verify::{self, Asked, Verdict};
 use collective_node::wire::{self, Remote, WireError};
 use quiet_world::{LAG, Line, QuietWorld, Way, populated, reaches};
+use tokio::net::TcpListener;
 use url::Url;
 
 /// In this time a follower that has stopped must show.
@@ -106,6 +115,62 @@ async fn health_is_bad_when_the_chain_is_away_or_the_index_stays_behind() {
     let (status, why) = ada.health().await;
     assert_eq!(status, 503, "{why}");
     assert!(why.contains("stays behind"), "{why}");
+}
+
+/// A holder whose parts are put together by hand, so that what follows the chain can end alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn health_is_bad_when_nothing_follows_the_chain_any_more() {
+    let quiet = populated().await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let node = quiet.client().clone();
+    let blobs = Blobs::mirror(&folder.path().join("blobs"), node.clone()).expect("a store");
+    let headers = Headers::Node(node);
+    let ledger = Ledger::open(&folder.path().join("ledger.sqlite")).await;
+    let (chain, ledger) = (quiet.reader.clone(), ledger.expect("a ledger"));
+    let aggregator = quiet.world.keys.address();
+    let started = Follower::start(chain.clone(), blobs.clone(), headers.clone(), aggregator).await;
+    let (follower, view) = started.expect("an index");
+    let rewards = Rewards {
+        chain: chain.clone(),
+        ledger: ledger.clone(),
+        blobs: blobs.clone(),
+        view: view.clone(),
+        known: Arc::default(),
+    };
+    let holder = Arc::new(Holder {
+        node: quiet.world.node_id,
+        chain,
+        blobs,
+        headers,
+        view,
+        keys: quiet.world.keys.clone(),
+        ledger,
+        rewards,
+        log: LogFile::open(&folder.path().join("holder.log")).expect("a log"),
+        released: Default::default(),
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!(
+        "http://{}/health",
+        listener.local_addr().expect("an address")
+    );
+    let public = Public {
+        holder,
+        node: quiet.world.node_id,
+        refusals: Arc::default(),
+    };
+    tokio::spawn(serve(listener, router(public), limits(), pending()));
+    let health = async || {
+        reqwest::get(&url)
+            .await
+            .expect("an answer")
+            .status()
+            .as_u16()
+    };
+    assert_eq!(health().await, 200);
+    // It has all that there is, and no block comes.
+    drop(follower);
+    assert_eq!(health().await, 503);
 }
 
 #[tokio::test(flavor = "multi_thread")]

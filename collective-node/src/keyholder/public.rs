@@ -137,24 +137,38 @@ async fn health(State(public): State<Public>) -> Result<&'static str, Problem> {
     let read = read.map_err(|_| {
         Problem::operator("chain or disk did not answer in time: check the endpoint and the disk")
     })?;
-    let finalized = read.map_err(Problem::operator)?;
+    let (latest, finalized) = read.map_err(Problem::operator)?;
     let mut view = public.holder.view.clone();
-    let reached = view.wait_for(|view| view.halted.is_some() || view.finalized.number >= finalized);
+    let reached = view.wait_for(|view| {
+        let there = view.latest.number >= latest && view.finalized.number >= finalized;
+        there || view.halted.is_some()
+    });
     let reached = timeout(CATCHING_UP, reached).await.map_err(|_| {
-        Problem::operator("the index stays behind the newest finalized block: the log says why")
+        Problem::operator("the index stays behind the newest blocks: standard error says why")
     })?;
-    let view = reached.map_err(|_| {
-        Problem::operator("nothing follows the chain any more: start the key holder again")
-    })?;
-    if let Some(reason) = &view.halted {
+    let (halted, silence) = match reached {
+        Ok(view) => (view.halted.clone(), view.silence()),
+        Err(_) => return Err(nothing_follows()),
+    };
+    // One that stopped where it had all that there is would be noticed with the next block only.
+    public
+        .holder
+        .view
+        .has_changed()
+        .map_err(|_| nothing_follows())?;
+    if let Some(reason) = halted {
         return Err(Problem::operator(reason));
     }
-    if view.silence() > MAX_CHAIN_SILENCE {
+    if silence > MAX_CHAIN_SILENCE {
         return Err(Problem::operator(
             "no finalized block has arrived for too long: nothing is released",
         ));
     }
     Ok("ok\n")
+}
+
+fn nothing_follows() -> Problem {
+    Problem::operator("nothing follows the chain any more: start the key holder again")
 }
 
 /// The same figures for Prometheus (text exposition format 0.0.4). What a node shows, too, has the node's names.
@@ -276,14 +290,15 @@ impl Public {
 }
 
 impl Holder {
-    /// Reads the newest finalized block's height, and writes and reads the folder.
-    async fn read_chain_and_disk(&self) -> Result<u64, HolderRefusal> {
+    /// Reads the heights of the newest block and the newest finalized one, and writes and reads the folder.
+    async fn read_chain_and_disk(&self) -> Result<(u64, u64), HolderRefusal> {
+        let latest = self.chain.latest().await?.number;
         let finalized = self.chain.finalized().await?.number;
         let bytes = Bytes::copy_from_slice(&finalized.to_be_bytes());
         self.blobs.probe(bytes).await?;
         self.log.check().await?;
         self.ledger.finalized().await?;
-        Ok(finalized)
+        Ok((latest, finalized))
     }
 }
 
