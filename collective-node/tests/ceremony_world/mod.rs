@@ -167,12 +167,20 @@ impl CeremonyWorld {
         Action::accept_node(&self.world.deployment, member.id, keys)
     }
 
+    /// Has members vote; every holder that runs has seen the outcome final when this returns.
     pub async fn decide(&self, actions: Vec<Action>, description: &str) {
         let motion = Motion {
             actions,
             description: description.into(),
         };
         self.world.decide(&motion).await.expect("a decision");
+        let final_in = self.world.view().expect("a node").finalized.number;
+        for running in self.members.iter().filter_map(|it| it.running.as_ref()) {
+            let mut view = running.view();
+            let seen = view.wait_for(|view| view.finalized.number >= final_in);
+            let seen = tokio::time::timeout(LONG, seen).await;
+            seen.expect("it catches up").expect("it runs");
+        }
     }
 
     pub fn settings(&self, number: usize) -> KeyholderConfig {
