@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use alloy::primitives::B256;
+use alloy::primitives::{B256, U256};
 use anyhow::{Context, Result, bail};
 use collective::committee::ceremony::plan::Plan;
 use collective::committee::log::LogEvent;
 use collective::committee::question::Question;
-use collective::committee::{Member, Quorum};
+use collective::committee::{Member, Quorum, ShareCertificate};
+use collective::id::BlobId;
 use collective::reward::RewardRoot;
 
 use super::found::milliseconds;
@@ -32,43 +33,9 @@ pub async fn tell(
     account: &mut Account,
 ) -> Result<Holders> {
     let before = world.view()?;
-    let certificate = before
-        .certificate
-        .clone()
-        .context("there is no committee")?;
     let old = holders.size;
-    let (mut joining, accept) = holders.joining(world, MORE + 2).await?;
-    for operator in &mut joining {
-        operator.start(false)?;
-    }
-    account.tell(&format!(
-        "{} leaves, for it is dead, and {}, for it lied; {} join",
-        holders.operators[DEAD].name,
-        holders.operators[LIAR].name,
-        joining.len()
-    ));
-    let (gone, stay): (Vec<_>, Vec<_>) = std::mem::take(&mut holders.operators)
-        .into_iter()
-        .enumerate()
-        .partition(|(place, _)| [DEAD, LIAR].contains(place));
-    let stay: Vec<_> = stay.into_iter().map(|(_, operator)| operator).collect();
-    let staying = stay.len();
-    holders.stayed = staying;
-    holders.operators = stay.into_iter().chain(joining).collect();
-    holders.size = Size {
-        threshold: old.threshold + 1,
-        members: old.members + MORE,
-    };
+    replace(world, &mut holders, account).await?;
     let size = holders.size;
-    let accept = holders.operators[staying..].iter().zip(accept);
-    let accept = accept.map(|(it, keys)| Action::accept_node(&world.deployment, it.node, keys));
-    world
-        .decide(&Motion {
-            actions: accept.collect(),
-            description: "Accept the key holders that join.".into(),
-        })
-        .await?;
-    holders.wait_until_seen(world).await?;
     let members: Vec<_> = holders.operators.iter().map(|it| it.node).collect();
     let plan = holders
         .convening
@@ -94,29 +61,43 @@ pub async fn tell(
         after.committee.epoch == 2 && after.committee.size == size.members && same,
         "contributors seal to what they sealed to before",
     );
-    erased(&holders, staying, account).await?;
-    drop(gone);
-
-    let release = released(&holders, first)?;
-    let numbers: Vec<Member> = (1..=old.threshold).filter_map(Member::new).collect();
-    let question = Question::partials(release, 0, Quorum::new(&certificate, &numbers)?);
-    let partials = [&first.job.to_be_bytes()[..], &question.to_bytes()].concat();
-    let rewards = serde_json::to_vec(&RewardRoot {
-        collective: world.deployment.collective,
-        token: world.deployment.token,
-        root: B256::ZERO,
-        total: Default::default(),
-        manifest: first.receipt.manifest.0.into(),
-        sequence: 1,
-        epoch: 1,
-    })?;
-    for place in 0..2 {
-        let what = "partial decryptions of epoch 1";
-        refused(&holders, place, what, &PARTIALS, partials.clone(), account).await;
-        let what = "a signature in the name of epoch 1";
-        refused(&holders, place, what, &REWARDS, rewards.clone(), account).await;
-    }
+    erased(&holders, account).await?;
+    let certificate = before.certificate.context("there was no committee")?;
+    epoch_one(world, &holders, &certificate, first, account).await?;
     Ok(holders)
+}
+
+/// Stops who died and who lied, and has others accepted in their places and two besides.
+async fn replace(world: &World, holders: &mut Holders, account: &mut Account) -> Result<()> {
+    let (mut joining, accept) = holders.joining(world, MORE + 2).await?;
+    for operator in &mut joining {
+        operator.start(false)?;
+    }
+    account.tell(&format!(
+        "{} leaves, for it is dead, and {}, for it lied; {} join",
+        holders.operators[DEAD].name,
+        holders.operators[LIAR].name,
+        joining.len()
+    ));
+    let accept = joining.iter().zip(accept);
+    let accept = accept.map(|(it, keys)| Action::accept_node(&world.deployment, it.node, keys));
+    let motion = Motion {
+        actions: accept.collect(),
+        description: "Accept the key holders that join.".into(),
+    };
+    let members = std::mem::take(&mut holders.operators).into_iter();
+    let stay = members
+        .enumerate()
+        .filter(|(place, _)| ![DEAD, LIAR].contains(place));
+    holders.operators = stay.map(|(_, operator)| operator).collect();
+    holders.stayed = holders.operators.len();
+    holders.operators.append(&mut joining);
+    holders.size = Size {
+        threshold: holders.size.threshold + 1,
+        members: holders.size.members + MORE,
+    };
+    world.decide(&motion).await?;
+    holders.wait_until_seen(world).await
 }
 
 /// A reshare could hand the key to anybody: nobody deals before members have voted for it.
@@ -141,8 +122,9 @@ async fn unconvened(holders: &mut Holders, plan: &Plan, account: &mut Account) {
 }
 
 /// Waits until the shares of epoch 1 are gone from the disks of those who stay.
-async fn erased(holders: &Holders, staying: usize, account: &mut Account) -> Result<()> {
+async fn erased(holders: &Holders, account: &mut Account) -> Result<()> {
     let end = tokio::time::Instant::now() + SEEING;
+    let staying = holders.stayed;
     let old = &holders.operators[..staying];
     while old.iter().any(|it| it.keeps_share(1)) && tokio::time::Instant::now() < end {
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -152,6 +134,37 @@ async fn erased(holders: &Holders, staying: usize, account: &mut Account) -> Res
         old.iter().all(|it| !it.keeps_share(1) && it.keeps_share(2)),
         format!("by {staying} members that stay, and each has one of epoch 2"),
     );
+    Ok(())
+}
+
+/// Asks two who stay for what only the old committee could give.
+async fn epoch_one(
+    world: &World,
+    holders: &Holders,
+    certificate: &ShareCertificate,
+    first: &Told,
+    account: &mut Account,
+) -> Result<()> {
+    let release = released(holders, first)?;
+    let stayed = (1..).filter_map(Member::new).skip(2);
+    let quorum: Vec<Member> = stayed.take(certificate.threshold().into()).collect();
+    let question = Question::partials(release, 0, Quorum::new(certificate, &quorum)?);
+    let partials = [&first.job.to_be_bytes()[..], &question.to_bytes()].concat();
+    let rewards = serde_json::to_vec(&RewardRoot {
+        collective: world.deployment.collective,
+        token: world.deployment.token,
+        root: B256::ZERO,
+        total: U256::ZERO,
+        manifest: BlobId(B256::ZERO),
+        sequence: 1,
+        epoch: 1,
+    })?;
+    for place in 0..2 {
+        let what = "partial decryptions of epoch 1";
+        refused(holders, place, what, &PARTIALS, partials.clone(), account).await;
+        let what = "a signature in the name of epoch 1";
+        refused(holders, place, what, &REWARDS, rewards.clone(), account).await;
+    }
     Ok(())
 }
 
