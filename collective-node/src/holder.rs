@@ -261,21 +261,26 @@ impl Holder {
         self.not_taken_back(&fact, &view).await?;
         let files = self.released_files(&fact, asks, view).await?;
         share.check_question(&question, &files)?;
-        let escrow = self.chain.deployment().job_escrow();
-        match question.wanted() {
-            Wanted::Partials => {
-                let head = self.log.note(now(), released(&files, &question)).await?;
-                let rng = &mut rand::rng();
-                if lie::is_told() {
-                    let sign = |said: &Statement| self.keys.sign(said.signing_hash(&escrow));
-                    return Ok(lie::answer(&share, &question, &files, head, sign)?);
-                }
-                let answer = share.answer(&question, &files, head, rng)?;
-                let signature = self.keys.sign(answer.statement().signing_hash(&escrow));
-                Ok(answer.to_bytes(&signature))
+        let head = match question.wanted() {
+            Wanted::Partials => self.log.note(now(), released(&files, &question)).await?,
+            // What was given is given again in no other way.
+            Wanted::Proof(_) => self.log.head().await,
+        };
+        let (keys, escrow) = (self.keys.clone(), self.chain.deployment().job_escrow());
+        // A full page is a second of multiplications: not on the runtime's own threads.
+        let made = tokio::task::spawn_blocking(move || {
+            let rng = &mut rand::rng();
+            let sign = |said: &Statement| keys.sign(said.signing_hash(&escrow));
+            if *question.wanted() != Wanted::Partials {
+                return share.prove(&question, &files, rng);
             }
-            Wanted::Proof(_) => Ok(share.prove(&question, &files, &mut rand::rng())?),
-        }
+            if lie::is_told() {
+                return lie::answer(&share, &question, &files, head, sign);
+            }
+            let answer = share.answer(&question, &files, head, rng)?;
+            Ok(answer.to_bytes(&sign(answer.statement())))
+        });
+        Ok(made.await.expect("making an answer does not panic")?)
     }
 
     /// Signs a reward root that this holder works out itself.
