@@ -3,15 +3,17 @@
 //! A node that is a committee of one asks the holder in its own process, and a larger committee's members over the
 //! wire. Questions, answers and checks are the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use alloy::primitives::{Address, B256, Bytes as CallData, Signature};
 use bytes::Bytes;
+use collective::committee::answer::Fault;
 use collective::committee::assembly::{
     Assembled, Assembly, Effect, GivenUp, Health, Peer, Progress,
 };
+use collective::committee::record::Culprit;
 use collective::committee::released::ReleasedFiles;
 use collective::committee::{Member, ShareCertificate};
 use collective::id::NodeId;
@@ -90,6 +92,30 @@ pub struct Committee {
     pub wire: Arc<wire::Client>,
     /// How members did so far, by their nodes.
     pub health: Mutex<BTreeMap<NodeId, Health>>,
+    /// What they did wrong since this process started.
+    pub faults: Arc<Faults>,
+}
+
+/// How often which member did what wrong: nodes and the numbers that they had then. Lost with the process.
+#[derive(Debug, Default)]
+pub struct Faults(Mutex<HashMap<(NodeId, Member, Fault), u64>>);
+
+impl Faults {
+    fn count(&self, node: NodeId, culprit: &Culprit) {
+        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *counted
+            .entry((node, culprit.member, culprit.fault))
+            .or_default() += 1;
+    }
+
+    /// All of them, in no order.
+    pub fn all(&self) -> Vec<((NodeId, Member, Fault), u64)> {
+        let counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counted
+            .iter()
+            .map(|(&what, &times)| (what, times))
+            .collect()
+    }
 }
 
 /// A member and how to reach it.
@@ -166,10 +192,12 @@ impl Committee {
         );
         let (outcome, health) = match self.drive(job, &seats, origin, progress).await {
             Progress::Done(assembled) => {
+                self.blame(&seats, assembled.record.culprits());
                 let health = assembled.health.clone();
                 (Ok(assembled), health)
             }
             Progress::GivenUp(given_up) => {
+                self.blame(&seats, &given_up.culprits);
                 let health = given_up.health.clone();
                 (Err(CommitteeError::GivenUp { given_up }), health)
             }
@@ -182,6 +210,14 @@ impl Committee {
             }
         }
         outcome
+    }
+
+    fn blame(&self, seats: &BTreeMap<Member, Seat>, culprits: &[Culprit]) {
+        for culprit in culprits {
+            if let Some(seat) = seats.get(&culprit.member) {
+                self.faults.count(seat.fact.id, culprit);
+            }
+        }
     }
 
     async fn drive(

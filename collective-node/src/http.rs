@@ -18,6 +18,7 @@ use tower_http::cors::{Any, CorsLayer};
 
 use crate::blobs::{BlobError, Blobs};
 use crate::chain::{Chain, ChainError, Deployment};
+use crate::committee::Faults;
 use crate::follower::View;
 use crate::holder::Holder;
 use crate::intake::{Intake, IntakeRefusal, MAX_UPLOAD_BYTES};
@@ -60,6 +61,8 @@ pub struct App {
     pub holder: Option<Arc<Holder>>,
     /// Bytes that strangers have left since the node started.
     pub guest_bytes: Arc<AtomicU64>,
+    /// What key holders did wrong, as this node saw it.
+    pub faults: Arc<Faults>,
 }
 
 /// All routes. Any page may ask: nothing here depends on who asks.

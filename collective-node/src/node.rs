@@ -167,6 +167,7 @@ impl Node {
             own: own.clone(),
             wire: Arc::new(wire::Client::new(keys.transport_key())),
             health: Default::default(),
+            faults: Arc::default(),
         });
         let app = App {
             intake: Arc::new(Intake {
@@ -182,6 +183,7 @@ impl Node {
             rewards: rewards.clone(),
             holder: own.clone(),
             guest_bytes: Arc::default(),
+            faults: committee.faults.clone(),
         };
         let anchor = Anchor::new(
             chain.clone(),

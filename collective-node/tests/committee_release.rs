@@ -164,7 +164,7 @@ async fn rewarded(world: &CommitteeWorld) -> U256 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_of_five_open_with_one_down_from_the_start_and_not_with_three_down() {
-    let (mut world, _node, client) = populated(3, 5).await;
+    let (mut world, node, client) = populated(3, 5).await;
     world.kill(0).await;
     let job = world.request().await;
     world.reaches(job, JobState::Completed).await;
@@ -173,6 +173,16 @@ async fn three_of_five_open_with_one_down_from_the_start_and_not_with_three_down
     assert!(!quorum(&kept).contains(&1), "the dead gave partials");
     assert_eq!(faults(&kept), [(1, Fault::Silent)]);
     assert_eq!(kept.retries(), 1);
+    // Whoever looks at the job or at the node's figures sees it.
+    let told = client.job(job).await.expect("the job").culprits;
+    assert_eq!(told, kept.culprits());
+    let figures = reqwest::get(format!("http://{}/metrics", node.address())).await;
+    let figures = figures.expect("an answer").text().await.expect("text");
+    let counted = format!(
+        "collective_holder_faults_total{{node=\"{}\",member=\"1\",fault=\"silent\"}} 1\n",
+        world.seats[0].id
+    );
+    assert!(figures.contains(&counted), "{figures}");
 
     // Two are fewer than three: nothing is released, and once a third is back everything goes on.
     world.kill(1).await;

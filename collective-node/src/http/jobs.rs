@@ -4,6 +4,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use collective::committee::record::{Culprit, QuorumRecord};
 use collective::permit::Fault;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,9 @@ pub struct JobAnswer {
     /// What its run left, once there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<RunRecord>,
+    /// Key holders that did wrong when its files were opened, by the record that its receipt names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub culprits: Vec<Culprit>,
     /// Why it will not run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refusal: Option<JobRefusal>,
@@ -43,10 +47,12 @@ pub async fn job(State(app): State<App>, Path(job): Path<u64>) -> Result<Json<Jo
         JobState::Requested => app.ledger.refusal(job).await?,
         _ => None,
     };
+    let record = record(&app, job, &fact).await?;
     Ok(Json(JobAnswer {
+        culprits: culprits(&app, record.as_ref()).await?,
         state: fact.state,
         attempt: fact.lease.attempt,
-        record: record(&app, job, &fact).await?,
+        record,
         refusal: refusal.map(|(fault, reason)| JobRefusal { fault, reason }),
     }))
 }
@@ -71,6 +77,15 @@ async fn fact(app: &App, job: u64) -> Result<JobFact, Problem> {
         )));
     }
     Ok(fact)
+}
+
+async fn culprits(app: &App, run: Option<&RunRecord>) -> Result<Vec<Culprit>, Problem> {
+    let Some(run) = run else {
+        return Ok(vec![]);
+    };
+    let quorum = app.blobs.get(run.receipt.quorum).await?;
+    let quorum = QuorumRecord::parse(&quorum).map_err(Problem::operator)?;
+    Ok(quorum.culprits().to_vec())
 }
 
 async fn record(app: &App, job: u64, fact: &JobFact) -> Result<Option<RunRecord>, Problem> {

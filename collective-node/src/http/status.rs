@@ -7,12 +7,16 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::Html;
 use bytes::Bytes;
 use collective::charter::Charter;
+use collective::committee::Member;
+use collective::committee::answer::Fault;
+use collective::id::NodeId;
 use collective::limits::MAX_CHAIN_SILENCE;
 use collective::receipt::BlockRef;
 use serde::{Deserialize, Serialize};
 
 use super::{App, Problem, deployment};
 use crate::chain::Deployment;
+use crate::committee::Faults;
 use crate::holder::published::{After, LogPage};
 use crate::intake::IntakeRefusal;
 
@@ -107,7 +111,7 @@ pub async fn log(
     Ok(Json(holder.log_page(after).await))
 }
 
-/// Gives the status as Prometheus gauges (text exposition format 0.0.4).
+/// Gives the status as Prometheus gauges, and what key holders did wrong as counters (text exposition format 0.0.4).
 pub async fn metrics(State(app): State<App>) -> Result<String, Problem> {
     let status = answer(&app).await?;
     let gauges = [
@@ -153,7 +157,26 @@ pub async fn metrics(State(app): State<App>) -> Result<String, Problem> {
              collective_{name} {value}\n"
         )
     };
-    Ok(gauges.into_iter().map(line).collect())
+    let gauges: String = gauges.into_iter().map(line).collect();
+    Ok(gauges + &holder_faults(&app.faults))
+}
+
+/// A counter for each node and fault that there was.
+fn holder_faults(faults: &Faults) -> String {
+    const NAME: &str = "collective_holder_faults_total";
+    let line = |((node, member, fault), times): &((NodeId, Member, Fault), u64)| {
+        let member = member.number();
+        // In quotation marks already.
+        let fault = serde_json::to_string(fault).expect("a word");
+        format!("{NAME}{{node=\"{node}\",member=\"{member}\",fault={fault}}} {times}\n")
+    };
+    let mut lines: Vec<String> = faults.all().iter().map(line).collect();
+    lines.sort_unstable();
+    format!(
+        "# HELP {NAME} What key holders did wrong when they were asked for partial decryptions\n\
+         # TYPE {NAME} counter\n{}",
+        lines.concat()
+    )
 }
 
 /// The same for people.

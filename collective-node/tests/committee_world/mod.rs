@@ -293,6 +293,7 @@ impl CommitteeWorld {
             own: None,
             wire: Arc::new(wire::Client::new(self.world.keys.transport_key())),
             health: Default::default(),
+            faults: Arc::default(),
         }
     }
 
