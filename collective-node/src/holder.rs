@@ -10,37 +10,38 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use alloy::primitives::{B256, Signature};
 use bytes::Bytes;
-use collective::committee::answer::{AnswerError, Statement};
+use collective::committee::answer::Statement;
 use collective::committee::log::LogEvent;
-use collective::committee::question::{Question, QuestionError, Wanted};
-use collective::committee::released::{NotReleased, ReleasedFiles};
+use collective::committee::question::{Question, Wanted};
+use collective::committee::released::ReleasedFiles;
 use collective::committee::{KeyShare, ShareCertificate};
 use collective::id::{BlobId, Leaf, NodeId};
-use collective::permit::{ApprovalStatus, Fault, Grant, Refusal, grant};
+use collective::permit::{ApprovalStatus, Grant, grant};
 use collective::receipt::{BlockRef, Release};
 use collective::reward::RewardRoot;
-use collective::seal::contribution::{self, ContributionError, ContributionHeader, Sender};
-use thiserror::Error;
+use collective::seal::contribution::{self, ContributionHeader, Sender};
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::blobs::{BlobError, Blobs};
 use crate::chain::facts::{JobFact, JobState};
 use crate::chain::{Chain, ChainError};
-use crate::decision::{Facts, FactsError, newest};
+use crate::decision::{Facts, newest};
 use crate::follower::View;
-use crate::headers::{Headers, HeadersError};
-use crate::keystore::{Keystore, KeystoreError};
-use crate::ledger::{Ledger, LedgerError};
+use crate::headers::Headers;
+use crate::keystore::Keystore;
+use crate::ledger::Ledger;
 use crate::lie;
 use crate::pace::Pace;
-use crate::rewards::{RewardError, Rewards};
+use crate::rewards::Rewards;
 pub use log_file::{LogFile, LogFileError};
+pub use refusal::HolderRefusal;
 
 pub mod ceremony;
 mod log_file;
 pub mod mandate;
 pub mod published;
+mod refusal;
 pub mod serve;
 
 /// Seconds in which a receipt must follow its release (`RECEIPT_SECONDS`): nothing is given for a run that is over.
@@ -49,151 +50,6 @@ const RECEIPT_SECONDS: u64 = 24 * 60 * 60;
 /// How long a holder waits to see final what the node that asks has seen final: a few looks at the chain. Refused at once,
 /// an honest member would be taken for one that does not do its part.
 const CATCH_UP: Duration = Duration::from_secs(3);
-
-/// Why a holder gives nothing.
-#[derive(Debug, Error)]
-pub enum HolderRefusal {
-    /// The chain.
-    #[error(transparent)]
-    Chain(#[from] ChainError),
-    /// The facts could not be read.
-    #[error(transparent)]
-    Facts(#[from] FactsError),
-    /// They do not permit.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// The chain broke a promise.
-    #[error("nothing is released: {0}")]
-    Halted(String),
-    /// The lease or the release is not final yet, or there is none.
-    #[error(
-        "job {job} is {state:?} in the newest finalized block: wait until its {wanted} is final"
-    )]
-    NotFinal {
-        /// The job.
-        job: u64,
-        /// Its state there.
-        state: JobState,
-        /// What has to be final.
-        wanted: &'static str,
-    },
-    /// Somebody else asks than the lease names.
-    #[error("job {job} is leased to node {leased}, not to the node that asks")]
-    AnotherNode {
-        /// The job.
-        job: u64,
-        /// Who has it.
-        leased: NodeId,
-    },
-    /// The run is over.
-    #[error("job {0}: the time for its receipt is over, nothing is given any more")]
-    TooLate(u64),
-    /// The collective took the approval, or the node's acceptance, back since, or the node changed its keys.
-    #[error(
-        "job {0}: since the release the collective has taken back the approval or the node, or the node has changed its keys"
-    )]
-    TakenBack(u64),
-    /// Chain and facts name different input sets.
-    #[error("job {job}: the release on chain names input {on_chain}, the facts give {derived}")]
-    AnotherInput {
-        /// The job.
-        job: u64,
-        /// In the release record.
-        on_chain: B256,
-        /// From the facts.
-        derived: B256,
-    },
-    /// This member has no share of the epoch in force.
-    #[error(
-        "no share of epoch {0}, which the collective accepted, is kept here: restore a backup of it, or have this \
-         member replaced"
-    )]
-    NoShare(u64),
-    /// The share is of another committee.
-    #[error(
-        "the share kept for epoch {0} is not of the committee that the collective accepted: check key file and deployment"
-    )]
-    AnotherCommittee(u64),
-    /// A header.
-    #[error(transparent)]
-    Headers(#[from] HeadersError),
-    /// A header of the input set breaks a rule; the index should not have counted it.
-    #[error("leaf {leaf}: {error}")]
-    Header {
-        /// Whose.
-        leaf: Leaf,
-        /// Why.
-        error: ContributionError,
-    },
-    /// Files and release do not fit.
-    #[error(transparent)]
-    NotReleased(#[from] NotReleased),
-    /// The question.
-    #[error(transparent)]
-    Question(#[from] QuestionError),
-    /// The share gives nothing for this question.
-    #[error(transparent)]
-    Answer(#[from] AnswerError),
-    /// The message is none.
-    #[error("the message does not parse: {0}")]
-    Malformed(String),
-    /// The reward root is not what this holder works out.
-    #[error(
-        "the settled jobs give reward root {here}, asked for is {asked}: wait until both see the same blocks"
-    )]
-    AnotherRewardRoot {
-        /// Worked out here.
-        here: B256,
-        /// Asked for.
-        asked: B256,
-    },
-    /// Rewards.
-    #[error(transparent)]
-    Rewards(#[from] RewardError),
-    /// The log cannot be written: nothing is given that it does not hold.
-    #[error(transparent)]
-    Log(#[from] LogFileError),
-    /// The ledger.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// The blob store.
-    #[error(transparent)]
-    Blob(#[from] BlobError),
-    /// The keys.
-    #[error(transparent)]
-    Keys(#[from] KeystoreError),
-}
-
-impl HolderRefusal {
-    /// Who has to act.
-    pub fn fault(&self) -> Fault {
-        match self {
-            Self::Refused(refusal) => refusal.fault(),
-            Self::Header { .. } => Fault::Contributor,
-            Self::AnotherNode { .. }
-            | Self::TooLate(_)
-            | Self::TakenBack(_)
-            | Self::NotReleased(_)
-            | Self::Question(_)
-            | Self::Answer(_)
-            | Self::Malformed(_) => Fault::Requester,
-            Self::NotFinal { .. }
-            | Self::AnotherInput { .. }
-            | Self::AnotherRewardRoot { .. }
-            | Self::Chain(_)
-            | Self::Facts(_)
-            | Self::Headers(_)
-            | Self::Halted(_) => Fault::Peer,
-            Self::NoShare(_)
-            | Self::AnotherCommittee(_)
-            | Self::Rewards(_)
-            | Self::Log(_)
-            | Self::Ledger(_)
-            | Self::Blob(_)
-            | Self::Keys(_) => Fault::Operator,
-        }
-    }
-}
 
 /// One member of the committee.
 pub struct Holder {
