@@ -8,7 +8,9 @@ use std::time::Duration;
 use alloy_primitives::{Address, B256, Signature};
 use collective::committee::ceremony::Seed;
 use collective::committee::ceremony::ask::Ask;
-use collective::committee::ceremony::convener::{Convener, Culprit, Effect, Event, Fault, Patience};
+use collective::committee::ceremony::convener::{
+    Convener, Culprit, Effect, Event, Fault, Patience,
+};
 use collective::committee::ceremony::message::{Message, Round};
 use collective::committee::ceremony::participant::{Keys, Participant, Pins};
 use collective::committee::ceremony::plan::{Kind, Party, Plan, Proposal};
@@ -31,16 +33,24 @@ fn main() -> ExitCode {
     let mut made = None;
     let took = seconds(|| made = Some(hold(&plan, &nodes, None)));
     let made = made.expect("it ran").is_ok();
-    println!("DKG of {MEMBERS} members, hybrid, {THRESHOLD} open: {took:.2} s of one core for all of them and the convener");
+    println!(
+        "DKG of {MEMBERS} members, hybrid, {THRESHOLD} open: {took:.2} s of one core for all of them and the convener"
+    );
 
     let absent = nodes[3].id;
     let mut ended = None;
     let took_absent = seconds(|| ended = Some(hold(&plan, &nodes, Some(absent))));
     let named = ended.expect("it ran").err().is_some_and(|culprits| {
         let silent = Fault::Silent(Round::Commit);
-        culprits == [Culprit { node: absent, fault: silent }]
+        culprits
+            == [Culprit {
+                node: absent,
+                fault: silent,
+            }]
     });
-    println!("with one absent: ends at the time-out, names it as silent: {named} ({took_absent:.2} s of one core)");
+    println!(
+        "with one absent: ends at the time-out, names it as silent: {named} ({took_absent:.2} s of one core)"
+    );
     if made && named && took <= PROMISED {
         ExitCode::SUCCESS
     } else {

@@ -28,10 +28,6 @@ use tokio::time::Instant;
 /// transaction, and the gap that it left is closed by the next one.
 pub const NONCE_HELD: Duration = super::RECEIPT_PATIENCE;
 
-/// How long an endpoint may not know a transaction that it took: several machines behind one address tell each other
-/// within a second. One that is unknown later was dropped, by a reorganisation for instance.
-const ENDPOINT_LAG: Duration = Duration::from_secs(2);
-
 /// How often a transaction is signed anew because its nonce turned out to be taken: each time another process was faster.
 const NONCE_TRIES: usize = 4;
 
@@ -108,8 +104,9 @@ impl NonceManager for Nonces {
         let Some(taken) = self.held().filter(|taken| taken.nonce >= pending) else {
             return Ok(pending);
         };
+        // Dropped, by a reorganisation for instance. If the endpoint only lags behind itself, it says that the nonce is
+        // taken, and the next one is tried.
         if let Some(hash) = taken.by
-            && taken.since.elapsed() >= ENDPOINT_LAG
             && provider.get_transaction_by_hash(hash).await?.is_none()
         {
             return Ok(pending);
