@@ -229,14 +229,6 @@ impl Chain {
         self.block(BlockId::Number(number.into())).await
     }
 
-    /// The block of this hash.
-    ///
-    /// # Errors
-    /// [`ChainError`].
-    pub async fn at_hash(&self, hash: B256) -> Result<BlockRef, ChainError> {
-        self.block(BlockId::Hash(hash.into())).await
-    }
-
     async fn block(&self, id: BlockId) -> Result<BlockRef, ChainError> {
         self.header(id).await.map(|(block, _)| block)
     }

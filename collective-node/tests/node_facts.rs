@@ -170,9 +170,6 @@ async fn a_committee_is_read_as_it_was_published() {
     };
     assert_eq!(fact, expected);
     let latest = world.chain.latest().await.expect("a block");
-    let recipient = world.chain.committee_recipient(&latest, &fact).await;
-    let expected = world.certificate.recipient().to_string();
-    assert_eq!(recipient.expect("logs"), Some(expected));
 
     let members = world.chain.members(&latest, &fact).await.expect("members");
     assert_eq!(members.len(), 3);
@@ -272,15 +269,12 @@ async fn strings_of_the_log_count_with_the_proven_digest_only() {
     let world = World::new().await;
     world.install(1).await;
     let latest = world.chain.latest().await.expect("a block");
-    let mut fact = world.committee().await;
+    let fact = world.committee().await;
     let members = world.chain.members(&latest, &fact).await.expect("members");
     let mut node = members[0].node;
     node.recipient = BlobId::of(b"age1another");
     let said = world.chain.announcement(&latest, members[0].id, &node);
     assert_eq!(said.await.expect("logs"), None);
-    fact.recipient = BlobId::of(b"age1another");
-    let said = world.chain.committee_recipient(&latest, &fact).await;
-    assert_eq!(said.expect("logs"), None);
 }
 
 #[tokio::test]

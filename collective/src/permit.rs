@@ -369,11 +369,6 @@ impl Refusal {
             | Self::AnotherEpoch(_) => Fault::Peer,
         }
     }
-
-    /// Whether the same job may succeed under a new lease.
-    pub fn is_transient(&self) -> bool {
-        self.fault() == Fault::Peer || matches!(self, Self::LeaseExpired { .. })
-    }
 }
 
 /// Works out what may be released, from facts alone.

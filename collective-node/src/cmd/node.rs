@@ -130,21 +130,15 @@ async fn stay(config: &Path) -> Result<bool> {
 }
 
 impl Config {
-    fn read(path: &Path) -> Result<Self> {
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-        let mut config: Self =
-            toml::from_str(&text).with_context(|| format!("reading {}", path.display()))?;
-        let folder = path.parent().unwrap_or(Path::new(""));
+    fn read(file: &Path) -> Result<Self> {
+        let mut config: Self = place::configuration(file)?;
         let paths = [
             Some(&mut config.deployment),
             Some(&mut config.data),
             Some(&mut config.keys),
             config.passphrase_file.as_mut(),
         ];
-        for path in paths.into_iter().flatten() {
-            *path = folder.join(&path);
-        }
+        place::beside(file, paths.into_iter().flatten());
         Ok(config)
     }
 }

@@ -6,10 +6,26 @@ use alloy::rpc::client::RpcClient;
 use alloy::signers::local::PrivateKeySigner;
 use anyhow::{Context, Result};
 use clap::Args;
+use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::chain::{Account, Chain, Deployment};
 use crate::client::Client;
+
+/// Reads the TOML configuration of a role.
+pub fn configuration<T: DeserializeOwned>(file: &Path) -> Result<T> {
+    let reading = || format!("reading {}", file.display());
+    let text = std::fs::read_to_string(file).with_context(reading)?;
+    toml::from_str(&text).with_context(reading)
+}
+
+/// Makes paths in a configuration relative to its folder.
+pub fn beside<'a>(file: &Path, paths: impl Iterator<Item = &'a mut PathBuf>) {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    for path in paths {
+        *path = folder.join(&path);
+    }
+}
 
 /// A node to talk to.
 #[derive(Debug, Args)]

@@ -292,28 +292,6 @@ impl Chain {
         Ok(newest_first.find(|said| BlobId::of(said.recipient.as_bytes()) == node.recipient))
     }
 
-    /// The recipient string of a committee, up to `block`; `None` while the endpoint withholds it.
-    ///
-    /// # Errors
-    /// [`ChainError`].
-    pub async fn committee_recipient(
-        &self,
-        block: &BlockRef,
-        committee: &CommitteeFact,
-    ) -> Result<Option<String>, ChainError> {
-        let filter = Filter::new()
-            .event_signature(NodeRegistry::CommitteePublished::SIGNATURE_HASH)
-            .topic1(self.deployment.collective.into_word())
-            .topic2(committee.hash);
-        let logs = self.registry_logs(block, filter).await?;
-        let published = logs
-            .iter()
-            .filter_map(|log| NodeRegistry::CommitteePublished::decode_log(&log.inner).ok());
-        Ok(published
-            .map(|event| event.data.recipient)
-            .find(|recipient| BlobId::of(recipient.as_bytes()) == committee.recipient))
-    }
-
     async fn registry_logs(
         &self,
         block: &BlockRef,
