@@ -253,7 +253,7 @@ impl Pair {
             }
             let hashes = self.ask("eth_sendTransaction", json!([transaction])).await;
             self.same("transaction hash", &hashes.ours, &hashes.theirs);
-            let receipt = self.receipt(&hashes.ours).await;
+            let (transaction, receipt) = self.mined(&hashes.ours).await;
             self.same_shape("receipt", &receipt);
             let fields = [
                 "gasUsed",
@@ -265,12 +265,10 @@ impl Pair {
                 "blockNumber",
             ];
             self.same_fields(&receipt, &fields, nonce);
-            let transaction = self
-                .ask("eth_getTransactionByHash", json!([hashes.ours]))
-                .await;
             self.same_shape("transaction", &transaction);
+            let number = &receipt.ours["blockNumber"];
             let block = self
-                .ask("eth_getBlockByNumber", json!(["latest", true]))
+                .ask("eth_getBlockByNumber", json!([number, true]))
                 .await;
             self.same_fields(
                 &block,
@@ -312,11 +310,14 @@ impl Pair {
         }
     }
 
-    async fn receipt(&self, hash: &Value) -> Answers {
+    /// A transaction in its block, and its receipt. Anvil has the receipt before it takes the
+    /// transaction out of its pool, and gives it as pending until then.
+    async fn mined(&self, hash: &Value) -> (Answers, Answers) {
         for _ in 0..100 {
-            let answers = self.ask("eth_getTransactionReceipt", json!([hash])).await;
-            if !answers.theirs.is_null() {
-                return answers;
+            let transaction = self.ask("eth_getTransactionByHash", json!([hash])).await;
+            let receipt = self.ask("eth_getTransactionReceipt", json!([hash])).await;
+            if !transaction.theirs["blockNumber"].is_null() && !receipt.theirs.is_null() {
+                return (transaction, receipt);
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
