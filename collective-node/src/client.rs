@@ -8,14 +8,16 @@ use collective::committee::log::LogHead;
 use collective::id::{BlobId, Leaf};
 use collective::limits::{MAX_HEADER_BYTES, MAX_LOG_LINE_BYTES, MAX_OUTPUT_BYTES};
 use reqwest::{Response, StatusCode};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 use url::Url;
 
+use crate::governance::{SignedBallot, SignedDelegation};
 use crate::holder::published::{LogPage, MAX_PAGE_LINES};
 use crate::http::{
-    ClaimAnswer, CollectiveAnswer, ContributionState, JobAnswer, MAX_BLOB_BYTES, Problem, Relayed,
-    RelayedClaims, RelayedRevocation, StatusAnswer,
+    ClaimAnswer, CollectiveAnswer, ContributionState, JobAnswer, MAX_BLOB_BYTES, MemberAnswer,
+    Problem, Relayed, RelayedClaims, RelayedRevocation, StatusAnswer,
 };
 use crate::intake::Acknowledgement;
 
@@ -128,14 +130,31 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn revoke(&self, revocation: &RelayedRevocation) -> Result<Relayed, ClientError> {
-        json(
-            self.http
-                .post(self.url("revocations"))
-                .json(revocation)
-                .send()
-                .await?,
-        )
-        .await
+        self.post("revocations", revocation).await
+    }
+
+    /// How a member stands, and what it has to know to sign a ballot or a delegation.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn member(&self, account: Address) -> Result<MemberAnswer, ClientError> {
+        self.get(&format!("members/{account}")).await
+    }
+
+    /// Has a signed vote cast.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn cast(&self, ballot: &SignedBallot) -> Result<Relayed, ClientError> {
+        self.post("ballots", ballot).await
+    }
+
+    /// Has a signed delegation relayed.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn delegate(&self, delegation: &SignedDelegation) -> Result<Relayed, ClientError> {
+        self.post("delegations", delegation).await
     }
 
     /// Has rewards claimed for these accounts, which the node pays the gas for.
@@ -143,15 +162,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn relay_claims(&self, accounts: Vec<Address>) -> Result<Relayed, ClientError> {
-        let claims = RelayedClaims { accounts };
-        json(
-            self.http
-                .post(self.url("claims"))
-                .json(&claims)
-                .send()
-                .await?,
-        )
-        .await
+        self.post("claims", &RelayedClaims { accounts }).await
     }
 
     /// Keeps bytes at the node.
@@ -258,6 +269,14 @@ impl Client {
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         json(self.http.get(self.url(path)).send().await?).await
+    }
+
+    async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        json(self.http.post(self.url(path)).json(body).send().await?).await
     }
 
     fn url(&self, path: &str) -> Url {

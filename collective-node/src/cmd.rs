@@ -12,6 +12,7 @@ mod committee;
 mod completions;
 mod contribute;
 mod contributions;
+mod delegate;
 mod demo;
 mod dev;
 mod init;
@@ -65,6 +66,7 @@ enum Verb {
     #[command(subcommand)]
     Proposal(proposal::Proposal),
     Vote(vote::Vote),
+    Delegate(delegate::Delegate),
     #[command(subcommand)]
     Job(job::Job),
     #[command(subcommand)]
@@ -93,11 +95,12 @@ pub fn main() -> ExitCode {
             Verb::Recipient(recipient) => recipient.run().await,
             Verb::Contributions(contributions) => contributions.run().await,
             Verb::Revoke(revoke) => revoke.run().await,
-            Verb::Program(program) => program.run(),
+            Verb::Program(program) => program.run().await,
             Verb::Manifest(manifest) => manifest.run(),
             Verb::Propose(propose) => propose.run().await,
             Verb::Proposal(proposal) => proposal.run().await,
             Verb::Vote(vote) => vote.run().await,
+            Verb::Delegate(delegate) => delegate.run().await,
             Verb::Job(job) => job.run().await,
             Verb::Rewards(rewards) => rewards.run().await,
             Verb::Verify(verify) => verify.run().await,

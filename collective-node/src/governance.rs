@@ -14,14 +14,31 @@ use crate::chain::{Chain, ChainError, Deployment};
 use crate::driver::stored_terms;
 use collective_contracts::{CodeRegistry, CollectiveGovernor, ContributionRegistry, NodeRegistry};
 
+pub use ballot::{Ballot, SignedBallot, SignedDelegation, vote};
+pub use proposal::{Proposal, ProposalError, Standing, State};
+
+mod ballot;
+mod proposal;
+mod words;
+
 /// One call that the collective makes when a proposal executes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Action {
     target: Address,
+    /// Wei; nothing that a collective decides here sends any.
+    value: U256,
     call: Bytes,
 }
 
 impl Action {
+    fn call(target: Address, call: &impl SolCall) -> Self {
+        Self {
+            target,
+            value: U256::ZERO,
+            call: call.abi_encode().into(),
+        }
+    }
+
     /// Approves a manifest under its own terms; `uri` says where its bytes are.
     pub fn approve(deployment: &Deployment, manifest: &Manifest, uri: String) -> Self {
         let call = CodeRegistry::approveCall {
@@ -29,10 +46,7 @@ impl Action {
             terms: stored_terms(&ApprovedTerms::of(manifest)),
             uri,
         };
-        Self {
-            target: deployment.code,
-            call: call.abi_encode().into(),
-        }
+        Self::call(deployment.code, &call)
     }
 
     /// Revokes an approval for ever.
@@ -40,10 +54,22 @@ impl Action {
         let call = CodeRegistry::revokeCall {
             manifest: manifest.0,
         };
-        Self {
-            target: deployment.code,
-            call: call.abi_encode().into(),
-        }
+        Self::call(deployment.code, &call)
+    }
+
+    /// Lets this account veto proposals until they are executed, and revoke programs; it can do nothing else. The zero
+    /// address is nobody.
+    pub fn guard(deployment: &Deployment, guardian: Address) -> [Self; 2] {
+        let veto = CollectiveGovernor::setProposalGuardianCall {
+            newProposalGuardian: guardian,
+        };
+        let revoke = CodeRegistry::setGuardianCall {
+            guardian_: guardian,
+        };
+        [
+            Self::call(deployment.governor, &veto),
+            Self::call(deployment.code, &revoke),
+        ]
     }
 
     /// Sets the charter and with it who is admitted.
@@ -57,10 +83,7 @@ impl Action {
             root,
             manifest: charter.digest().0,
         };
-        Self {
-            target: deployment.contributions,
-            call: call.abi_encode().into(),
-        }
+        Self::call(deployment.contributions, &call)
     }
 
     /// Accepts a node with exactly these keys.
@@ -69,37 +92,25 @@ impl Action {
             id: node.0,
             keysHash_: keys.0,
         };
-        Self {
-            target: deployment.nodes,
-            call: call.abi_encode().into(),
-        }
+        Self::call(deployment.nodes, &call)
     }
 
     /// Takes back the acceptance of a node, whatever its keys are.
     pub fn reject_node(deployment: &Deployment, node: NodeId) -> Self {
         let call = NodeRegistry::rejectCall { id: node.0 };
-        Self {
-            target: deployment.nodes,
-            call: call.abi_encode().into(),
-        }
+        Self::call(deployment.nodes, &call)
     }
 
     /// Lets the committee deal its key to the members of this plan.
     pub fn convene(deployment: &Deployment, plan: CeremonyId) -> Self {
         let call = NodeRegistry::conveneCall { plan: plan.0 };
-        Self {
-            target: deployment.nodes,
-            call: call.abi_encode().into(),
-        }
+        Self::call(deployment.nodes, &call)
     }
 
     /// Accepts a published committee.
     pub fn accept_committee(deployment: &Deployment, hash: B256) -> Self {
         let call = NodeRegistry::acceptCommitteeCall { hash };
-        Self {
-            target: deployment.nodes,
-            call: call.abi_encode().into(),
-        }
+        Self::call(deployment.nodes, &call)
     }
 }
 
@@ -120,7 +131,8 @@ impl Motion {
             .iter()
             .map(|action| action.call.clone())
             .collect();
-        (targets, vec![U256::ZERO; self.actions.len()], calls)
+        let values = self.actions.iter().map(|action| action.value).collect();
+        (targets, values, calls)
     }
 
     fn description_hash(&self) -> B256 {
@@ -173,35 +185,16 @@ impl Motion {
         let call = governor.execute(targets, values, calls, self.description_hash());
         Ok(Chain::mined(call.send().await?).await?.gas_used)
     }
-}
 
-/// A member's word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ballot {
-    /// No.
-    Against,
-    /// Yes.
-    For,
-    /// Counts for the quorum only.
-    Abstain,
-}
-
-/// Votes; says the gas.
-///
-/// # Errors
-/// [`ChainError`], for instance when the vote is not open.
-pub async fn vote(
-    by: &DynProvider,
-    deployment: &Deployment,
-    proposal: U256,
-    ballot: Ballot,
-) -> Result<u64, ChainError> {
-    let support = match ballot {
-        Ballot::Against => 0,
-        Ballot::For => 1,
-        Ballot::Abstain => 2,
-    };
-    let governor = CollectiveGovernor::new(deployment.governor, by);
-    let call = governor.castVote(proposal, support);
-    Ok(Chain::mined(call.send().await?).await?.gas_used)
+    /// Stops a proposal for good before it is executed; says the gas. The guardian can, and where there is
+    /// none, who opened it.
+    ///
+    /// # Errors
+    /// [`ChainError`], for instance for anybody else.
+    pub async fn veto(&self, by: &DynProvider, deployment: &Deployment) -> Result<u64, ChainError> {
+        let governor = CollectiveGovernor::new(deployment.governor, by);
+        let (targets, values, calls) = self.parts();
+        let call = governor.cancel(targets, values, calls, self.description_hash());
+        Ok(Chain::mined(call.send().await?).await?.gas_used)
+    }
 }

@@ -32,12 +32,14 @@ mod relay;
 mod rewards;
 pub mod serve;
 mod status;
+mod votes;
 
 pub use contributions::ContributionState;
 pub use jobs::JobAnswer;
 pub use relay::{MAX_CLAIMS, Relayed, RelayedClaims, RelayedRevocation};
 pub use rewards::ClaimAnswer;
 pub use status::{CollectiveAnswer, StatusAnswer};
+pub use votes::{Delegations, MemberAnswer};
 
 /// Bytes of a program or manifest that may be uploaded: a Python interpreter as a component fits.
 pub const MAX_BLOB_BYTES: usize = 32 * 1024 * 1024;
@@ -61,6 +63,8 @@ pub struct App {
     pub holder: Option<Arc<Holder>>,
     /// Bytes that strangers have left since the node started.
     pub guest_bytes: Arc<AtomicU64>,
+    /// Whose delegations the node paid for lately.
+    pub delegations: Delegations,
     /// What key holders did wrong, as this node saw it.
     pub faults: Arc<Faults>,
 }
@@ -83,6 +87,9 @@ pub fn router(app: App) -> Router {
         .route("/contributions/{leaf}/header", get(contributions::header))
         .route("/revocations", post(relay::revoke))
         .route("/claims", post(relay::claim))
+        .route("/members/{account}", get(votes::member))
+        .route("/ballots", post(votes::cast))
+        .route("/delegations", post(votes::delegate))
         .route(
             "/blobs",
             post(blobs::keep).layer(DefaultBodyLimit::max(MAX_BLOB_BYTES)),

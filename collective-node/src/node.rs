@@ -183,6 +183,7 @@ impl Node {
             rewards: rewards.clone(),
             holder: own.clone(),
             guest_bytes: Arc::default(),
+            delegations: Arc::default(),
             faults: committee.faults.clone(),
         };
         let anchor = Anchor::new(

@@ -118,7 +118,7 @@ fn approve(world: &World) {
         world.json(&format!("vote {id} for --key {key}"));
     }
     world.pass("3601");
-    let step = |step: &str| format!("proposal {step} --manifest {manifest} --key {founder}");
+    let step = |step: &str| format!("proposal {step} {id} --key {founder}");
     world.json(&step("queue"));
     world.pass("86401");
     world.json(&step("execute"));

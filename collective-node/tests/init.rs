@@ -312,9 +312,9 @@ fn decide(bare: &Bare, subject: &str, more: &str) {
         session.json(&format!("vote {id} for --key {key}"));
     }
     session.pass("601");
-    session.json(&format!("proposal queue {subject} --key {ann}"));
+    session.json(&format!("proposal queue {id} --key {ann}"));
     session.pass("3601");
-    session.json(&format!("proposal execute {subject} --key {ben}"));
+    session.json(&format!("proposal execute {id} --key {ben}"));
     assert_eq!(
         session.json(&format!("proposal show {id}"))["state"],
         "executed"

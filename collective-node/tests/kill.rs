@@ -120,13 +120,9 @@ fn approve(world: &World) {
         ));
     }
     world.pass("3601");
-    world.json(&format!(
-        "proposal queue --manifest {manifest} --key {founder}"
-    ));
+    world.json(&format!("proposal queue {id} --key {founder}"));
     world.pass("86401");
-    world.json(&format!(
-        "proposal execute --manifest {manifest} --key {founder}"
-    ));
+    world.json(&format!("proposal execute {id} --key {founder}"));
     let requester = world.key("requester");
     let asked = world.json(&format!(
         "job request --manifest {manifest} --key {requester}"

@@ -245,7 +245,9 @@ fn decide(world: &World) -> String {
         format!("vote {id} {word} --key {key}")
     };
     world.json(&vote("for", 0));
-    world.refused(&vote("against", 0), "GovernorAlreadyCastVote");
+    world.refused(&vote("against", 0), "has voted");
+    let again = format!("{} --own-gas", vote("against", 0));
+    world.refused(&again, "GovernorAlreadyCastVote");
     world.json(&vote("abstain", 1));
     world.json(&vote("for", 2));
     let counted = state("active");
@@ -253,7 +255,7 @@ fn decide(world: &World) -> String {
         (&counted["for"], &counted["against"], &counted["abstain"]),
         (&"2".into(), &"0".into(), &"1".into())
     );
-    let step = |step: &str| format!("proposal {step} --manifest {manifest} --key {founder}");
+    let step = |step: &str| format!("proposal {step} {id} --key {founder}");
     world.refused(&step("queue"), "GovernorUnexpectedProposalState");
     world.pass("3601");
     state("succeeded");
@@ -334,7 +336,10 @@ fn take_back_and_be_paid(world: &World, leaf: &str, proposal: &str) {
     let earned = world.json(&format!("rewards show {account}"));
     assert_eq!(earned["cumulative"], "9411");
     let vote = format!("vote {proposal} for --key {}", world.key("founder-1"));
-    world.refused(&vote, "GovernorUnexpectedProposalState");
+    world.refused(
+        &format!("{vote} --own-gas"),
+        "GovernorUnexpectedProposalState",
+    );
 }
 
 #[test]

@@ -120,13 +120,9 @@ fn approve(world: &World) {
         world.json(&format!("vote {id} for --key {key}"));
     }
     world.pass("3601");
-    world.json(&format!(
-        "proposal queue --manifest {manifest} --key {founder}"
-    ));
+    world.json(&format!("proposal queue {id} --key {founder}"));
     world.pass("86401");
-    world.json(&format!(
-        "proposal execute --manifest {manifest} --key {founder}"
-    ));
+    world.json(&format!("proposal execute {id} --key {founder}"));
 }
 
 /// The job's output counts every file: so many records more, and their ages in the mean.

@@ -203,7 +203,7 @@ impl Init {
   collective node --config node.toml
   collective charter new charter.json --source SOURCE.json --open
   collective propose --charter charter.json --accept-node NODE --accept-committee HASH --key FOUNDER.key
-  collective vote PROPOSAL for …            # then `proposal queue` and `proposal execute`",
+  collective vote PROPOSAL for …            # then `proposal queue PROPOSAL` and `proposal execute PROPOSAL`",
             self.rpc
         );
         Ok(true)

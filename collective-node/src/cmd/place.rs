@@ -103,6 +103,17 @@ impl MaybeChainAt {
         self.deployment.as_deref().map(deployment).transpose()
     }
 
+    /// A connection that sends from this account, if both flags were given.
+    pub async fn signer(&self, key: PrivateKeySigner) -> Result<Option<Chain>> {
+        let (Some(rpc), Some(deployment)) = (&self.rpc, self.deployment()?) else {
+            return Ok(None);
+        };
+        let client = RpcClient::new_http(rpc.clone());
+        Ok(Some(
+            Chain::signer(client, deployment, &Account::new(key)).await?,
+        ))
+    }
+
     /// A connection, if both flags were given.
     pub async fn reader(&self) -> Result<Option<Chain>> {
         let (Some(rpc), Some(deployment)) = (&self.rpc, self.deployment()?) else {

@@ -4,15 +4,19 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use collective::id::BlobId;
+use collective::id::{BlobId, ManifestDigest};
 use serde_json::json;
 
+use super::place::ChainAt;
+use super::secret;
 use super::show::show;
+use collective_contracts::CodeRegistry;
 
-/// Look at programs before they are proposed.
+/// Look at programs before they are proposed, and stop them.
 #[derive(Debug, Subcommand)]
 pub enum Program {
     Hash(Hash),
+    Revoke(Revoke),
 }
 
 /// Print the name under which a manifest names these bytes: their SHA-256.
@@ -26,18 +30,61 @@ pub struct Hash {
     json: bool,
 }
 
+/// Revoke an approved program at once, as the collective's guardian. No vote brings the same manifest back.
+///
+/// Members revoke by a proposal: `collective propose --revoke-program DIGEST`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  collective program revoke 0x5f…c1 --key guardian.key")]
+pub struct Revoke {
+    /// Digest of the manifest.
+    manifest: ManifestDigest,
+    /// Key file of the guardian's account.
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    #[command(flatten)]
+    chain: ChainAt,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
 impl Program {
-    pub fn run(self) -> Result<bool> {
-        let Self::Hash(hash) = self;
-        let bytes = std::fs::read(&hash.file)
-            .with_context(|| format!("reading {}", hash.file.display()))?;
+    pub async fn run(self) -> Result<bool> {
+        match self {
+            Self::Hash(hash) => hash.run(),
+            Self::Revoke(revoke) => revoke.run().await,
+        }
+    }
+}
+
+impl Hash {
+    fn run(self) -> Result<bool> {
+        let bytes = std::fs::read(&self.file)
+            .with_context(|| format!("reading {}", self.file.display()))?;
         let id = BlobId::of(&bytes);
         let value = json!({ "sha256": id, "bytes": bytes.len() });
         let rows = [
             ("sha256", id.to_string()),
             ("bytes", bytes.len().to_string()),
         ];
-        show(hash.json, &value, &rows)?;
+        show(self.json, &value, &rows)?;
+        Ok(true)
+    }
+}
+
+impl Revoke {
+    async fn run(self) -> Result<bool> {
+        let chain = self.chain.signer(secret::account(&self.key)?).await?;
+        let deployment = chain.deployment();
+        let registry = CodeRegistry::new(deployment.code, chain.provider());
+        let call = registry.guardianRevoke(deployment.collective, self.manifest.0);
+        let gas = chain.submit(call).await?.gas_used;
+        let value = json!({ "revoked": self.manifest, "gas": gas });
+        let rows = [
+            ("revoked", self.manifest.to_string()),
+            ("gas", gas.to_string()),
+        ];
+        show(self.json, &value, &rows)?;
         Ok(true)
     }
 }

@@ -2,39 +2,41 @@
 
 use std::path::PathBuf;
 
-use alloy::primitives::{B256, U256};
+use alloy::primitives::{Address, B256, U256};
+use alloy::providers::DynProvider;
 use anyhow::{Result, ensure};
 use clap::{ArgGroup, Args, Subcommand};
 use collective::approval::Manifest;
 use collective::charter::Charter;
 use collective::committee::ceremony::CeremonyId;
-use collective::id::{KeysHash, NodeId};
+use collective::id::{KeysHash, ManifestDigest, NodeId};
 use serde_json::json;
 
 use super::place::ChainAt;
 use super::show::show;
 use super::{charter, manifest, secret};
 use crate::chain::{Chain, ChainError, Deployment};
-use crate::governance::{Action, Motion};
-use collective_contracts::{CollectiveGovernor, NodeRegistry};
+use crate::governance::{self, Action, Motion, Standing};
+use collective_contracts::NodeRegistry;
 
 /// Follow a proposal to its effect.
 #[derive(Debug, Subcommand)]
 pub enum Proposal {
     Show(Show),
     /// Put a proposal that was won into the timelock, where its notice runs.
-    #[command(
-        after_help = "Example:\n  collective proposal queue --manifest mean.json --key member.key"
-    )]
+    #[command(after_help = "Example:\n  collective proposal queue 8431…207 --key member.key")]
     Queue(Step),
     /// Execute a queued proposal after its notice: what was voted on takes effect.
-    #[command(
-        after_help = "Example:\n  collective proposal execute --manifest mean.json --key member.key"
-    )]
+    #[command(after_help = "Example:\n  collective proposal execute 8431…207 --key member.key")]
     Execute(Step),
+    /// Stop a proposal for good before it is executed. The guardian can; where there is none, who opened it.
+    #[command(after_help = "Example:\n  collective proposal veto 8431…207 --key guardian.key")]
+    Veto(Step),
 }
 
-/// Show a proposal's state, votes and deadline.
+/// Show what a proposal would do, how it stands, and who has to act next.
+///
+/// What it would do is read from the calls that are voted on, never from the proposer's words.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  collective proposal show 8431…207")]
 pub struct Show {
@@ -47,12 +49,12 @@ pub struct Show {
     json: bool,
 }
 
-/// A step of a proposal; anybody may take it.
+/// A step of a proposal. Its calls are read from the chain and belong to its number.
 #[derive(Debug, Args)]
 pub struct Step {
-    #[command(flatten)]
-    subject: Subject,
-    /// Key file of the account that pays the gas.
+    /// What `propose` printed.
+    id: U256,
+    /// Key file of the account that takes the step and pays the gas.
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
     #[command(flatten)]
@@ -62,8 +64,7 @@ pub struct Step {
     json: bool,
 }
 
-/// What a proposal is about: one or several decisions, which take effect together. Its id is made of this,
-/// so the same must be given at each step.
+/// What a proposal is about: one or several decisions, which take effect together.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("decision").required(true).multiple(true))]
 pub struct Subject {
@@ -82,6 +83,13 @@ pub struct Subject {
     /// A plan by which the committee hands its key to others, by the name that `committee reshare` printed.
     #[arg(long, value_name = "PLAN", group = "decision")]
     convene: Option<B256>,
+    /// A program to revoke for ever, by its manifest's digest.
+    #[arg(long, value_name = "DIGEST", group = "decision")]
+    revoke_program: Option<ManifestDigest>,
+    /// An account that may veto proposals until they are executed and revoke programs, and nothing else; the zero
+    /// address for nobody.
+    #[arg(long, value_name = "ADDRESS", group = "decision")]
+    guardian: Option<Address>,
     /// Text beside the proposal.
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
@@ -124,6 +132,14 @@ impl Subject {
         if let Some(plan) = self.convene {
             actions.push(Action::convene(deployment, CeremonyId(plan)));
             sentences.push(format!("Convene ceremony {plan}."));
+        }
+        if let Some(digest) = self.revoke_program {
+            actions.push(Action::revoke(deployment, digest));
+            sentences.push(format!("Revoke manifest {digest}."));
+        }
+        if let Some(guardian) = self.guardian {
+            actions.extend(Action::guard(deployment, guardian));
+            sentences.push(format!("Make {guardian} the guardian."));
         }
         if let Some(manifest) = &manifest {
             let (action, sentence) = approve(deployment, manifest)?;
@@ -173,8 +189,9 @@ impl Proposal {
     pub async fn run(self) -> Result<bool> {
         match self {
             Self::Show(show) => show.run().await,
-            Self::Queue(step) => step.queue().await,
-            Self::Execute(step) => step.execute().await,
+            Self::Queue(step) => step.take("queued", Motion::queue).await,
+            Self::Execute(step) => step.take("executed", Motion::execute).await,
+            Self::Veto(step) => step.take("vetoed", Motion::veto).await,
         }
     }
 }
@@ -182,75 +199,65 @@ impl Proposal {
 impl Show {
     async fn run(self) -> Result<bool> {
         let chain = self.chain.reader().await?;
-        let governor = CollectiveGovernor::new(chain.deployment().governor, chain.provider());
-        let state = governor.state(self.id).call().await;
-        let state = state_name(state.map_err(ChainError::from)?);
-        let votes = governor.proposalVotes(self.id).call().await;
-        let votes = votes.map_err(ChainError::from)?;
-        let opens = governor.proposalSnapshot(self.id).call().await;
-        let closes = governor.proposalDeadline(self.id).call().await;
-        let (opens, closes) = (
-            opens.map_err(ChainError::from)?,
-            closes.map_err(ChainError::from)?,
-        );
-        let now = chain.latest().await?.time;
+        let opened = governance::Proposal::find(&chain, self.id).await?;
+        let standing = Standing::read(&chain, self.id).await?;
+        let actions = opened.motion.actions.iter();
+        let actions: Vec<_> = actions.map(|it| it.words(chain.deployment())).collect();
+        let next = standing.next();
         let value = json!({
-            "state": state,
-            "for": votes.forVotes.to_string(),
-            "against": votes.againstVotes.to_string(),
-            "abstain": votes.abstainVotes.to_string(),
-            "opens": opens.saturating_to::<u64>(),
-            "closes": closes.saturating_to::<u64>(),
-            "now": now,
+            "state": standing.state,
+            "proposer": opened.proposer,
+            "actions": actions,
+            "description": opened.motion.description,
+            "for": standing.votes_for.to_string(),
+            "against": standing.votes_against.to_string(),
+            "abstain": standing.abstained.to_string(),
+            "quorum": standing.quorum.map(|quorum| quorum.to_string()),
+            "opens": standing.opens,
+            "closes": standing.closes,
+            "noticeEnds": standing.notice_ends,
+            "guardian": standing.guardian,
+            "now": standing.now,
+            "next": next,
         });
-        let rows = [
-            ("state", state.to_owned()),
-            ("for", votes.forVotes.to_string()),
-            ("against", votes.againstVotes.to_string()),
-            ("abstain", votes.abstainVotes.to_string()),
-            ("opens", from_now(opens.saturating_to(), now)),
-            ("closes", from_now(closes.saturating_to(), now)),
-        ];
+        let mut rows = vec![("state", standing.state.to_string())];
+        rows.extend(actions.into_iter().map(|words| ("would", words)));
+        rows.extend([
+            ("for", standing.votes_for.to_string()),
+            ("against", standing.votes_against.to_string()),
+            ("abstain", standing.abstained.to_string()),
+        ]);
+        let quorum = |votes| format!("{votes} for or abstaining");
+        rows.extend(standing.quorum.map(|votes| ("quorum", quorum(votes))));
+        rows.extend([
+            ("opens", from_now(standing.opens, standing.now)),
+            ("closes", from_now(standing.closes, standing.now)),
+        ]);
+        let ends = standing.notice_ends.map(|end| from_now(end, standing.now));
+        rows.extend(ends.map(|end| ("notice ends", end)));
+        rows.extend([
+            ("proposer", opened.proposer.to_string()),
+            ("says", opened.motion.description),
+            ("next", next),
+        ]);
         show(self.json, &value, &rows)?;
         Ok(true)
     }
 }
 
 impl Step {
-    async fn queue(self) -> Result<bool> {
+    async fn take(
+        self,
+        what: &str,
+        step: impl AsyncFnOnce(&Motion, &DynProvider, &Deployment) -> Result<u64, ChainError>,
+    ) -> Result<bool> {
         let chain = self.chain.signer(secret::account(&self.key)?).await?;
-        let motion = self.subject.read(&chain).await?.motion;
-        let gas = motion.queue(chain.provider(), chain.deployment()).await?;
-        self.done("queued", gas)
-    }
-
-    async fn execute(self) -> Result<bool> {
-        let chain = self.chain.signer(secret::account(&self.key)?).await?;
-        let motion = self.subject.read(&chain).await?.motion;
-        let gas = motion.execute(chain.provider(), chain.deployment()).await?;
-        self.done("executed", gas)
-    }
-
-    fn done(&self, what: &str, gas: u64) -> Result<bool> {
+        let motion = governance::Proposal::find(&chain, self.id).await?.motion;
+        let gas = step(&motion, chain.provider(), chain.deployment()).await?;
         let rows = [("state", what.to_owned()), ("gas", gas.to_string())];
         show(self.json, &json!({ "state": what, "gas": gas }), &rows)?;
         Ok(true)
     }
-}
-
-/// OpenZeppelin's `IGovernor.ProposalState`, in the order of its enum.
-fn state_name(number: u8) -> &'static str {
-    const NAMES: [&str; 8] = [
-        "pending",
-        "active",
-        "canceled",
-        "defeated",
-        "succeeded",
-        "queued",
-        "expired",
-        "executed",
-    ];
-    NAMES.get(usize::from(number)).unwrap_or(&"unknown")
 }
 
 fn from_now(time: u64, now: u64) -> String {
