@@ -74,9 +74,9 @@ pub struct Subject {
     /// A charter to set: what may be contributed from then on, and by whom.
     #[arg(long, value_name = "FILE", group = "decision")]
     charter: Option<PathBuf>,
-    /// A node to accept, with the keys that it has now.
-    #[arg(long, value_name = "NODE", group = "decision")]
-    accept_node: Option<NodeId>,
+    /// Nodes to accept, with the keys that they have now.
+    #[arg(long, value_name = "NODE,…", value_delimiter = ',', group = "decision")]
+    accept_node: Vec<NodeId>,
     /// A published committee to accept, by the hash that `node register` or `committee` printed.
     #[arg(long, value_name = "HASH", group = "decision")]
     accept_committee: Option<B256>,
@@ -114,7 +114,7 @@ impl Subject {
             actions.push(Action::admit(deployment, charter));
             sentences.push(format!("Set charter {}.", charter.digest()));
         }
-        if let Some(node) = self.accept_node {
+        for &node in &self.accept_node {
             let keys = present_keys(chain, node).await?;
             actions.push(Action::accept_node(deployment, node, keys));
             sentences.push(format!("Accept node {node} with keys {keys}."));
