@@ -38,6 +38,7 @@ pub use log_file::{LogFile, LogFileError};
 pub use refusal::HolderRefusal;
 
 pub mod ceremony;
+pub mod door;
 mod log_file;
 pub mod mandate;
 pub mod published;

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use alloy::primitives::Address;
 use alloy::rpc::client::RpcClient;
-use axum::middleware::from_fn_with_state;
 use collective::id::NodeId;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, oneshot, watch};
@@ -22,15 +21,13 @@ use crate::chain::{Chain, Deployment};
 use crate::client::Client;
 use crate::follower::{Follower, View};
 use crate::headers::Headers;
-use crate::holder::serve::router;
+use crate::holder::door::Door;
 use crate::holder::{Holder, LogFile};
 use crate::http::serve::serve;
 use crate::keystore::Keystore;
 use crate::ledger::Ledger;
 use crate::node::{StartError, remember};
-use crate::peers::Peers;
 use crate::rewards::Rewards;
-use crate::wire;
 use public::{Public, Refusals};
 
 pub mod public;
@@ -104,57 +101,44 @@ impl Keyholder {
                 view: view.clone(),
                 known: Arc::default(),
             },
-            chain: chain.clone(),
+            chain,
             blobs,
             headers,
             view: view.clone(),
-            keys: keys.clone(),
+            keys,
             ledger,
             log,
             released: Mutex::default(),
         });
         holder.check_shares().await?;
-        let view_to_keep = view.clone();
-        let (mut peers, welcome) = Peers::new(chain, view);
-        peers.step().await?;
-        let allowed = welcome.clone();
-        let listener = wire::Listener::bind(config.listen, &keys.transport_key(), move |pin| {
-            allowed.borrow().contains_key(pin)
-        })
-        .map_err(StartError::Listen)?;
-        let address = listener.address().map_err(StartError::Listen)?;
-        let door = match config.public {
+        let refusals = Arc::<Refusals>::default();
+        let door = Door::open(holder.clone(), config.listen).await?;
+        let door = door.counted(refusals.clone());
+        let address = door.address();
+        let window = match config.public {
             None => None,
             Some(at) => Some(TcpListener::bind(at).await.map_err(StartError::Listen)?),
         };
-        let public = door.as_ref().map(TcpListener::local_addr).transpose();
+        let public = window.as_ref().map(TcpListener::local_addr).transpose();
         let public = public.map_err(StartError::Listen)?;
-        let refusals = Arc::<Refusals>::default();
         let (stop, stopped) = oneshot::channel::<()>();
         let mut tasks = JoinSet::new();
         tasks.spawn(follower.run(config.poll));
-        tasks.spawn(remember(view_to_keep, holder.ledger.clone()));
-        tasks.spawn(peers.run(config.poll));
+        tasks.spawn(remember(view, holder.ledger.clone()));
         tasks.spawn(holder.clone().tend(config.poll));
-        let counted = from_fn_with_state(refusals.clone(), Refusals::count);
-        let routes = router(holder.clone(), welcome).layer(counted);
-        tasks.spawn(async move {
-            let until = async {
-                // A sender that is gone means stop, too.
-                let _ = stopped.await;
-            };
-            if let Err(error) = wire::serve(listener, routes, until).await {
-                tracing::error!(%error, "the wire ended");
-            }
-        });
-        if let Some(door) = door {
+        let stop_serving = async {
+            // A sender that is gone means stop, too.
+            let _ = stopped.await;
+        };
+        tasks.spawn(door.serve(config.poll, stop_serving));
+        if let Some(window) = window {
             let routes = public::router(Public {
                 holder: holder.clone(),
                 node: config.node,
                 refusals,
             });
             // It ends with its task: a reader that is cut off asks again.
-            tasks.spawn(serve(door, routes, public::limits(), pending()));
+            tasks.spawn(serve(window, routes, public::limits(), pending()));
         }
         Ok(Self {
             address,

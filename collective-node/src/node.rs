@@ -1,5 +1,6 @@
 //! A compute node put together: stores, follower, intake, anchor, driver, HTTP. Wiring only.
 
+use std::future::pending;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::committee::Committee;
 use crate::driver::Driver;
 use crate::follower::{FollowError, Follower, View};
 use crate::headers::Headers;
+use crate::holder::door::Door;
 use crate::holder::{Holder, HolderRefusal, LogFile, LogFileError};
 use crate::http::serve::{Limits, serve};
 use crate::http::{App, router};
@@ -38,6 +40,8 @@ pub struct NodeConfig {
     pub deployment: Deployment,
     /// This node in NodeRegistry.
     pub node: NodeId,
+    /// Where to listen for other nodes, if anywhere: without it the node's share can be dealt to nobody.
+    pub wire: Option<SocketAddr>,
     /// Sandbox layers without which nothing is run.
     pub required_layers: Vec<Layer>,
     /// The binary whose hidden role `sandbox-child` runs programs.
@@ -88,6 +92,7 @@ pub enum StartError {
 /// A running node. Dropping it stops it at once, as a crash would.
 pub struct Node {
     address: SocketAddr,
+    wire: Option<SocketAddr>,
     view: watch::Receiver<View>,
     blobs: Blobs,
     ledger: Ledger,
@@ -140,9 +145,11 @@ impl Node {
             view: view.clone(),
             known: Arc::default(),
         };
-        let own = match keys.shares().newest() {
-            None => None,
-            Some(_) => Some(Arc::new(Holder {
+        // Without a share it is a holder, too, where it has a door: a ceremony may deal it one.
+        let holds = config.wire.is_some() || keys.shares().newest().is_some();
+        let own = match holds {
+            false => None,
+            true => Some(Arc::new(Holder {
                 node: config.node,
                 chain: chain.clone(),
                 blobs: blobs.clone(),
@@ -158,6 +165,11 @@ impl Node {
         if let Some(holder) = &own {
             holder.check_shares().await?;
         }
+        let door = match (&own, config.wire) {
+            (Some(holder), Some(at)) => Some(Door::open(holder.clone(), at).await?),
+            _ => None,
+        };
+        let wire = door.as_ref().map(Door::address);
         let committee = Arc::new(Committee {
             chain: chain.clone(),
             blobs: blobs.clone(),
@@ -212,6 +224,10 @@ impl Node {
         if let Some(holder) = own {
             tasks.spawn(holder.tend(config.poll));
         }
+        if let Some(door) = door {
+            // It ends with its task: what was given is in the log before it left, and who is cut off asks again.
+            tasks.spawn(door.serve(config.poll, pending()));
+        }
         tasks.spawn(driver.run(config.poll));
         tasks.spawn(rewards.run(committee, config.poll));
         tasks.spawn(async move {
@@ -223,6 +239,7 @@ impl Node {
         });
         Ok(Self {
             address,
+            wire,
             view,
             blobs,
             ledger,
@@ -234,6 +251,11 @@ impl Node {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens for other nodes, if it does.
+    pub fn wire(&self) -> Option<SocketAddr> {
+        self.wire
     }
 
     /// Chain facts as this node knows them.

@@ -24,6 +24,7 @@ async fn start_node(world: &CommitteeWorld) -> (Node, Client) {
         data: world.world.data.clone(),
         deployment: world.world.deployment,
         node: world.world.node_id,
+        wire: None,
         required_layers: vec![],
         executable: PathBuf::from(env!("CARGO_BIN_EXE_collective")),
         poll: Duration::from_millis(10),

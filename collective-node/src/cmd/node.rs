@@ -50,6 +50,7 @@ A configuration:
   node = \"0x…\"                         # this node's id in NodeRegistry
   data = \"node\"                        # ledger, blobs, compiled programs
   listen = \"127.0.0.1:8080\"
+  wire = \"127.0.0.1:8443\"            # optional: for other nodes, mutual TLS; a holder needs it for ceremonies
   keys = \"node/keys.age\"               # made by `collective key new node`
   passphrase_file = \"passphrase\"       # optional
   required_layers = [\"seccomp\"]        # optional: all layers"
@@ -76,6 +77,7 @@ struct Config {
     node: NodeId,
     data: PathBuf,
     listen: SocketAddr,
+    wire: Option<SocketAddr>,
     keys: PathBuf,
     passphrase_file: Option<PathBuf>,
     #[serde(default = "all_layers")]
@@ -114,6 +116,7 @@ async fn stay(config: &Path) -> Result<bool> {
         data: config.data,
         deployment,
         node: config.node,
+        wire: config.wire,
         required_layers: config.required_layers,
         executable: crate::demo::executable()?,
         poll: POLL,
@@ -121,7 +124,9 @@ async fn stay(config: &Path) -> Result<bool> {
     };
     let client = RpcClient::new_http(rpc);
     let node = node::Node::start(settings, Arc::new(keys), client, listener).await?;
-    println!("node {} at http://{}", config.node, node.address());
+    let wire = node.wire();
+    let wire = wire.map_or(String::new(), |wire| format!(", for nodes https://{wire}"));
+    println!("node {} at http://{}{wire}", config.node, node.address());
     until_told_to_stop().await?;
     eprintln!("stopping");
     // Dropping the node stops it at once: nothing that was acknowledged is lost by that.

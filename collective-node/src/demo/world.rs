@@ -415,6 +415,7 @@ impl World {
             data: self.data.clone(),
             deployment: self.deployment,
             node: self.node_id,
+            wire: None,
             // It runs where a machine denies a layer, and says which.
             required_layers: vec![],
             executable: executable()?,

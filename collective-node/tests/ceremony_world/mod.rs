@@ -75,6 +75,7 @@ impl CeremonyWorld {
             data: world.data.clone(),
             deployment: world.deployment,
             node: world.node_id,
+            wire: None,
             required_layers: vec![],
             executable: env!("CARGO_BIN_EXE_collective").into(),
             poll: Duration::from_millis(50),

@@ -267,6 +267,7 @@ impl CommitteeWorld {
             data: self.world.data.clone(),
             deployment: self.world.deployment,
             node: self.world.node_id,
+            wire: None,
             required_layers: vec![],
             executable: PathBuf::from(env!("CARGO_BIN_EXE_collective")),
             poll: Duration::from_millis(10),
