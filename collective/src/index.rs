@@ -16,6 +16,7 @@ pub struct Index {
     anchored: Vec<(Anchored, Option<Sender>)>,
     points: HashSet<Point>,
     counted: Vec<Anchored>,
+    unproven: usize,
 }
 
 impl Index {
@@ -53,6 +54,11 @@ impl Index {
         &self.counted
     }
 
+    /// How many of those that count have no sender proof: they stop counting once proofs are required.
+    pub fn unproven(&self) -> usize {
+        self.unproven
+    }
+
     /// Contributions that were anchored, whether they count or not.
     pub fn len(&self) -> usize {
         self.anchored.len()
@@ -67,6 +73,7 @@ impl Index {
         let counts = sender == Sender::Proven || !self.proof_required;
         if counts && self.points.insert(anchored.entry.contribution.point) {
             self.counted.push(anchored.clone());
+            self.unproven += usize::from(sender == Sender::Unproven);
         }
     }
 }
@@ -120,8 +127,10 @@ mod tests {
         let mut index = Index::new(false);
         index.extend([(copy.clone(), Some(Sender::Unproven))]);
         index.extend([(original.clone(), Some(Sender::Proven))]);
+        assert_eq!(index.unproven(), 1);
         index.require_proof(true);
         assert_eq!(index.counted(), [original]);
+        assert_eq!(index.unproven(), 0);
         index.require_proof(false);
         assert_eq!(index.counted(), [copy]);
     }

@@ -50,8 +50,10 @@ pub struct StatusAnswer {
     pub held: u64,
     /// Those in no batch yet.
     pub waiting: u64,
-    /// Contributions in finalized blocks.
+    /// Contributions in finalized blocks that count.
     pub anchored: u64,
+    /// Those of them that have no sender proof: they stop counting once the collective has a committee of more than one.
+    pub unproven: u64,
     /// Epoch of the committee.
     pub epoch: u64,
 }
@@ -214,6 +216,7 @@ async fn answer(app: &App) -> Result<StatusAnswer, Problem> {
         held,
         waiting,
         anchored: view.anchored().len() as u64,
+        unproven: view.index.unproven() as u64,
         epoch: view.committee.epoch,
     })
 }

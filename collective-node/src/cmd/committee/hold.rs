@@ -45,7 +45,9 @@ pub struct Refresh {
 /// Hand the key on to other members, or to the same under another threshold; the recipient stays.
 ///
 /// Two steps: the first call writes a plan, which the collective must vote for before any member deals. The second call,
-/// with the same plan, holds the ceremony.
+/// with the same plan, holds the ceremony. A committee of one can hand its key on, too, if its node listens for other nodes
+/// (`wire` in its configuration); contributions without a sender proof, which it may have taken, count no more afterwards,
+/// and the first call says how many they are.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   collective committee reshare --plan 3-of-5.plan --threshold 3 --members 0x5f…c1,0x77…0a,0x9b…e4,0x21…7d,0xc0…55 --keys keys.age
@@ -138,7 +140,8 @@ impl Reshare {
         let threshold = self.threshold.unwrap_or(threshold);
         let attempt = self.ceremony.attempt;
         let plan = convening.plan_reshare(&self.members, threshold, attempt);
-        self.ceremony.planned(&plan.await?, &self.plan)
+        let plan = plan.await?;
+        self.ceremony.planned(&convening, &plan, &self.plan).await
     }
 }
 
@@ -156,15 +159,17 @@ impl Replace {
         }
         let attempt = self.ceremony.attempt;
         let plan = convening.plan_reshare(&members, threshold, attempt);
-        self.ceremony.planned(&plan.await?, &self.plan)
+        let plan = plan.await?;
+        self.ceremony.planned(&convening, &plan, &self.plan).await
     }
 }
 
 impl Ceremony {
-    /// Keeps a plan that has to be voted for, and says what comes next.
-    fn planned(&self, plan: &Plan, path: &Path) -> Result<bool> {
+    /// Keeps a plan that has to be voted for, and says what comes next and, by the node's word, what it costs.
+    async fn planned(&self, convening: &Convening, plan: &Plan, path: &Path) -> Result<bool> {
+        let unproven = convening.archive.status().await?.unproven;
         write_new(path, &plan.to_bytes())?;
-        self.told(plan, None, "planned", vote_for(plan))
+        self.told(plan, None, Some(unproven), "planned", vote_for(plan))
     }
 
     /// Holds the ceremony of a kept plan, once the collective has convened it.
@@ -195,13 +200,15 @@ impl Ceremony {
             .await
             .context("publishing the committee")?;
         let next = format!("collective propose --accept-committee {hash} --key member.key");
-        self.told(&certified.plan, Some(hash.to_string()), "published", next)
+        let hash = Some(hash.to_string());
+        self.told(&certified.plan, hash, None, "published", next)
     }
 
     fn told(
         &self,
         plan: &Plan,
         committee: Option<String>,
+        unproven: Option<u64>,
         state: &str,
         next: String,
     ) -> Result<bool> {
@@ -217,6 +224,7 @@ impl Ceremony {
             "members": members,
             "dealers": dealers,
             "committee": committee,
+            "unproven": unproven,
             "next": next,
         });
         let mut rows = vec![
@@ -230,6 +238,12 @@ impl Ceremony {
         ];
         rows.extend(members.iter().map(|node| ("member", node.to_string())));
         rows.extend(committee.map(|hash| ("committee hash", hash)));
+        if let Some(unproven @ 1..) = unproven {
+            let lost = format!(
+                "{unproven} contributions without a sender proof, when this committee is accepted"
+            );
+            rows.push(("will not count", lost));
+        }
         rows.push(("next", next));
         show(self.json, &value, &rows)?;
         Ok(true)
