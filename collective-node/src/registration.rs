@@ -78,6 +78,28 @@ pub async fn register(
     Ok(KeysHash(registry.keysHash(id.0).call().await?))
 }
 
+/// Announces where others reach a registered node, unless that is what it announced last. Its keys stay as they are, and
+/// so does what members accepted.
+///
+/// # Errors
+/// [`RegisterError`].
+pub async fn announce(chain: &Chain, keys: &Keystore, endpoint: &str) -> Result<(), RegisterError> {
+    let (id, block) = (node_id(keys), chain.latest().await?);
+    let fact = chain.node(&block, id).await?;
+    let said = chain.announcement(&block, id, &fact).await?;
+    if said.is_some_and(|said| said.endpoint == endpoint) {
+        return Ok(());
+    }
+    let registry = NodeRegistry::new(chain.deployment().nodes, chain.provider());
+    let (mine, recipient) = (
+        node_keys(keys, fact.roles),
+        keys.node_recipient().to_string(),
+    );
+    let call = registry.rotate(id.0, mine, recipient, endpoint.to_owned());
+    Chain::mined(call.send().await?).await?;
+    Ok(())
+}
+
 /// The committee that consists of this node.
 pub fn committee_of_one(
     deployment: &Deployment,

@@ -18,13 +18,16 @@ use crate::cmd::show::show;
 use crate::keystore::{Keystore, write_new};
 use crate::registration;
 
+/// What a node announces that was told nothing else.
+const ENDPOINT: &str = "http://127.0.0.1:8080";
+
 /// Enter a node on chain as a committee of one, and write its configuration.
 ///
 /// The account in the key file pays, and operates the node from then on. Nothing counts before the members
 /// accept both, the node and the committee, by vote. Done again, it does only what is not done yet.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  collective node register --keys keys.age --passphrase-file words.txt --endpoint https://node.example\n  collective node register --role keyholder --keys keys.age --endpoint https://holder.example:8443"
+    after_help = "Examples:\n  collective node register --keys keys.age --passphrase-file words.txt --wire 0.0.0.0:8443 --endpoint https://node.example:8443\n  collective node register --role keyholder --keys keys.age --endpoint https://holder.example:8443"
 )]
 pub struct Register {
     /// Key file of the node, made by `collective key new node`.
@@ -36,9 +39,10 @@ pub struct Register {
     /// What it does. A node of both roles whose keys hold a whole key is published as a committee of one.
     #[arg(long, value_enum, default_value = "both")]
     role: Role,
-    /// Where others reach the node; a hint that the chain's log keeps.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
-    endpoint: String,
+    /// Where others reach the node; a hint that the chain's log keeps. Other nodes ask a holder at https://host:port, which
+    /// a committee of one needs before its key can be handed on. Given again with another value, that one is announced.
+    #[arg(long, value_name = "URL")]
+    endpoint: Option<String>,
     /// Let the collective take files that have no sender proof, as age clients without our plugin make them.
     #[arg(long)]
     accept_unproven: bool,
@@ -48,6 +52,10 @@ pub struct Register {
     /// Address and port at which the node will listen.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
+    /// Address and port at which the node will listen for other nodes; announced as its endpoint unless --endpoint says
+    /// another.
+    #[arg(long, value_name = "ADDRESS")]
+    wire: Option<SocketAddr>,
     /// Folder for its data.
     #[arg(long, value_name = "DIR", default_value = "node")]
     data: PathBuf,
@@ -95,8 +103,12 @@ impl Register {
 
         let node = registration::node_id(&keys);
         let roles = self.role.bits();
-        let keys_hash =
-            registration::register(by, &deployment, &keys, roles, &self.endpoint).await?;
+        let endpoint = self.endpoint();
+        let first = endpoint.as_deref().unwrap_or(ENDPOINT);
+        let keys_hash = registration::register(by, &deployment, &keys, roles, first).await?;
+        if let Some(endpoint) = &endpoint {
+            registration::announce(&chain, &keys, endpoint).await?;
+        }
         let sole = keys.shares().newest();
         let sole = sole.filter(|share| self.role == Role::Both && share.certificate().size() == 1);
         let committee = match &sole {
@@ -140,6 +152,12 @@ impl Register {
         Ok(true)
     }
 
+    /// What was asked to be announced.
+    fn endpoint(&self) -> Option<String> {
+        let wire = || self.wire.map(|wire| format!("https://{wire}"));
+        self.endpoint.clone().or_else(wire)
+    }
+
     /// `false` where there is one already.
     fn write_config(&self, node: NodeId) -> Result<bool> {
         if self.config.exists() {
@@ -159,6 +177,9 @@ impl Register {
             self.listen,
             path(&self.keys)?,
         );
+        if let Some(wire) = self.wire {
+            text += &format!("wire = \"{wire}\"\n");
+        }
         if let Some(file) = &self.passphrase_file {
             text += &format!("passphrase_file = {}\n", path(file)?);
         }
