@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+pub mod bare;
+pub mod collective;
+
 /// More than any step takes on a busy machine; a test that waits longer has failed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 

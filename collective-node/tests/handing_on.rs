@@ -1,0 +1,97 @@
+//! A node that holds a collective's key alone hands it on to a committee, as operators and members do it: by verbs, against
+//! processes of the real binary.
+
+mod by_hand;
+
+use by_hand::bare::Bare;
+use by_hand::collective::{Collective, Host, PEOPLE, RECORDS};
+
+/// The node becomes one of three, asks itself and another, and answers the others' questions.
+#[test]
+fn a_node_that_held_the_key_alone_becomes_one_of_three() {
+    let mut at = Collective::found(
+        Bare::start(),
+        &Host::here(),
+        "--wire WIRE --accept-unproven",
+    );
+    for (name, record) in PEOPLE.into_iter().zip(RECORDS).take(3) {
+        at.bare.contribute(name, record);
+    }
+    at.contribute_unproven(PEOPLE[3], RECORDS[3]);
+    at.anchored(4);
+    assert_eq!(at.run(&[]), 4);
+    at.join(&[Host::here(), Host::here()]);
+
+    let members = format!("{},{},{}", at.node_id, at.holders[0].id, at.holders[1].id);
+    let verb = format!(
+        "reshare --plan {} --threshold 2 --members {members}",
+        at.bare.session.path("next.plan")
+    );
+    let planned = at.hand_on(&verb);
+    assert_eq!(planned["dealers"], serde_json::json!([at.node_id]));
+    // Where more than one share is needed, a file that anybody may have sealed opens nothing.
+    assert_eq!(planned["unproven"], 1);
+    at.node_keeps(&[2]);
+    at.keeps_only(0, 2);
+    at.keeps_only(1, 2);
+    assert_eq!(at.run(&[0, 1]), 3);
+
+    // One holder is enough beside the node, which counts for one.
+    at.kill(0);
+    assert_eq!(at.run(&[1]), 3);
+    let refused = at.asked_for_epoch(1, &at.node_remote());
+    assert!(refused.contains("no share of epoch 1"), "{refused}");
+}
+
+/// The node was registered without a door; its operator opens one, and afterwards it holds nothing any more.
+#[test]
+fn a_node_that_held_the_key_alone_leaves_it_to_three_others() {
+    let mut at = Collective::found(Bare::start(), &Host::here(), "");
+    for (name, record) in PEOPLE.into_iter().zip(RECORDS) {
+        at.bare.contribute(name, record);
+    }
+    at.anchored(4);
+    assert_eq!(at.run(&[]), 4);
+    at.join(&[Host::here(), Host::here(), Host::here(), Host::here()]);
+    let [first, second, third, spare] = [0, 1, 2, 3].map(|place| at.holders[place].id.clone());
+    let plan = at.bare.session.path("next.plan");
+    let verb = format!("reshare --plan {plan} --threshold 2 --members {first},{second},{third}");
+
+    // Nobody reaches the node, so nobody could be dealt anything.
+    let line = format!("committee {verb} {}", at.convener());
+    at.bare
+        .session
+        .refused(&line, "no endpoint that can be called");
+    at.configure(&format!("wire = \"{}\"", at.wire));
+    let [keys, words] = ["keys.age", "words"].map(|name| at.bare.session.path(name));
+    let announce = format!(
+        "node register --keys {keys} --passphrase-file {words} --config {} --endpoint https://{}",
+        at.bare.session.path("node.toml"),
+        at.wire,
+    );
+    let told = at.bare.session.json(&announce);
+    assert_eq!(at.bare.session.json(&announce), told, "done twice");
+    at.start_node();
+
+    let began = std::time::Instant::now();
+    at.until("the node is found at its door", || {
+        let status = format!("committee status {}", at.convener());
+        at.bare.session.run(&status).status.success()
+    });
+    println!("found at its door after {:?}", began.elapsed());
+    let planned = at.hand_on(&verb);
+    assert_eq!(planned["unproven"], 0);
+    for place in 0..3 {
+        at.keeps_only(place, 2);
+    }
+    at.node_keeps(&[]);
+    for remote in [at.node_remote(), at.remote(0)] {
+        let refused = at.asked_for_epoch(1, &remote);
+        assert!(refused.contains("no share of epoch 1"), "{refused}");
+    }
+    // It asks the others from now on, before and after it was started anew.
+    assert_eq!(at.run(&[0, 1, 2]), 4);
+    at.start_node();
+    assert_eq!(at.run(&[0, 1, 2]), 4);
+    let _ = spare;
+}
