@@ -176,13 +176,19 @@ impl Holder {
         }
     }
 
-    /// Looks after the shares for ever: erases those of epochs that are over.
+    /// Looks after the shares for ever: takes over the one of a new epoch, erases those of epochs that are over.
     pub async fn tend(self: Arc<Self>, pause: Duration) {
         let mut pace = Pace::new(pause);
         loop {
-            let step = self.erase_old_shares().await;
-            pace.rest("old shares could not be erased", step).await;
+            let step = self.look_after_shares().await;
+            pace.rest("the shares could not be looked after", step)
+                .await;
         }
+    }
+
+    async fn look_after_shares(&self) -> Result<(), HolderRefusal> {
+        self.take_over_accepted().await?;
+        self.erase_old_shares().await
     }
 
     /// Erases the shares of epochs before the one in force, once no job is under way that one of them released, and what is

@@ -110,6 +110,7 @@ impl Keyholder {
             log,
             released: Mutex::default(),
         });
+        holder.take_over_accepted().await?;
         holder.check_shares().await?;
         let refusals = Arc::<Refusals>::default();
         let door = Door::open(holder.clone(), config.listen).await?;

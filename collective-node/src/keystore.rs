@@ -224,6 +224,14 @@ impl Keystore {
         self.ceremonies.answer(plan, node, ask, &keys, &to, rng)
     }
 
+    /// The shares that this node has certified for an epoch; see [`Ceremonies`].
+    ///
+    /// # Errors
+    /// [`TakePartError`].
+    pub fn certified_shares(&self, epoch: u64) -> Result<Vec<KeyShare>, TakePartError> {
+        self.ceremonies.certified(epoch, &self.identity)
+    }
+
     /// What is kept of ceremonies.
     pub fn ceremonies(&self) -> &Ceremonies {
         &self.ceremonies

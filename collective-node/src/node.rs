@@ -163,6 +163,7 @@ impl Node {
             })),
         };
         if let Some(holder) = &own {
+            holder.take_over_accepted().await?;
             holder.check_shares().await?;
         }
         let door = match (&own, config.wire) {

@@ -234,6 +234,40 @@ async fn a_share_is_kept_only_when_every_member_has_signed() {
     assert!(at.epochs(2).is_empty());
 }
 
+/// The end of a ceremony does not reach two members: one runs, one is down when the collective accepts the committee. Both
+/// take over what they have certified; who has forgotten that it certified anything has nothing to take over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_share_that_nobody_confirmed_is_taken_over_from_the_chain() {
+    let mut at = CeremonyWorld::found(3).await;
+    let convening = at.convening().await;
+    let plan = convening.plan_new(&at.ids(&[0, 1, 2]), 2, 0).await;
+    let held = convening.hold(plan.expect("a plan")).await;
+    let by = at.world.provider(&at.world.deployer);
+    let published = convening.publish(&by, &held.expect("a committee")).await;
+    for number in 0..3 {
+        at.stop(number).await;
+        let folder = at.members[number].folder.clone();
+        std::fs::remove_file(folder.join("keys.shares/epoch-2.age")).expect("a share");
+        if number == 2 {
+            std::fs::remove_dir_all(folder.join("keys.ceremonies")).expect("what it knew");
+        }
+        at.stop(number).await;
+    }
+    for number in [0, 2] {
+        at.start(number).await.expect("it starts");
+    }
+    assert!(at.epochs(0).is_empty());
+    at.accept(published.expect("published")).await;
+    at.start(1).await.expect("it starts");
+    at.only_epoch(&[0, 1], 2).await;
+    assert!(at.epochs(2).is_empty());
+    for row in 0..4 {
+        at.contribute(row).await;
+    }
+    at.all_anchored(4).await;
+    assert_eq!(at.run().await, 4);
+}
+
 /// A key holder that is started for another chain, or on the folder of one that runs, does not start.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_holder_of_another_chain_does_not_start() {

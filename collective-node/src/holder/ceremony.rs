@@ -1,10 +1,12 @@
 //! A holder in ceremonies: it answers asks under plans that it has checked against the chain, and takes its new share over
-//! once every member has signed.
+//! once every member has signed: when the convener shows it the signatures or, at the latest, when the chain has accepted
+//! the committee, which it does with all of them alone.
 
 use std::sync::Arc;
 
-use alloy::primitives::Signature;
+use alloy::primitives::{B256, Signature};
 use bytes::Bytes;
+use collective::committee::KeyShare;
 use collective::committee::ceremony::ask::{Ask, AskError, MAX_ASK_BYTES};
 use collective::committee::ceremony::certify::NotCertified;
 use collective::committee::ceremony::participant::Answered;
@@ -140,14 +142,35 @@ impl Holder {
         {
             return Err(CeremonyRefusal::Superseded(accepted.epoch));
         }
-        let kept = self.keys.keep_share(share, &mut rand::rng());
-        kept.map_err(HolderRefusal::from)?;
-        let bytes = certificate.to_bytes().into();
-        self.blobs.put(bytes).await.map_err(HolderRefusal::from)?;
         let committee = plan.statement(&certificate).struct_hash();
+        Ok(self.keep(share, committee).await?)
+    }
+
+    /// Takes over the share of the committee in force, if this member has certified it and nobody showed it the others'
+    /// signatures: the collective accepted it, so the chain has them all.
+    ///
+    /// # Errors
+    /// [`HolderRefusal`].
+    pub async fn take_over_accepted(&self) -> Result<(), HolderRefusal> {
+        let accepted = self.view.borrow().committee;
+        if accepted.epoch == 0 || self.keys.shares().of(accepted.epoch).is_some() {
+            return Ok(());
+        }
+        let certified = self.keys.certified_shares(accepted.epoch)?;
+        let mut certified = certified.into_iter();
+        match certified.find(|share| accepted.is_shared_by(share.certificate())) {
+            Some(share) => self.keep(share, accepted.hash).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn keep(&self, share: KeyShare, committee: B256) -> Result<(), HolderRefusal> {
+        let share = self.keys.keep_share(share, &mut rand::rng())?;
+        let certificate = share.certificate();
+        self.blobs.put(certificate.to_bytes().into()).await?;
+        let epoch = certificate.epoch();
         let event = LogEvent::EpochChanged { epoch, committee };
-        let noted = self.log.note(now(), event).await;
-        noted.map_err(HolderRefusal::from)?;
+        self.log.note(now(), event).await?;
         tracing::info!(epoch, %committee, "took over the share of a new epoch");
         Ok(())
     }

@@ -15,7 +15,7 @@ use crate::chain::ChainError;
 use crate::chain::facts::JobState;
 use crate::decision::FactsError;
 use crate::headers::HeadersError;
-use crate::keystore::KeystoreError;
+use crate::keystore::{KeystoreError, TakePartError};
 use crate::ledger::LedgerError;
 use crate::rewards::RewardError;
 
@@ -131,6 +131,9 @@ pub enum HolderRefusal {
     /// The keys.
     #[error(transparent)]
     Keys(#[from] KeystoreError),
+    /// What is kept of a ceremony.
+    #[error(transparent)]
+    Ceremony(#[from] TakePartError),
 }
 
 impl HolderRefusal {
@@ -159,7 +162,8 @@ impl HolderRefusal {
             | Self::Log(_)
             | Self::Ledger(_)
             | Self::Blob(_)
-            | Self::Keys(_) => Fault::Operator,
+            | Self::Keys(_)
+            | Self::Ceremony(_) => Fault::Operator,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What a node keeps of the ceremonies that it takes part in: one file each, with its seed and the two digests that it has
-//! bound itself to, sealed to the node's own identity.
+//! What a node keeps of the ceremonies that it takes part in: one file each, with its seed, the two digests that it has
+//! bound itself to, and the share that it has certified, sealed to the node's own identity.
 //!
 //! A file is there before the first answer leaves and is replaced before an answer that binds more, so a crash is
 //! replayed byte for byte. Whoever has a seed and the old share has the new one: it is erased as shares are.
@@ -9,12 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use alloy::primitives::{B256, hex};
+use collective::committee::KeyShare;
 use collective::committee::ceremony::Seed;
 use collective::committee::ceremony::ask::{Ask, Refusal};
+use collective::committee::ceremony::certify::PendingShare;
 use collective::committee::ceremony::participant::{Answered, Keys, Participant, Pins};
 use collective::committee::ceremony::plan::Plan;
 use collective::id::NodeId;
-use collective::seal::{self, Recipient};
+use collective::seal::{self, Identity, Recipient};
 use rand::CryptoRng;
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -25,7 +27,7 @@ use super::{KeystoreError, write_new};
 /// Ceremonies that a node keeps at a time. Every accepted node may convene one, and a ceremony is over when its epoch is.
 const MAX_CEREMONIES: usize = 64;
 
-/// Seed, round 1 set, transcript; a digest that is not there yet is zero.
+/// Seed, round 1 set, transcript; a digest that is not there yet is zero. The certified share follows.
 const BYTES: usize = 3 * 32;
 
 /// Bytes of a file: what it holds, sealed to one hybrid recipient.
@@ -81,15 +83,21 @@ impl Ceremonies {
     ) -> Result<Answered, TakePartError> {
         let _one_at_a_time = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
         let path = self.path(plan);
-        let state = match self.read(&path, keys)? {
+        let state = match self.read(&path, keys.identity)? {
             Some(state) => state,
             None => self.begin(&path, to, rng)?,
         };
         let participant = Participant::new(plan.clone(), node, state.seed(), state.pins)?;
         let answered = participant.answer(ask, keys)?;
         let pins = answered.participant.pins();
-        if pins != state.pins {
-            let bound = State { pins, ..state };
+        let certified = answered.pending.as_ref().map(PendingShare::to_bytes);
+        if pins != state.pins || certified.is_some() && state.share.is_none() {
+            let share = state.share.or(certified);
+            let bound = State {
+                pins,
+                share,
+                ..state
+            };
             replace(&path, &bound.sealed(to, rng)?)?;
         }
         Ok(answered)
@@ -98,6 +106,31 @@ impl Ceremonies {
     /// Whether something is kept of this ceremony.
     pub fn knows(&self, plan: &Plan) -> bool {
         self.path(plan).exists()
+    }
+
+    /// The shares that this node has certified for an epoch, one of each ceremony that came so far. The chain says which of
+    /// them counts.
+    ///
+    /// # Errors
+    /// [`TakePartError`].
+    pub(super) fn certified(
+        &self,
+        epoch: u64,
+        identity: &Identity,
+    ) -> Result<Vec<KeyShare>, TakePartError> {
+        let _one_at_a_time = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shares = Vec::new();
+        for path in self.files()? {
+            if epoch_of(&path) != Some(epoch) {
+                continue;
+            }
+            let state = self.read(&path, identity)?;
+            if let Some(bytes) = state.and_then(|state| state.share) {
+                let share = KeyShare::parse(&bytes);
+                shares.push(share.map_err(|_| TakePartError::NotAState(path))?);
+            }
+        }
+        Ok(shares)
     }
 
     /// Erases what is kept of ceremonies for epochs up to this one.
@@ -127,12 +160,13 @@ impl Ceremonies {
         let state = State {
             seed: Zeroizing::new(*Seed::random(rng).expose()),
             pins: Pins::default(),
+            share: None,
         };
         write_new(path, &state.sealed(to, rng)?)?;
         Ok(state)
     }
 
-    fn read(&self, path: &Path, keys: &Keys<'_>) -> Result<Option<State>, TakePartError> {
+    fn read(&self, path: &Path, identity: &Identity) -> Result<Option<State>, TakePartError> {
         match fs::metadata(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(path)(error).into()),
@@ -142,7 +176,7 @@ impl Ceremonies {
             Ok(_) => {}
         }
         let sealed = fs::read(path).map_err(failed(path))?;
-        let opened = seal::open(std::slice::from_ref(keys.identity), &sealed);
+        let opened = seal::open(std::slice::from_ref(identity), &sealed);
         let plain = Zeroizing::new(opened.map_err(KeystoreError::Closed)?);
         let state = State::parse(&plain);
         state
@@ -171,6 +205,7 @@ impl Ceremonies {
 struct State {
     seed: Zeroizing<[u8; 32]>,
     pins: Pins,
+    share: Option<Zeroizing<Vec<u8>>>,
 }
 
 impl State {
@@ -179,18 +214,20 @@ impl State {
     }
 
     fn sealed(&self, to: &Recipient, rng: &mut impl CryptoRng) -> Result<Vec<u8>, KeystoreError> {
-        let mut plain = Zeroizing::new(Vec::with_capacity(BYTES));
+        let share = self.share.as_ref().map_or(&[][..], |share| share);
+        // All at once, so that no smaller copy is left behind when the buffer grows.
+        let mut plain = Zeroizing::new(Vec::with_capacity(BYTES + share.len()));
         plain.extend_from_slice(self.seed.as_slice());
         for pin in [self.pins.round1, self.pins.transcript] {
             plain.extend_from_slice(pin.unwrap_or_default().as_slice());
         }
+        plain.extend_from_slice(share);
         Ok(seal::seal(std::slice::from_ref(to), &plain, rng)?)
     }
 
     fn parse(plain: &[u8]) -> Option<Self> {
-        let (words, []) = plain.as_chunks::<32>() else {
-            return None;
-        };
+        let (head, share) = plain.split_first_chunk::<BYTES>()?;
+        let (words, _) = head.as_chunks::<32>();
         let [seed, round1, transcript] = words else {
             return None;
         };
@@ -201,6 +238,7 @@ impl State {
                 round1: pin(round1),
                 transcript: pin(transcript),
             },
+            share: (!share.is_empty()).then(|| Zeroizing::new(share.to_vec())),
         })
     }
 }

@@ -120,6 +120,12 @@ impl PendingShare {
         self.share.certificate()
     }
 
+    /// What its member keeps of it until the collective accepts a committee: NodeRegistry names a certificate with every
+    /// member's signature alone. Secret, as [`KeyShare::to_bytes`] is.
+    pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        self.share.to_bytes()
+    }
+
     /// The share, once every member has signed the statement: `statements` are their signatures in the order of the
     /// members, as the convener collected them or NodeRegistry took them.
     ///
