@@ -334,6 +334,12 @@ impl Collective {
         self.holders[place].process = None;
     }
 
+    /// Its process and everything that it had are gone.
+    pub fn lose(&mut self, place: usize) {
+        self.kill(place);
+        std::fs::remove_dir_all(&self.holders[place].folder).expect("removed");
+    }
+
     /// What a ceremony's verbs are given: the first key holder convenes.
     pub fn convener(&self) -> String {
         let session = &self.bare.session;
