@@ -226,13 +226,23 @@ impl Collective {
         self.runtime().block_on(answer).expect("an answer")
     }
 
-    /// Asks for a run and says over how many records the node took the means; the receipt is verified beside the logs of
-    /// these holders.
+    /// Has the means taken and says over how many records; the receipt is verified beside the logs of these holders.
     pub fn run(&self, logs: &[usize]) -> u64 {
+        self.finish(self.request(), logs)
+    }
+
+    /// Asks for a run and says the job's number.
+    pub fn request(&self) -> u64 {
         let session = &self.bare.session;
         let (means, payer) = (session.path("mean.json"), session.key("payer"));
         let asked = session.json(&format!("job request --manifest {means} --key {payer}"));
-        let job = asked["job"].as_u64().expect("a number");
+        asked["job"].as_u64().expect("a number")
+    }
+
+    /// Waits for a job's output and says over how many records it is; the receipt is verified beside the logs of these
+    /// holders.
+    pub fn finish(&self, job: u64, logs: &[usize]) -> u64 {
+        let session = &self.bare.session;
         let ran = session.json(&format!("job show {job} --wait"));
         assert_eq!(ran["state"], "completed", "{ran}");
         let identity = session.path("results.identity");
