@@ -46,6 +46,19 @@ bench-committee:
 bench-ceremony:
     cargo run --release --manifest-path bench/Cargo.toml --target-dir target --bin ceremony
 
+# DKG, release, refresh and reshare in a bad world, one history a seed: progress, and a table at the end
+simulate-committee SEEDS="10000":
+    #!/usr/bin/env bash
+    set -uo pipefail
+    log=$(mktemp)
+    trap 'rm -f "$log"' EXIT
+    SEEDS={{ SEEDS }} cargo test --release -p collective --no-fail-fast --test committee_simulation \
+        --test committee_release_simulation -- --nocapture 2>&1 | tee "$log"
+    failed=$?
+    echo
+    grep '^|' "$log"
+    exit "$failed"
+
 # Gas of every user story, from the committed snapshot
 gas:
     cat contracts/.gas-snapshot/*.json

@@ -12,6 +12,8 @@
 
 #[path = "committee/network.rs"]
 mod network;
+#[path = "simulation/seeds.rs"]
+mod seeds;
 #[path = "committee/world.rs"]
 mod world;
 
@@ -29,6 +31,7 @@ use collective::seal;
 use network::{Bad, PATIENCE, Reply};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
+use seeds::Told;
 use world::{ESCROW, Kind, Node, World, member};
 
 /// When faults of the network and of power end.
@@ -80,13 +83,25 @@ struct Holder {
     signed: Vec<LogHead>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Counts {
     retries: u32,
     given_up: u32,
     node_crashes: u32,
     holder_crashes: u32,
     liars: usize,
+}
+
+impl Counts {
+    fn add(self, other: Self) -> Self {
+        Self {
+            retries: self.retries + other.retries,
+            given_up: self.given_up + other.given_up,
+            node_crashes: self.node_crashes + other.node_crashes,
+            holder_crashes: self.holder_crashes + other.holder_crashes,
+            liars: self.liars + other.liars,
+        }
+    }
 }
 
 struct Simulation<'a> {
@@ -149,11 +164,12 @@ impl<'a> Simulation<'a> {
         }
     }
 
-    fn run(mut self) -> Counts {
+    fn run(mut self, told: &mut Told) -> Counts {
         self.at(Duration::ZERO, Event::Start);
         let assembled = loop {
             let Reverse((at, index)) = self.queue.pop().expect("a tick is always due");
             self.now = at;
+            told.events += 1;
             assert!(self.now <= DONE, "not done long after the calm");
             let (life, event) = self.events[index].take().expect("each happens once");
             if let Some(assembled) = self.happen(life, event) {
@@ -489,32 +505,23 @@ fn below(rng: &mut ChaCha20Rng, bound: u64) -> u64 {
     rng.next_u64() % bound
 }
 
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
-}
+/// Histories without `SEEDS`: some seconds.
+const DEFAULT_SEEDS: u64 = 200;
 
 #[test]
 fn no_seed_breaks_safety_and_every_job_gets_done() {
-    let first = number("SEED", 1);
-    let seeds = number("SEEDS", 200);
     let committees = [(1, 1), (2, 3), (2, 4), (3, 5), (4, 7)];
     let files = [Kind::Hybrid, Kind::Classical];
     let worlds = committees.map(|(t, n)| World::new(t, n, &files, 1));
-    let mut sum = Counts::default();
-    for seed in first..first + seeds {
-        println!("seed {seed}");
+    let history = |seed: u64, told: &mut Told, sum: &mut Counts| {
+        told.kind = "release";
         let world = &worlds[(seed % worlds.len() as u64) as usize];
-        let counts = Simulation::new(world, seed).run();
-        sum.retries += counts.retries;
-        sum.given_up += counts.given_up;
-        sum.node_crashes += counts.node_crashes;
-        sum.holder_crashes += counts.holder_crashes;
-        sum.liars += counts.liars;
-    }
-    println!(
-        "{seeds} seeds: {} retries, {} given up and tried again, {} crashes of the node, {} of holders, {} liars",
-        sum.retries, sum.given_up, sum.node_crashes, sum.holder_crashes, sum.liars
-    );
+        let counts = Simulation::new(world, seed).run(told);
+        *sum = std::mem::take(sum).add(counts);
+    };
+    let test = "committee_release_simulation";
+    let (seeds, sum) = seeds::tell(test, DEFAULT_SEEDS, history, Counts::add);
+    println!("{sum:?}");
     // A world in which nothing happens would show nothing.
     assert!(
         seeds < 100

@@ -126,6 +126,11 @@ pub struct World {
 impl World {
     pub fn new(size: u8, seed: u64) -> Self {
         println!("seed {seed}");
+        Self::quiet(size, seed)
+    }
+
+    /// The same where whoever counts seeds prints them.
+    pub fn quiet(size: u8, seed: u64) -> Self {
         let mut rng = rng(seed);
         let nodes = (1..=size).map(|number| Node::new(number, &mut rng));
         let nodes = nodes.map(|node| (node.id, node)).collect();
