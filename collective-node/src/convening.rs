@@ -29,6 +29,7 @@ use crate::chain::facts::{CommitteeFact, MemberFact};
 use crate::chain::{Chain, ChainError};
 use crate::client::{Client, ClientError};
 use crate::holder::ceremony::{certified, question};
+use crate::holder::mandate::MAX_EPOCH_STEP;
 use crate::holder::serve::{CEREMONY, CERTIFIED, HolderStatus, STATUS};
 use crate::wire::{self, Exchange, Remote};
 
@@ -141,9 +142,8 @@ impl Convening {
     ) -> Result<Plan, ConveneError> {
         let block = self.chain.finalized().await?;
         let accepted = self.chain.committee(&block).await?;
-        let kept = self.newest_kept(&block, members).await?;
         let kind = Kind::Generate { post_quantum: true };
-        let epoch = kept.max(accepted.epoch) + 1;
+        let epoch = self.next_epoch(&block, &accepted, members).await?;
         self.plan(&block, epoch, members, threshold, attempt, kind)
             .await
     }
@@ -162,8 +162,7 @@ impl Convening {
         let accepted = self.chain.committee(&block).await?;
         let from = self.certificate(&accepted).await?;
         let dealers = self.dealers(&block, &accepted).await?;
-        let kept = self.newest_kept(&block, members).await?;
-        let epoch = kept.max(accepted.epoch) + 1;
+        let epoch = self.next_epoch(&block, &accepted, members).await?;
         let kind = Kind::Reshare {
             from: Box::new(from),
             dealers,
@@ -324,13 +323,21 @@ impl Convening {
         Ok(dealers)
     }
 
-    /// The newest epoch that one of these nodes has a share of, whether it was accepted or not: members keep one share an
-    /// epoch. Who does not answer now will be missed in the ceremony.
-    async fn newest_kept(&self, block: &BlockRef, members: &[NodeId]) -> Result<u64, ConveneError> {
+    /// An epoch that none of these nodes has a share of, whether that was accepted or not, as long as there is one: where
+    /// ceremonies that came to nothing have used all of them up, members let go of what they had for the last one.
+    async fn next_epoch(
+        &self,
+        block: &BlockRef,
+        accepted: &CommitteeFact,
+        members: &[NodeId],
+    ) -> Result<u64, ConveneError> {
         let asked = members.iter().map(|&node| self.status(block, node));
+        // Who does not answer now will be missed in the ceremony.
         let said = futures_util::future::join_all(asked).await;
-        let epochs = said.into_iter().flatten().map(|status| status.epoch);
-        Ok(epochs.max().unwrap_or(0))
+        let kept = said.into_iter().flatten().map(|status| status.epoch).max();
+        let next = kept.unwrap_or(0).saturating_add(1);
+        let (least, most) = (accepted.epoch + 1, accepted.epoch + MAX_EPOCH_STEP);
+        Ok(next.clamp(least, most))
     }
 
     async fn certificate(

@@ -74,6 +74,8 @@ pub struct Holder {
     pub log: LogFile,
     /// The release asked about last: pages and proofs ask about the same files again.
     pub released: Mutex<Option<Arc<ReleasedFiles>>>,
+    /// Held while shares come and go, with what is kept of their ceremonies: never is the last copy of one erased.
+    pub changing: Mutex<()>,
 }
 
 impl Holder {
@@ -187,6 +189,7 @@ impl Holder {
     }
 
     async fn look_after_shares(&self) -> Result<(), HolderRefusal> {
+        let _alone = self.changing.lock().await;
         self.take_over_accepted().await?;
         self.erase_old_shares().await
     }

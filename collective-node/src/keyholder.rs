@@ -109,6 +109,7 @@ impl Keyholder {
             ledger,
             log,
             released: Mutex::default(),
+            changing: Mutex::default(),
         });
         holder.take_over_accepted().await?;
         holder.check_shares().await?;

@@ -160,6 +160,7 @@ impl Node {
                 rewards: rewards.clone(),
                 log: LogFile::open(&config.data.join("holder.log"))?,
                 released: Mutex::default(),
+                changing: Mutex::default(),
             })),
         };
         if let Some(holder) = &own {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use alloy::primitives::{Address, B256, Signature};
 use bytes::Bytes;
 use ceremony_world::{CeremonyWorld, copy};
+use collective::committee::KeyShare;
 use collective::committee::ceremony::ask::Ask;
 use collective::committee::ceremony::plan::{Kind, Plan, Proposal};
 use collective::id::NodeId;
@@ -16,6 +17,7 @@ use collective_node::chain::facts::{ROLE_COMPUTE, ROLE_KEYHOLDER};
 use collective_node::chain::{Chain, ChainError};
 use collective_node::convening::ConveneError;
 use collective_node::holder::ceremony::{certified, question};
+use collective_node::holder::mandate::MAX_EPOCH_STEP;
 use collective_node::holder::serve::{CEREMONY, CERTIFIED};
 use collective_node::holder::{HolderRefusal, LogFileError};
 use collective_node::keyholder::Keyholder;
@@ -266,6 +268,69 @@ async fn a_share_that_nobody_confirmed_is_taken_over_from_the_chain() {
     }
     at.all_anchored(4).await;
     assert_eq!(at.run().await, 4);
+}
+
+/// Whoever convenes ceremonies that come to nothing uses no epoch up: the members take part in another one for the last
+/// epoch there is, and the share in use is the one that the collective accepts, whichever came last.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_committees_for_one_epoch_the_accepted_one_counts() {
+    let at = CeremonyWorld::found(3).await;
+    let convening = at.convening().await;
+    let plan = convening.plan_new(&at.ids(&[0, 1, 2]), 2, 0).await;
+    let mut proposal = plan.expect("a plan").proposal().clone();
+    proposal.epoch = 1 + MAX_EPOCH_STEP;
+    let last = Plan::new(proposal.clone()).expect("a plan by itself");
+    let first = convening.hold(last).await.expect("a committee");
+    let by = at.world.provider(&at.world.deployer);
+    let published = convening.publish(&by, &first).await.expect("published");
+
+    let plan = convening.plan_new(&at.ids(&[0, 1, 2]), 2, 1).await;
+    let plan = plan.expect("a plan");
+    assert_eq!(plan.proposal().epoch, proposal.epoch);
+    let second = convening.hold(plan).await.expect("another committee");
+    let kept = |number: usize| {
+        let share = at.members[number].keys.shares().of(proposal.epoch);
+        share.expect("a share").certificate().clone()
+    };
+    for number in 0..3 {
+        assert_eq!(kept(number), second.certification.certificate);
+    }
+    at.accept(published).await;
+    for number in 0..3 {
+        let what = format!("member {number} has its share of the first again");
+        let first = &first.certification.certificate;
+        at.until(&what, async || kept(number) == *first).await;
+    }
+    for row in 0..4 {
+        at.contribute(row).await;
+    }
+    at.all_anchored(4).await;
+    assert_eq!(at.run().await, 4);
+}
+
+/// A share that no ceremony gives again makes room for none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_key_is_not_let_go_for_a_ceremony() {
+    let at = CeremonyWorld::found(2).await;
+    let identity = TaggedIdentity::random(&mut rand::rng());
+    let sole = KeyShare::sole(identity, 2);
+    let keys = &at.members[0].keys;
+    keys.keep_share(sole, &mut rand::rng()).expect("kept");
+    let convening = at.convening().await;
+    let plan = convening.plan_new(&at.ids(&[0, 1]), 2, 0).await;
+    let mut proposal = plan.expect("a plan").proposal().clone();
+    assert_eq!(proposal.epoch, 3);
+    proposal.epoch = 2;
+    let plan = Plan::new(proposal).expect("a plan by itself");
+    match convening.hold(plan).await {
+        Err(ConveneError::Unconfirmed(open)) => {
+            assert_eq!(open.len(), 1, "{open:?}");
+            assert!(open[0].1.contains("never overwritten"), "{open:?}");
+        }
+        other => panic!("{:?}", other.map(|_| "a committee")),
+    }
+    let kept = keys.shares().of(2).expect("the whole key");
+    assert_eq!(kept.certificate().size(), 1);
 }
 
 /// A key holder that is started for another chain, or on the folder of one that runs, does not start.

@@ -148,6 +148,7 @@ async fn health_is_bad_when_nothing_follows_the_chain_any_more() {
         rewards,
         log: LogFile::open(&folder.path().join("holder.log")).expect("a log"),
         released: Default::default(),
+        changing: Default::default(),
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!(

@@ -133,6 +133,7 @@ impl Holder {
         }
         let answered = self.answer_ask(plan.clone(), ask).await?;
         let pending = answered.pending.ok_or(CeremonyRefusal::Complaint)?;
+        let _alone = self.changing.lock().await;
         // This member's own signature is among them, and it gave that under a plan which it had checked.
         let share = pending.confirm(&statements)?;
         let certificate = share.certificate().clone();
@@ -153,7 +154,8 @@ impl Holder {
     /// [`HolderRefusal`].
     pub async fn take_over_accepted(&self) -> Result<(), HolderRefusal> {
         let accepted = self.view.borrow().committee;
-        if accepted.epoch == 0 || self.keys.shares().of(accepted.epoch).is_some() {
+        let kept = self.keys.shares().of(accepted.epoch);
+        if accepted.epoch == 0 || kept.is_some_and(|it| accepted.is_shared_by(it.certificate())) {
             return Ok(());
         }
         let certified = self.keys.certified_shares(accepted.epoch)?;
@@ -164,11 +166,21 @@ impl Holder {
         }
     }
 
+    /// Several ceremonies may come to an end for one epoch, and the chain accepts one of them: the share of another makes
+    /// room, if what is kept of its ceremony gives it again.
     async fn keep(&self, share: KeyShare, committee: B256) -> Result<(), HolderRefusal> {
+        let epoch = share.certificate().epoch();
+        let other = self.keys.shares().of(epoch);
+        if let Some(other) = other.filter(|it| it.certificate() != share.certificate()) {
+            let certified = self.keys.certified_shares(epoch)?;
+            let mut certified = certified.iter().map(KeyShare::certificate);
+            if certified.any(|it| it == other.certificate()) {
+                self.keys.shares().erase(epoch)?;
+            }
+        }
         let share = self.keys.keep_share(share, &mut rand::rng())?;
         let certificate = share.certificate();
         self.blobs.put(certificate.to_bytes().into()).await?;
-        let epoch = certificate.epoch();
         let event = LogEvent::EpochChanged { epoch, committee };
         self.log.note(now(), event).await?;
         tracing::info!(epoch, %committee, "took over the share of a new epoch");

@@ -14,8 +14,8 @@ use thiserror::Error;
 use crate::chain::facts::{CommitteeFact, ROLE_KEYHOLDER};
 use crate::chain::{Chain, ChainError};
 
-/// By how much an epoch may exceed the accepted one: a ceremony that was held and whose committee was not accepted has
-/// used its epoch up, for its members keep one share an epoch.
+/// By how much an epoch may exceed the accepted one: so many ceremonies whose committees are not accepted have an epoch of
+/// their own, and what comes after them shares the last one. Far above what members try before they accept one.
 pub const MAX_EPOCH_STEP: u64 = 16;
 
 /// Why a plan is not followed.
