@@ -330,15 +330,17 @@ impl Committee {
             .ok()
             .filter(|certificate| committee.is_shared_by(certificate))
             .ok_or(CommitteeError::Certificate(epoch))?;
-        let mut seats = BTreeMap::new();
-        for fact in self.chain.members(&finalized, &committee).await? {
+        let members = self.chain.members(&finalized, &committee).await?;
+        // Where each is may have changed since the last job: a look at the log for each, all at once.
+        let seats = members.into_iter().map(async |fact| {
             let line = match &self.own {
                 Some(holder) if fact.id == self.node => Line::Own(holder.clone()),
                 _ => self.line(&finalized, &fact).await?,
             };
-            seats.insert(fact.member, Seat { fact, line });
-        }
-        Ok((certificate, seats))
+            Ok::<_, ChainError>((fact.member, Seat { fact, line }))
+        });
+        let seats = futures_util::future::try_join_all(seats).await?;
+        Ok((certificate, seats.into_iter().collect()))
     }
 
     async fn line(
