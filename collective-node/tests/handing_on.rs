@@ -21,6 +21,8 @@ fn a_node_that_held_the_key_alone_becomes_one_of_three() {
     at.contribute_unproven(PEOPLE[3], RECORDS[3]);
     at.anchored(4);
     assert_eq!(at.run(&[]), 4);
+    let refused = at.asked_by_a_stranger(&at.node_remote());
+    assert!(refused.contains("refuses our key"), "{refused}");
     at.join(&[Host::here(), Host::here()]);
 
     let members = format!("{},{},{}", at.node_id, at.holders[0].id, at.holders[1].id);

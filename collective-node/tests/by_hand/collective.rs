@@ -12,9 +12,9 @@ use bytes::Bytes;
 use collective::id::BlobId;
 use collective::reward::RewardRoot;
 use collective_node::chain::Deployment;
-use collective_node::holder::serve::REWARDS;
+use collective_node::holder::serve::{REWARDS, STATUS};
 use collective_node::keystore::Keystore;
-use collective_node::wire::{self, Remote};
+use collective_node::wire::{self, Remote, TransportKey};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -418,6 +418,15 @@ impl Collective {
         let body = Bytes::from(serde_json::to_vec(&root).expect("plain JSON values"));
         let first = wire::Client::new(self.keys("holder-1/keys.age").transport_key());
         let answer = self.runtime().block_on(first.post(remote, &REWARDS, body));
+        answer.expect_err("a refusal").to_string()
+    }
+
+    /// How somebody is answered whose key the collective has not accepted.
+    pub fn asked_by_a_stranger(&self, remote: &Remote) -> String {
+        let stranger = wire::Client::new(TransportKey::from_seed(&[7; 32]));
+        let answer = self
+            .runtime()
+            .block_on(stranger.post(remote, &STATUS, Bytes::new()));
         answer.expect_err("a refusal").to_string()
     }
 
