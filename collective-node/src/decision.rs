@@ -90,6 +90,7 @@ impl Facts {
         let allow_block = on_chain(chain, lease.allow_block).await?;
         let deny_block = on_chain(chain, lease.deny_block).await?;
         let allow = chain.allow(allow_block, lease.manifest, lease.node).await?;
+        let view = view.of_epoch(chain, allow.epoch).await?;
         let named = named(&view);
         let deny = chain
             .deny(deny_block, lease.manifest, lease.node, &named)

@@ -435,8 +435,7 @@ impl Driver {
         let permit = self.released(job, fact).await?;
         let granted = permit.grant().clone();
         let inputs = keep_inputs(&self.blobs, &granted).await?;
-        let view = self.view.borrow().clone();
-        let headers = headers_of(&self.headers, &granted, &view)
+        let headers = headers_of(&self.headers, &granted, &self.view_of(&granted).await?)
             .await
             .map_err(Box::new)?;
         let released = released_files(&self.chain, &granted, headers)
@@ -551,19 +550,22 @@ impl Driver {
             members.push((member.clone(), file));
         }
         let (blobs, deployment) = (self.blobs.clone(), *self.chain.deployment());
-        let (certificate, proof_required) = {
-            let view = self.view.borrow();
-            (view.certificate.clone(), view.committee.proof_required())
-        };
+        let view = self.view_of(granted).await?;
         let missing = || RunError::Missing("the committee's certificate is not known".into());
         Ok(Files {
             members,
             keys: vec![],
             blobs,
             deployment,
-            recipient: certificate.ok_or_else(missing)?.recipient().clone(),
-            proof_required,
+            proof_required: view.committee.proof_required(),
+            recipient: view.certificate.ok_or_else(missing)?.recipient().clone(),
         })
+    }
+
+    /// Chain facts under the committee that releases.
+    async fn view_of(&self, granted: &Grant) -> Result<View, DriveError> {
+        let view = self.view.borrow().clone();
+        Ok(view.of_epoch(&self.chain, granted.release().epoch).await?)
     }
 
     async fn facts(&self, fact: &JobFact) -> Result<Facts, DriveError> {

@@ -75,6 +75,22 @@ impl View {
         self.index.counted()
     }
 
+    /// The view under the committee of an epoch. Whether proofs are required, and so what counts, is for the jobs that it
+    /// releases that committee's setting, whatever committee follows.
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    pub async fn of_epoch(mut self, chain: &Chain, epoch: u64) -> Result<Self, ChainError> {
+        if epoch != self.committee.epoch {
+            self.committee = chain.committee_of(&self.finalized, epoch).await?;
+            let required = self.committee.proof_required();
+            if required != self.index.is_proof_required() {
+                Arc::make_mut(&mut self.index).require_proof(required);
+            }
+        }
+        Ok(self)
+    }
+
     /// Seconds since a new finalized block arrived.
     pub fn silence(&self) -> u64 {
         self.arrived.elapsed().as_secs()

@@ -183,9 +183,10 @@ impl Rewards {
     ) -> Result<RewardLedger, RewardError> {
         let deployment = self.chain.deployment();
         let view = self.view.borrow().clone();
+        // Also of what counts no more: it was paid for.
         let contributors: HashMap<Leaf, ContributorId> = view
+            .index
             .anchored()
-            .iter()
             .map(|a| {
                 (
                     a.entry.contribution.leaf(),

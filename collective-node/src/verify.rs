@@ -257,6 +257,7 @@ async fn derive(
     let (_, view) =
         Follower::start(chain.clone(), blobs.clone(), headers.clone(), aggregator).await?;
     let view = view.borrow().clone();
+    let view = view.of_epoch(chain, fact.lease.epoch).await?;
     let named: Vec<(ContributorId, u64)> = view
         .anchored()
         .iter()

@@ -3,9 +3,14 @@
 
 mod by_hand;
 
+use std::time::Duration;
+
 use by_hand::bare::Bare;
 use by_hand::collective::{Collective, Host, PEOPLE, RECORDS};
 use serde_json::json;
+
+/// A day and a minute: both windows, of dispute and of challenge, are a day.
+const WINDOW: &str = "86460";
 
 /// The node becomes one of three, asks itself and another, and answers the others' questions.
 #[test]
@@ -38,12 +43,28 @@ fn a_node_that_held_the_key_alone_becomes_one_of_three() {
     at.keeps_only(0, 2);
     at.keeps_only(1, 2);
     assert_eq!(at.run(&[0, 1]), 3);
+    // What was done with that file under the node alone stays right, for whoever verifies it and for who is paid.
+    let verdict = at.bare.session.run("verify receipt 1");
+    assert!(verdict.status.success(), "{verdict:?}");
 
     // One holder is enough beside the node, which counts for one.
     at.kill(0);
     assert_eq!(at.run(&[1]), 3);
     let refused = at.asked_for_epoch(1, &at.node_remote());
     assert!(refused.contains("no share of epoch 1"), "{refused}");
+
+    // The holder that joined works out by itself what all jobs earned, and signs it.
+    at.start(0);
+    let dan = at.bare.address(PEOPLE[3]);
+    at.until("a reward root becomes active", || {
+        at.bare.session.pass(WINDOW);
+        let shown = at.bare.session.run(&format!("rewards show {dan}"));
+        std::thread::sleep(Duration::from_millis(500));
+        shown.status.success()
+    });
+    let earned = at.bare.session.json(&format!("rewards show {dan}"));
+    // 80 % of 10 dollars in millionths, among the four of the first job.
+    assert_eq!(earned["cumulative"], "2000000");
 }
 
 /// The node was registered without a door; its operator opens one, and afterwards it holds nothing any more.

@@ -49,9 +49,19 @@ impl Index {
         self.extend(anchored);
     }
 
+    /// Whether sender proofs are required.
+    pub fn is_proof_required(&self) -> bool {
+        self.proof_required
+    }
+
     /// What counts, in the order in which it was anchored.
     pub fn counted(&self) -> &[Anchored] {
         &self.counted
+    }
+
+    /// All that was anchored, whether it counts or not.
+    pub fn anchored(&self) -> impl Iterator<Item = &Anchored> {
+        self.anchored.iter().map(|(anchored, _)| anchored)
     }
 
     /// How many of those that count have no sender proof: they stop counting once proofs are required.
