@@ -48,12 +48,19 @@ function randomScalar() {
   return scalar === 0n ? randomScalar() : scalar;
 }
 
-// SPEC "Recipients": the P-256 point, and the ML-KEM key of a hybrid recipient.
+// SPEC "Recipients": the P-256 point, the ML-KEM key of a hybrid recipient, and what the proof of each kind of stanza names:
+// the hash of the string that such a stanza is made for.
 export function parseRecipient(text) {
   const { prefix, words } = bech32.decode(text, LONGEST_RECIPIENT);
   const bytes = bech32.fromWords(words);
-  if (prefix === "age1tag") return { point: Point.fromBytes(bytes) };
-  if (prefix === "age1tagpq") return { point: Point.fromBytes(bytes.slice(-POINT_BYTES)), mlKem: bytes.slice(0, -POINT_BYTES) };
+  const named = (string) => sha256(ascii(string.toLowerCase()));
+  if (prefix === "age1tag") return { point: Point.fromBytes(bytes), names: { p256tag: named(text) } };
+  if (prefix === "age1tagpq") {
+    const point = Point.fromBytes(bytes.slice(-POINT_BYTES));
+    const classical = bech32.encode("age1tag", bech32.toWords(point.toBytes(true)), LONGEST_RECIPIENT);
+    const names = { p256tag: named(classical), mlkem768p256tag: named(text) };
+    return { point, mlKem: bytes.slice(0, -POINT_BYTES), names };
+  }
   throw new Error(`no collective recipient: ${prefix}`);
 }
 
@@ -125,16 +132,16 @@ function stanzaText({ args, body }) {
   return `${lines.join("\n")}\n`;
 }
 
-function challenge(stanza, context, ...points) {
+function challenge(stanza, name, context, ...points) {
   const digest = sha256(ascii(stanzaText(stanza)));
   const domain = ascii("collective/v1/sender-proof");
-  return modulo(integer(sha384(join(domain, contextBytes(context), digest, ...points.map(uncompressed)))));
+  return modulo(integer(sha384(join(domain, contextBytes(context), name, digest, ...points.map(uncompressed)))));
 }
 
-function prove({ stanza, secret, point }, context) {
+function prove({ stanza, secret, point }, name, context) {
   const second = SECOND_GENERATOR.multiply(secret);
   const blind = randomScalar();
-  const c = challenge(stanza, context, point, second, Point.BASE.multiply(blind), SECOND_GENERATOR.multiply(blind));
+  const c = challenge(stanza, name, context, point, second, Point.BASE.multiply(blind), SECOND_GENERATOR.multiply(blind));
   const body = join(big(c, 32), big(modulo(blind + c * secret), 32));
   return new Stanza([PROOF, base64nopad.encode(uncompressed(second))], body);
 }
@@ -145,7 +152,7 @@ export function contributionTo(recipient, context) {
   return {
     wrapFileKey(fileKey) {
       const made = encapsulate(parsed, fileKey);
-      return [made.stanza, prove(made, context)];
+      return [made.stanza, prove(made, parsed.names[made.stanza.args[0]], context)];
     },
   };
 }
@@ -181,7 +188,7 @@ function parseCollectiveStanza({ args, body }) {
   }
 }
 
-function verify(proof, stanza, point, context) {
+function verify(proof, stanza, point, name, context) {
   const malformed = new Error("malformed sender proof");
   const second = proof.args.length === 2 ? base64nopad.decode(proof.args[1]) : [];
   if (second.length !== POINT_BYTES || proof.body.length !== 64) throw malformed;
@@ -191,7 +198,7 @@ function verify(proof, stanza, point, context) {
   // A = s·G − c·E and B = s·H − c·W.
   const a = Point.BASE.multiplyUnsafe(s).add(point.multiplyUnsafe(modulo(-c)));
   const b = SECOND_GENERATOR.multiplyUnsafe(s).add(w.multiplyUnsafe(modulo(-c)));
-  if (a.is0() || b.is0() || challenge(stanza, context, point, w, a, b) !== c) {
+  if (a.is0() || b.is0() || challenge(stanza, name, context, point, w, a, b) !== c) {
     throw new Error("the sender proof does not hold for this contribution");
   }
 }
@@ -209,7 +216,7 @@ export function readContribution(header, recipientText, context) {
   const offered = kind === "p256tag" || recipient.mlKem !== undefined;
   if (!offered || !equal(tag, tagOf(kind, enc, recipient.point))) throw new Error("the file is sealed to another key");
   if (proofs.length > 1) throw new Error("the file has more than one sender proof");
-  if (proofs.length === 1) verify(proofs[0], collective[0], point, context);
+  if (proofs.length === 1) verify(proofs[0], collective[0], point, recipient.names[kind], context);
   return {
     proven: proofs.length === 1,
     point: uncompressed(point),

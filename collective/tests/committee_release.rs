@@ -20,7 +20,6 @@ use collective::committee::record::{QuorumRecord, RecordError};
 use collective::committee::released::{NotReleased, ReleasedFiles};
 use collective::committee::{KeyShare, Member, Quorum, QuorumError, ReleaseError};
 use collective::limits::MAX_PAGE_FILES;
-use collective::seal::contribution;
 use network::{Bad, PATIENCE, run};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -597,7 +596,7 @@ fn a_header_without_sender_proof_gets_no_partial() {
         &mut rng(),
     );
     let file = sealed.expect("one recipient");
-    let (header, _) = contribution::parse(&file, recipient, &world::context(0)).expect("a header");
+    let header = world::header(0, &file, recipient);
     let quorum = Quorum::new(world.certificate(), &[member(1), member(2)]).expect("members");
     let refused = world.shares[0].release(&quorum, &header).err();
     assert_eq!(refused, Some(ReleaseError::ProofMissing));

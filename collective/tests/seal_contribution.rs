@@ -420,3 +420,29 @@ proptest! {
         prop_assert_ne!(sender, Ok(Sender::Proven));
     }
 }
+
+#[test]
+fn a_proof_holds_for_the_ml_kem_key_it_was_made_for_and_a_classical_file_for_every_one() {
+    let mut rng = rng(17);
+    let identity = TaggedIdentity::random(&mut rng);
+    let old = identity.recipient();
+    let new = TaggedIdentity::random(&mut rng).into_parts().1;
+    let new = new.recipient(old.point().clone());
+    let seal = |to: &TaggedRecipient, rng: &mut _| {
+        contribution::seal(to, &context(ALICE), RECORD, rng).unwrap()
+    };
+    for (under, other) in [(&old, &new), (&new, &old)] {
+        let file = seal(under, &mut rng);
+        let header = parse(&file, under, &context(ALICE)).expect("its own key");
+        assert_eq!(header.sealed_to(), &under.digest());
+        assert_eq!(
+            parse(&file, other, &context(ALICE)).err(),
+            Some(ContributionError::Proof(ProofError::Refused))
+        );
+        let file = seal(&under.classical(), &mut rng);
+        for key in [under, other] {
+            let header = parse(&file, key, &context(ALICE)).expect("the P-256 key stays");
+            assert_eq!(header.sealed_to(), &old.classical().digest());
+        }
+    }
+}

@@ -11,7 +11,7 @@ use collective::seal::curve::SecretScalar;
 use collective::seal::header::{FileKey, Header, Stanza};
 use collective::seal::passphrase::{self, Passphrase};
 use collective::seal::proof::SenderContext;
-use collective::seal::tagged::{TaggedIdentity, TaggedRecipient};
+use collective::seal::tagged::{MlKemKey, TaggedIdentity, TaggedRecipient};
 use collective::seal::{self, Identity, Recipient, payload, x25519};
 use p256::elliptic_curve::Group;
 use serde_json::{Value, json};
@@ -363,10 +363,21 @@ fn refused_contributions() {
             CONTEXT,
         ),
     ];
+    let cases = cases.into_iter();
+    let cases = cases.map(|(name, stanzas, context)| (name, stanzas, context, &recipient));
+    // The same P-256 key beside another ML-KEM key: the tag does not tell, the proof does.
+    let renewed = MlKemKey::from_seed(&[0x66; 64]).recipient(recipient.point().clone());
+    let [hybrid, hybrid_proof] = wrap(&identity().recipient(), &CONTEXT, 5);
+    let cases = cases.chain([(
+        "sealed to an earlier ML-KEM key",
+        vec![hybrid, hybrid_proof],
+        CONTEXT,
+        &renewed,
+    )]);
     let mut vectors = Vec::new();
-    for (name, stanzas, context) in cases {
+    for (name, stanzas, context, recipient) in cases {
         let header = Header::new(stanzas, &file_key).unwrap();
-        let parsed = contribution::parse(header.as_bytes(), &recipient, &context);
+        let parsed = contribution::parse(header.as_bytes(), recipient, &context);
         let refused = parsed.err().map(|error| error.to_string());
         assert_eq!(refused.is_none(), name == "nothing is wrong", "{name}");
         vectors.push(json!({

@@ -211,10 +211,10 @@ def tagged(recipient, file_key, r, ml_kem=None):
     return stanza([kind, b64(tag), b64(whole)], hpke(kem, secret, info, file_key)), e
 
 
-def proof(text, e, r, k, context):
+def proof(text, e, r, k, context, recipient):
     h = second_generator()
     w = mul(r, h)
-    parts = [context, sha(text), enc(e), enc(w), enc(mul(k, G)), enc(mul(k, h))]
+    parts = [context, sha(recipient.encode()), sha(text), enc(e), enc(w), enc(mul(k, G)), enc(mul(k, h))]
     c = wide(sha384(b"collective/v1/sender-proof", *parts))
     return stanza(["collective-proof", b64(enc(w))], scalar(c) + scalar(k + c * r))
 
@@ -231,7 +231,7 @@ def check_contribution(vector, ml_kem_secret=None):
     r, k = wide(coins.take(48)), wide(coins.take(48))
     text, e = tagged(recipient, file_key, r, ml_kem)
     context = context_bytes(vector["context"])
-    stanzas = [text, proof(text, e, r, k, context)]
+    stanzas = [text, proof(text, e, r, k, context, vector["recipient"])]
     head, body = finish(stanzas, file_key, coins.take(16), bytes.fromhex(vector["plaintext"]))
     assert not coins.left
     assert context.hex() == vector["context_bytes"]

@@ -44,7 +44,14 @@ pub fn wrap<R: CryptoRng + ?Sized>(
     rng: &mut R,
 ) -> [Stanza; 2] {
     let made = recipient.encapsulate(file_key, rng);
-    let proof = proof::prove(&made.ephemeral, &made.point, &made.stanza, context, rng);
+    let proof = proof::prove(
+        &made.ephemeral,
+        &made.point,
+        &made.stanza,
+        &recipient.digest(),
+        context,
+        rng,
+    );
     [made.stanza, proof]
 }
 
@@ -57,10 +64,11 @@ pub fn parse<'a>(
 ) -> Result<(ContributionHeader, &'a [u8]), ContributionError> {
     let (header, body) = Header::parse(file)?;
     let (stanza, tagged, proofs) = stanzas(&header, recipient)?;
+    let sealed_to = sealed_to(&tagged, recipient);
     let sender = match proofs.as_slice() {
         [] => Sender::Unproven,
         [proof] => {
-            proof::verify(proof, stanza, tagged.point(), context)?;
+            proof::verify(proof, stanza, tagged.point(), &sealed_to, context)?;
             Sender::Proven
         }
         _ => return Err(ContributionError::SeveralProofs),
@@ -68,6 +76,7 @@ pub fn parse<'a>(
     Ok((
         ContributionHeader {
             stanza: tagged,
+            sealed_to,
             sender,
             header,
         },
@@ -88,6 +97,7 @@ pub fn recall(
     let (_, stanza, _) = stanzas(&header, recipient)?;
     Ok(ContributionHeader {
         header,
+        sealed_to: sealed_to(&stanza, recipient),
         stanza,
         sender,
     })
@@ -117,11 +127,21 @@ fn stanzas<'h>(
     Ok((stanza, tagged, proofs))
 }
 
+/// Digest of the recipient that a stanza is read as made for. A `p256tag` stanza is for the classical string, which a
+/// collective never changes.
+fn sealed_to(stanza: &TaggedStanza, recipient: &TaggedRecipient) -> [u8; 32] {
+    match stanza.ml_kem_ciphertext() {
+        Some(_) => recipient.digest(),
+        None => recipient.classical().digest(),
+    }
+}
+
 /// A header that follows the rules.
 #[derive(Clone, Debug)]
 pub struct ContributionHeader {
     header: Header,
     stanza: TaggedStanza,
+    sealed_to: [u8; 32],
     sender: Sender,
 }
 
@@ -134,6 +154,12 @@ impl ContributionHeader {
     /// The stanza for the collective.
     pub fn stanza(&self) -> &TaggedStanza {
         &self.stanza
+    }
+
+    /// SHA-256 of the recipient string that it was sealed to. A sender proof shows it; without one it is what the reader
+    /// took it for.
+    pub fn sealed_to(&self) -> &[u8; 32] {
+        &self.sealed_to
     }
 
     /// Whether the sender has shown that it made the stanza for this contribution.

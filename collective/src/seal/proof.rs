@@ -3,7 +3,8 @@
 //!
 //! A holder's partial decryption is linear in the point E, so it may be given for E only where the sender knew log E:
 //! otherwise E' = E + rG, 2E or −E, planted under another name, would open a victim's file. The sender adds W = r·H, with
-//! H a second generator, and a proof that log_G E = log_H W, bound to the stanza and to who sends it to whom.
+//! H a second generator, and a proof that log_G E = log_H W, bound to the stanza, to who sends it to whom, and to the key
+//! that it was sealed to: nothing else in a hybrid stanza says which of a collective's ML-KEM keys that was.
 
 use p256::elliptic_curve::PrimeField;
 use p256::{ProjectivePoint, Scalar};
@@ -72,11 +73,13 @@ impl SenderContext {
     }
 }
 
-/// The proof stanza for `stanza`, whose ephemeral point is `ephemeral` times the generator.
+/// The proof stanza for `stanza`, whose ephemeral point is `ephemeral` times the generator. `sealed_to` is the digest of
+/// the recipient that it was made for ([`TaggedRecipient::digest`](super::tagged::TaggedRecipient::digest)).
 pub(super) fn prove<R: CryptoRng + ?Sized>(
     ephemeral: &SecretScalar,
     point: &Point,
     stanza: &Stanza,
+    sealed_to: &[u8; 32],
     context: &SenderContext,
     rng: &mut R,
 ) -> Stanza {
@@ -84,18 +87,23 @@ pub(super) fn prove<R: CryptoRng + ?Sized>(
     let blind = SecretScalar::random(rng);
     let on_g = blind.public();
     let on_h = blind.times(&second_generator());
-    let c = challenge(context, stanza, point, &w, &on_g, &on_h);
+    let c = challenge(context, sealed_to, stanza, point, &w, &on_g, &on_h);
     let s = Zeroizing::new(*blind.scalar() + c * ephemeral.scalar());
     let body = [c.to_repr(), s.to_repr()].concat();
     let arguments = vec![PROOF_STANZA.to_owned(), base64_argument(w.uncompressed())];
     Stanza::new(arguments, body).expect("base64 is printable")
 }
 
-/// Checks `proof` for the collective stanza `stanza`, whose ephemeral point is `point`.
+/// Checks `proof` for the collective stanza `stanza`, whose ephemeral point is `point` and which was made for the recipient
+/// with the digest `sealed_to`.
+///
+/// # Errors
+/// [`ProofError`].
 pub fn verify(
     proof: &Stanza,
     stanza: &Stanza,
     point: &Point,
+    sealed_to: &[u8; 32],
     context: &SenderContext,
 ) -> Result<(), ProofError> {
     let shape = proof.kind() == PROOF_STANZA && proof.arguments().len() == 1;
@@ -109,7 +117,7 @@ pub fn verify(
     };
     let on_g = commitment(ProjectivePoint::GENERATOR, point)?;
     let on_h = commitment(second_generator().projective(), &w)?;
-    if challenge(context, stanza, point, &w, &on_g, &on_h) == c {
+    if challenge(context, sealed_to, stanza, point, &w, &on_g, &on_h) == c {
         Ok(())
     } else {
         Err(ProofError::Refused)
@@ -122,7 +130,7 @@ pub enum ProofError {
     /// Not a point and two scalars in their one encoding.
     #[error("malformed sender proof")]
     Malformed,
-    /// The proof is for another stanza, contributor, nonce, collective or chain, or was made without the secret.
+    /// The proof is for another stanza, key, contributor, nonce, collective or chain, or was made without the secret.
     #[error("the sender proof does not hold for this contribution")]
     Refused,
 }
@@ -130,6 +138,7 @@ pub enum ProofError {
 /// Fiat–Shamir over everything that the proof is about; all parts have fixed lengths.
 fn challenge(
     context: &SenderContext,
+    sealed_to: &[u8; 32],
     stanza: &Stanza,
     point: &Point,
     w: &Point,
@@ -139,6 +148,7 @@ fn challenge(
     reduce(&sha384(&[
         CHALLENGE_DOMAIN,
         &context.to_bytes(),
+        sealed_to,
         &sha256(&[&stanza.to_bytes()]),
         point.uncompressed(),
         w.uncompressed(),

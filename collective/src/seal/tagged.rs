@@ -57,6 +57,11 @@ impl TaggedRecipient {
         }
     }
 
+    /// SHA-256 of the recipient string: what NodeRegistry stores of it and what a sender proof is bound to.
+    pub fn digest(&self) -> [u8; 32] {
+        sha256(&[self.to_string().as_bytes()])
+    }
+
     pub(super) fn wrap<R: CryptoRng + ?Sized>(&self, file_key: &FileKey, rng: &mut R) -> Stanza {
         self.encapsulate(file_key, rng).stanza
     }

@@ -15,10 +15,10 @@ use collective::contribution::{Commitment, Contribution, SignedContribution};
 use collective::id::{BlobId, ContributorId, ManifestDigest, NodeId, Point, TransportPin, sha256};
 use collective::input::{Anchored, InputSet, Revocations, Scope};
 use collective::receipt::{BlockRef, Escrow, Release};
-use collective::seal::contribution::{self, ContributionHeader};
+use collective::seal::contribution::{self, ContributionError, ContributionHeader, Sender};
 use collective::seal::header::{FileKey, Header};
 use collective::seal::payload;
-use collective::seal::proof::SenderContext;
+use collective::seal::proof::{ProofError, SenderContext};
 use collective::seal::tagged::{MlKemKey, TaggedIdentity, TaggedRecipient};
 use collective::seal::{self, Identity, Recipient};
 use collective::terms::{Purpose, Terms};
@@ -387,8 +387,8 @@ fn file(
     (anchored(n, &file, recipient), file, plain)
 }
 
-/// The ML-KEM key of a contributor who seals to the committee's P-256 key and this one: the tag names the P-256 key alone and
-/// the sender proof holds, but what the members decapsulate opens nothing.
+/// The ML-KEM key of a contributor who seals to the committee's P-256 key and this one: what the members decapsulate opens
+/// nothing. See [`header`].
 pub fn foreign_ml_kem() -> MlKemKey {
     MlKemKey::from_seed(&[9; 64])
 }
@@ -405,8 +405,19 @@ pub fn context(n: u8) -> SenderContext {
     }
 }
 
+/// The header as the index has it. A file to [`foreign_ml_kem`] stands for one whose maker, who knows the secret of its
+/// point, has proven it for the committee's key all the same: no proof says that a ciphertext decapsulates to what was used.
+pub fn header(n: u8, file: &[u8], recipient: &TaggedRecipient) -> ContributionHeader {
+    match contribution::parse(file, recipient, &context(n)) {
+        Err(ContributionError::Proof(ProofError::Refused)) => {
+            contribution::recall(file, recipient, Sender::Proven).expect("a stanza of ours")
+        }
+        parsed => parsed.expect("a contribution").0,
+    }
+}
+
 fn anchored(n: u8, file: &[u8], recipient: &TaggedRecipient) -> Anchored {
-    let (header, _) = contribution::parse(file, recipient, &context(n)).expect("a contribution");
+    let header = header(n, file, recipient);
     let terms = Terms {
         purposes: [Purpose::Statistics].into_iter().collect(),
         expiry: 1 << 40,
@@ -471,11 +482,7 @@ fn input(files: Vec<(Anchored, Vec<u8>, Vec<u8>)>, recipient: &TaggedRecipient) 
         let found = files.iter().find(|(anchored, ..)| anchored == member);
         let (anchored, file, text) = found.expect("it came from there");
         let n = anchored.entry.contribution.contributor.0[31] - 1;
-        headers.push(
-            contribution::parse(file, recipient, &context(n))
-                .expect("parsed before")
-                .0,
-        );
+        headers.push(header(n, file, recipient));
         sealed.push(file.clone());
         plain.push(text.clone());
     }
