@@ -166,6 +166,7 @@ impl Convening {
         let kind = Kind::Reshare {
             from: Box::new(from),
             dealers,
+            renew: false,
         };
         self.plan(&block, epoch, members, threshold, attempt, kind)
             .await

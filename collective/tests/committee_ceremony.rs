@@ -76,6 +76,36 @@ fn a_key_moves_to_other_committees_and_its_recipient_stays() {
     }
 }
 
+/// The P-256 half stays; the ML-KEM half is another one, the same for all, and the old one is handed on beside it.
+#[test]
+fn a_renewed_key_keeps_its_point_and_opens_with_both_ml_kem_keys_while_they_last() {
+    let mut world = World::new(5, 411);
+    let plan = world.generate(2, &[1, 2, 3], true);
+    let mut old = world.complete(&plan).certificate;
+    for (dealers, threshold, members) in [(&[1, 3], 2, &[3, 4, 5][..]), (&[3, 5], 3, &[1, 3, 4, 5])]
+    {
+        let plan = world.renew(dealers, threshold, members);
+        let new = world.complete(&plan).certificate;
+        assert_eq!(new.recipient().point(), old.recipient().point());
+        assert_ne!(new.recipient(), old.recipient());
+        for quorum in choices(members, threshold.into()) {
+            assert!(world.open(&new, &quorum), "{quorum:?}");
+        }
+        for &member in members {
+            let retired = world.node(member).retired.as_ref().unwrap();
+            let point = old.recipient().point().clone();
+            assert_eq!(&retired.recipient(point), old.recipient());
+        }
+        old = new;
+    }
+    // What follows deals the present seed alone.
+    let plan = world.reshare(&[1, 3, 4], 2, &[1, 2]);
+    let last = world.complete(&plan).certificate;
+    assert_eq!(last.recipient(), old.recipient());
+    assert!(world.open(&last, &[1, 2]));
+    assert!([1, 2].iter().all(|&n| world.node(n).retired.is_none()));
+}
+
 #[test]
 fn a_refreshed_share_does_not_combine_with_an_old_one() {
     let mut world = World::new(3, 420);

@@ -88,7 +88,10 @@ fn a_key_is_made_and_shared_anew() {
     let generate = record(&mut world, 1, &plan);
     let plan = world.reshare(&[1, 2], 2, &[2, 3, 1]);
     let reshare = record(&mut world, 2, &plan);
-    let made = json!({ "nodes": described, "generate": generate, "reshare": reshare });
+    let plan = world.renew(&[2, 3], 2, &[1, 3]);
+    let renew = record(&mut world, 3, &plan);
+    let made =
+        json!({ "nodes": described, "generate": generate, "reshare": reshare, "renew": renew });
     let made = format!("{made:#}\n");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../vectors/ceremony.json");
     if std::env::var_os("WRITE_VECTORS").is_some() {

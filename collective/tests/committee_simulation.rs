@@ -142,7 +142,7 @@ fn history(seed: u64, told: &mut Told, tally: &mut Tally) {
     simulation.check();
 }
 
-/// Any committee of these nodes makes a key, deals it anew, or hands it on to any other.
+/// Any committee of these nodes makes a key, deals it anew, or hands it on to any other, with or without a new ML-KEM half.
 fn draw(rng: &mut ChaCha20Rng, world: &mut World, most: u64) -> (&'static str, Arc<Plan>) {
     let some = |rng: &mut ChaCha20Rng, least: u64| {
         let size = least + below(rng, most + 1 - least);
@@ -173,6 +173,9 @@ fn draw(rng: &mut ChaCha20Rng, world: &mut World, most: u64) -> (&'static str, A
     }
     let quorums = choices(&old_members, old_threshold.into());
     let dealers = &quorums[below(rng, quorums.len() as u64) as usize];
+    if below(rng, 3) == 0 {
+        return ("renewal", world.renew(dealers, threshold, &members));
+    }
     let kind = if kind == 2 { "refresh" } else { "reshare" };
     (kind, world.reshare(dealers, threshold, &members))
 }
@@ -369,7 +372,9 @@ impl Simulation<'_> {
             .values()
             .find_map(|node| node.share.as_ref())
         {
-            assert_eq!(old.certificate().recipient(), certificate.recipient());
+            let (old, new) = (old.certificate().recipient(), certificate.recipient());
+            assert_eq!(old.point(), new.point());
+            assert_eq!(old == new, !plan.makes_ml_kem_key());
         }
         // Every member comes to its share from what it has stored, and to none with a signature less.
         let members: Vec<u8> = plan

@@ -8,7 +8,7 @@ use alloy::primitives::{B256, Signature};
 use bytes::Bytes;
 use collective::committee::KeyShare;
 use collective::committee::ceremony::ask::{Ask, AskError, MAX_ASK_BYTES};
-use collective::committee::ceremony::certify::NotCertified;
+use collective::committee::ceremony::certify::{Confirmed, NotCertified};
 use collective::committee::ceremony::participant::Answered;
 use collective::committee::ceremony::plan::{MAX_PLAN_BYTES, Plan, PlanError};
 use collective::committee::log::LogEvent;
@@ -135,7 +135,7 @@ impl Holder {
         let pending = answered.pending.ok_or(CeremonyRefusal::Complaint)?;
         let _alone = self.changing.lock().await;
         // This member's own signature is among them, and it gave that under a plan which it had checked.
-        let share = pending.confirm(&statements)?;
+        let Confirmed { share, .. } = pending.confirm(&statements)?;
         let certificate = share.certificate().clone();
         let epoch = certificate.epoch();
         let accepted = self.view()?.committee;

@@ -72,6 +72,9 @@ pub enum PlanRefusal {
         /// As whom.
         number: u16,
     },
+    /// It would renew the ML-KEM half.
+    #[error("the plan renews the key's ML-KEM half, which this version does not carry out")]
+    Renewing,
     /// Nobody has voted for it.
     #[error(
         "the collective has not convened ceremony {plan}: members propose it with `collective propose --convene {plan}`; only a \
@@ -115,7 +118,7 @@ pub async fn check(chain: &Chain, block: &BlockRef, plan: &Plan) -> Result<(), P
     match &proposal.kind {
         // The vote on the new committee comes afterwards: there is nothing to hand on yet.
         Kind::Generate { .. } => Ok(()),
-        Kind::Reshare { from, dealers } => {
+        Kind::Reshare { from, dealers, .. } => {
             check_reshare(chain, block, plan, &accepted, from, dealers).await
         }
     }
@@ -166,6 +169,9 @@ async fn check_reshare(
     from: &ShareCertificate,
     dealers: &[Dealer],
 ) -> Result<(), PlanRefusal> {
+    if plan.makes_ml_kem_key() {
+        return Err(PlanRefusal::Renewing);
+    }
     if !accepted.is_shared_by(from) {
         return Err(PlanRefusal::AnotherCommittee(accepted.epoch));
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::world::{World, member};
 use alloy_primitives::{Address, B256};
+use collective::committee::ShareCertificate;
 use collective::committee::ceremony::Seed;
 use collective::committee::ceremony::ask::{Ask, AskError, MAX_ASK_BYTES, Refusal};
 use collective::committee::ceremony::deal::Round2;
@@ -109,6 +110,24 @@ fn plans_with_one_defect_each_are_refused() {
     assert_eq!(dealers(&|d| d[1].node = d[0].node), repeated);
     assert_eq!(dealers(&|d| d[1].signer = Address::ZERO), repeated);
     assert_eq!(dealers(&|d| d[1].node = NodeId(B256::ZERO)), repeated);
+    // Only a hybrid key has an ML-KEM half to renew.
+    let renewed = |hybrid: bool| {
+        change(&|p| match &mut p.kind {
+            Kind::Reshare { from, renew, .. } => {
+                *renew = true;
+                if !hybrid {
+                    let shares = (1..=from.size()).map(|n| from.public_share(member(n)).unwrap());
+                    let shares = shares.cloned().collect();
+                    let key = from.recipient().classical();
+                    let (epoch, t) = (from.epoch(), from.threshold());
+                    **from = ShareCertificate::new(key, epoch, t, shares).unwrap();
+                }
+            }
+            Kind::Generate { .. } => panic!("a resharing"),
+        })
+    };
+    assert_eq!(renewed(true), None);
+    assert_eq!(renewed(false), Some(PlanError::NothingToRenew));
 }
 
 /// All asks and answers of an honest run.

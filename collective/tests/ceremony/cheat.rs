@@ -18,13 +18,16 @@ pub fn forge<B: Body>(world: &World, plan: &Plan, node: NodeId, body: B) -> Sign
     Signed::sign(plan, node.id, body, &|digest| node.sign(digest)).unwrap()
 }
 
-/// 2 of 3 that make a key, and 3 of 4 that take it over from members 1 and 3: every cheat is tried in both.
+/// 2 of 3 that make a key, and 3 of 4 that take it over from members 1 and 3, as it is and with a new ML-KEM half: every
+/// cheat is tried in each.
 pub fn each_ceremony(mut check: impl FnMut(&mut World, &Arc<Plan>, &[u8], &[u8])) {
     let mut world = World::new(4, 500);
     let plan = world.generate(2, &[1, 2, 3], true);
     check(&mut world, &plan, &[1, 2, 3], &[1, 2, 3]);
     world.complete(&plan);
     let plan = world.reshare(&[1, 3], 3, &[1, 2, 3, 4]);
+    check(&mut world, &plan, &[1, 3], &[1, 2, 3, 4]);
+    let plan = world.renew(&[1, 3], 3, &[1, 2, 3, 4]);
     check(&mut world, &plan, &[1, 3], &[1, 2, 3, 4]);
 }
 

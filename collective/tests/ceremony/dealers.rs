@@ -167,11 +167,13 @@ fn a_proof_of_knowledge_of_something_else_names_its_dealer() {
 #[test]
 fn a_contribution_that_was_not_committed_to_names_its_dealer() {
     let mut world = World::new(3, 502);
-    let plan = world.generate(2, &[1, 2, 3], true);
-    for bad in 1..=3 {
+    let make = world.generate(2, &[1, 2, 3], true);
+    world.complete(&make);
+    let renew = world.renew(&[1, 3], 2, &[1, 2, 3]);
+    for (plan, bad) in [(&make, 1), (&make, 2), (&make, 3), (&renew, 1), (&renew, 3)] {
         let end = with_cheat(
             &mut world,
-            &plan,
+            plan,
             bad,
             Round::Commit,
             |world, node, _, message| {
@@ -183,14 +185,14 @@ fn a_contribution_that_was_not_committed_to_names_its_dealer() {
                     contribution,
                     ..commit.body().clone()
                 };
-                vec![Message::Commit(forge(world, &plan, node, body))]
+                vec![Message::Commit(forge(world, plan, node, body))]
             },
         );
         assert_eq!(only(end.unwrap_err()).0, World::id(bad));
         // And one that is opened to one member only.
         let end = with_cheat(
             &mut world,
-            &plan,
+            plan,
             bad,
             Round::Deal,
             |world, node, _, message| {
@@ -198,8 +200,8 @@ fn a_contribution_that_was_not_committed_to_names_its_dealer() {
                     panic!("a deal")
                 };
                 let mut body = deal.body().clone();
-                body.parts[0].ml_kem = body.parts[1].ml_kem.clone();
-                vec![Message::Deal(forge(world, &plan, node, body))]
+                body.parts[0].contribution = body.parts[1].contribution.clone();
+                vec![Message::Deal(forge(world, plan, node, body))]
             },
         );
         assert_eq!(only(end.unwrap_err()).0, World::id(bad));
@@ -221,7 +223,7 @@ fn a_wrong_ml_kem_seed_from_one_old_member_changes_nothing() {
             let recipient = plan.proposal().members[place].recipient.clone();
             let recipient = [Recipient::Tagged(recipient)];
             let file = seal::seal(&recipient, &[9; 64], &mut crate::world::rng(6)).unwrap();
-            body.parts[place].ml_kem = Some(file);
+            body.parts[place].old_seed = Some(file);
         }
         vec![Message::Deal(forge(world, &plan, node, body))]
     };

@@ -72,8 +72,8 @@ fn two_messages_in_one_place_name_their_node() {
 fn a_false_complaint_names_the_accuser() {
     each_ceremony(|world, plan, dealers, members| {
         // There is no complaint about an old ML-KEM seed: nobody reads it.
-        let parts = match is_generate(plan) {
-            true => &[Part::Share, Part::MlKem][..],
+        let parts = match plan.makes_ml_kem_key() {
+            true => &[Part::Share, Part::Contribution][..],
             false => &[Part::Share],
         };
         for (&bad, &part) in members
@@ -104,7 +104,7 @@ fn a_false_complaint_names_the_accuser() {
                     let Ask::Certify(round2) = ask else {
                         panic!("round 3")
                     };
-                    let lie = complaint(world, plan, node, round2, 0, Part::MlKem);
+                    let lie = complaint(world, plan, node, round2, 0, Part::OldSeed);
                     let read = Message::parse(plan, &Message::Complain(lie).to_bytes());
                     assert_eq!(read.err(), Some(MessageError::Malformed));
                     vec![message]
@@ -189,11 +189,16 @@ fn a_certification_of_something_else_names_its_member() {
 #[test]
 fn another_ml_kem_key_names_the_one_that_differs() {
     let mut world = World::new(3, 504);
-    let plan = world.generate(2, &[1, 2, 3], true);
-    for bad in 1..=3 {
+    let make = world.generate(2, &[1, 2, 3], true);
+    world.complete(&make);
+    let renew = world.renew(&[1, 2], 2, &[1, 2, 3]);
+    for (plan, bad) in [&make, &renew]
+        .iter()
+        .flat_map(|plan| (1..=3).map(move |bad| (*plan, bad)))
+    {
         let end = with_cheat(
             &mut world,
-            &plan,
+            plan,
             bad,
             Round::Certify,
             |world, node, _, message| {
@@ -216,7 +221,7 @@ fn another_ml_kem_key_names_the_one_that_differs() {
                 )
                 .unwrap();
                 body.statement = world.nodes[&node].sign(plan.statement_hash(&body.certificate));
-                vec![Message::Certify(forge(world, &plan, node, body))]
+                vec![Message::Certify(forge(world, plan, node, body))]
             },
         );
         assert_eq!(

@@ -23,7 +23,7 @@ use collective::id::NodeId;
 use collective::seal::contribution;
 use collective::seal::header::Header;
 use collective::seal::proof::SenderContext;
-use collective::seal::tagged::{TaggedIdentity, TaggedRecipient};
+use collective::seal::tagged::{MlKemKey, TaggedIdentity, TaggedRecipient};
 use collective::seal::{Identity, payload};
 use k256::ecdsa::SigningKey;
 use rand_chacha::ChaCha20Rng;
@@ -46,6 +46,8 @@ pub struct Node {
     pub identity: Identity,
     pub recipient: TaggedRecipient,
     pub share: Option<KeyShare>,
+    /// After a renewal: the ML-KEM key of what was sealed before.
+    pub retired: Option<MlKemKey>,
     pub seed: [u8; 32],
     pub pins: Pins,
     pub pending: Option<PendingShare>,
@@ -65,6 +67,7 @@ impl Node {
             identity: Identity::Tagged(identity),
             recipient,
             share: None,
+            retired: None,
             seed,
             pins: Pins::default(),
             pending: None,
@@ -164,11 +167,23 @@ impl World {
     }
 
     pub fn reshare(&self, dealers: &[u8], threshold: u16, members: &[u8]) -> Arc<Plan> {
+        self.share_anew(dealers, threshold, members, false)
+    }
+
+    pub fn renew(&self, dealers: &[u8], threshold: u16, members: &[u8]) -> Arc<Plan> {
+        self.share_anew(dealers, threshold, members, true)
+    }
+
+    fn share_anew(&self, dealers: &[u8], threshold: u16, members: &[u8], renew: bool) -> Arc<Plan> {
         let first = self.node(dealers[0]).share.as_ref().unwrap();
         let from = Box::new(first.certificate().clone());
         let epoch = from.epoch() + 1;
         let dealers = dealers.iter().map(|&n| self.node(n).dealer()).collect();
-        let kind = Kind::Reshare { from, dealers };
+        let kind = Kind::Reshare {
+            from,
+            dealers,
+            renew,
+        };
         Arc::new(Plan::new(self.proposal(epoch, threshold, members, kind)).unwrap())
     }
 
@@ -230,10 +245,11 @@ impl World {
     /// As on acceptance by the chain: members use the new shares, and everybody erases the old ones.
     pub fn accept(&mut self, plan: &Arc<Plan>, certification: &Certification) {
         for node in self.nodes.values_mut() {
-            node.share = None;
+            (node.share, node.retired) = (None, None);
             if plan.member(node.id).is_some() {
                 let pending = node.pending.take().expect("every member has certified");
-                node.share = Some(pending.confirm(&certification.statements).unwrap());
+                let confirmed = pending.confirm(&certification.statements).unwrap();
+                (node.share, node.retired) = (Some(confirmed.share), confirmed.retired);
             }
         }
     }

@@ -161,7 +161,7 @@ pub enum Refusal {
     #[error("the complaint is not about a message of this node")]
     NotAccused,
     /// No dealer gave the old ML-KEM seed: all of a quorum cheat.
-    #[error("no dealer has given the ML-KEM seed of the key")]
+    #[error("no dealer has given the old ML-KEM seed of the key")]
     NoMlKemSeed,
     /// Shares add up to zero; honest dealers meet this once in 2²⁵⁶ ceremonies.
     #[error("the dealt shares cancel out; start again with a new attempt")]

@@ -5,12 +5,12 @@
 //! A defence shows one share of a dealer's polynomial, or its contribution to an ML-KEM seed, to the world. That is
 //! harmless: the accuser had it already and could have shown it; a share of a polynomial of degree 1 or more tells
 //! nothing about the others; honest members complain about cheating dealers only, and certify nothing after it, so the
-//! ceremony gives no key. The seed of an ML-KEM key in use is never shown: resharing knows no complaint about it.
+//! ceremony gives no key. The seed of an ML-KEM key in use is never shown: there is no complaint about an old seed.
 
 use alloy_primitives::B256;
 use zeroize::Zeroizing;
 
-use super::certify::{fitting_seed, fitting_share};
+use super::certify::{fitting_contribution, fitting_share};
 use super::commit::Round1;
 use super::deal::{Deal, Part, seal_part};
 use super::message::{Body, Signed};
@@ -57,7 +57,8 @@ impl Body for Complaint {
             .any(|n| n == complaint.dealer);
         let possible = match complaint.part {
             Part::Share => true,
-            Part::MlKem => plan.is_post_quantum() && plan.resharing().is_none(),
+            Part::Contribution => plan.makes_ml_kem_key(),
+            Part::OldSeed => false,
         };
         reader.end(complaint).filter(|_| known && possible)
     }
@@ -134,7 +135,9 @@ pub fn judge(
     let same = deal.body().part(accuser, said.part) == Some(again.as_slice());
     let fits = match said.part {
         Part::Share => fitting_share(round1, said.dealer, accuser, &shown.plaintext).is_some(),
-        Part::MlKem => fitting_seed(round1, said.dealer, &shown.plaintext).is_some(),
+        Part::Contribution => fitting_contribution(round1, said.dealer, &shown.plaintext).is_some(),
+        // No complaint is about it.
+        Part::OldSeed => return None,
     };
     Some(if same && fits {
         Liar::Accuser

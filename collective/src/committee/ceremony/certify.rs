@@ -12,7 +12,7 @@ use super::commit::{Round1, contribution_hash};
 use super::deal::{Dealing, Part, Round2};
 use super::generate;
 use super::message::{Body, Signed};
-use super::plan::{Kind, Plan};
+use super::plan::Plan;
 use super::wire::{Reader, put_short};
 use crate::committee::{CertificateError, KeyShare, Member, ShareCertificate};
 use crate::id::NodeId;
@@ -43,6 +43,9 @@ impl Certify {
         let plan = round2.round1().plan();
         let recipient = self.certificate.recipient();
         let same_key = match plan.resharing() {
+            Some((from, _)) if plan.makes_ml_kem_key() => {
+                from.recipient().point() == recipient.point() && recipient.is_post_quantum()
+            }
             Some((from, _)) => from.recipient() == recipient,
             None => {
                 recipient.point() == round2.round1().key()
@@ -112,6 +115,16 @@ pub enum CertifyFault {
 pub struct PendingShare {
     plan: Arc<Plan>,
     share: KeyShare,
+    retired: Option<MlKemKey>,
+}
+
+/// What a member has when all have certified. Has no Debug.
+pub struct Confirmed {
+    /// Its share.
+    pub share: KeyShare,
+    /// After a renewal the ML-KEM key that the old recipient has: for what is sealed to that, until it is wrapped anew
+    /// ([`crate::committee::rewrap`]).
+    pub retired: Option<MlKemKey>,
 }
 
 impl PendingShare {
@@ -131,7 +144,7 @@ impl PendingShare {
     ///
     /// # Errors
     /// [`NotCertified`]; the pending share is lost then and made again from seed and messages.
-    pub fn confirm(self, statements: &[Signature]) -> Result<KeyShare, NotCertified> {
+    pub fn confirm(self, statements: &[Signature]) -> Result<Confirmed, NotCertified> {
         let hash = self.plan.statement_hash(self.certificate());
         let parties = &self.plan.proposal().members;
         if statements.len() != parties.len() {
@@ -143,7 +156,10 @@ impl PendingShare {
             check_signed(signature, hash, party.signer)
                 .map_err(|_| NotCertified::Signature(party.node))?;
         }
-        Ok(self.share)
+        Ok(Confirmed {
+            share: self.share,
+            retired: self.retired,
+        })
     }
 }
 
@@ -179,7 +195,8 @@ pub(super) fn receive(
     let round1 = round2.round1();
     let plan = round1.plan();
     let mut shares = Vec::new();
-    let mut seeds = Vec::new();
+    let mut contributions = Vec::new();
+    let mut old_seed = None;
     for (dealer, deal) in plan.dealers().iter().zip(round2.deals()) {
         let open = |part| open_part(identity, deal.body().part(member, part)?);
         let complain = |part| {
@@ -194,25 +211,30 @@ pub(super) fn receive(
             Some(share) => shares.push(share),
             None => return complain(Part::Share),
         }
-        if plan.is_post_quantum() {
-            let seed = open(Part::MlKem);
-            match seed.and_then(|seed| fitting_seed(round1, dealer.number, &seed)) {
-                Some(seed) => seeds.push(seed),
-                // The old seed comes from every dealer, and a defence would have to show it: one good copy will do.
-                None if plan.resharing().is_some() => {}
-                None => return complain(Part::MlKem),
+        if plan.makes_ml_kem_key() {
+            let contribution = open(Part::Contribution);
+            match contribution.and_then(|it| fitting_contribution(round1, dealer.number, &it)) {
+                Some(contribution) => contributions.push(contribution),
+                None => return complain(Part::Contribution),
             }
         }
+        // It comes from every dealer, and a defence would have to show it: one good copy will do.
+        if plan.deals_old_seed() && old_seed.is_none() {
+            old_seed = open(Part::OldSeed).and_then(|seed| fitting_old_seed(plan, &seed));
+        }
     }
-    let ml_kem = match &plan.proposal().kind {
-        _ if !plan.is_post_quantum() => unused_ml_kem(),
-        Kind::Generate { .. } => MlKemKey::from_seed(&ml_kem_seed(plan, &seeds)),
-        Kind::Reshare { .. } => MlKemKey::from_seed(seeds.first().ok_or(Refusal::NoMlKemSeed)?),
+    let old = match (plan.deals_old_seed(), old_seed) {
+        (true, None) => return Err(Refusal::NoMlKemSeed),
+        (_, old_seed) => old_seed.map(|seed| MlKemKey::from_seed(&seed)),
     };
-    let recipient = match (plan.resharing(), plan.is_post_quantum()) {
-        (Some((from, _)), _) => from.recipient().clone(),
-        (None, true) => ml_kem.recipient(round1.key().clone()),
-        (None, false) => ml_kem.recipient(round1.key().clone()).classical(),
+    let (ml_kem, retired) = match plan.makes_ml_kem_key() {
+        true => (MlKemKey::from_seed(&ml_kem_seed(plan, &contributions)), old),
+        false => (old.unwrap_or_else(unused_ml_kem), None),
+    };
+    let recipient = ml_kem.recipient(round1.key().clone());
+    let recipient = match plan.is_post_quantum() {
+        true => recipient,
+        false => recipient.classical(),
     };
     let scalar = match dealing.and_then(|dealing| dealing.frost.as_ref()) {
         Some(frost) => generate::part3(frost, member, round1, &shares)?,
@@ -222,6 +244,7 @@ pub(super) fn receive(
     Ok(Received::Share(Box::new(PendingShare {
         plan: plan.clone(),
         share: KeyShare::new(certificate, member, scalar, ml_kem)?,
+        retired,
     })))
 }
 
@@ -254,25 +277,24 @@ pub(super) fn fitting_share(
     commitment.admits(member, &share).then_some(share)
 }
 
-/// The contribution, if it is the one the dealer committed to; or the old seed, if it is the old key's.
-pub(super) fn fitting_seed(
+/// The contribution to a new ML-KEM seed, if it is the one that the dealer committed to.
+pub(super) fn fitting_contribution(
     round1: &Round1,
     dealer: Member,
     plaintext: &[u8],
 ) -> Option<Zeroizing<[u8; ML_KEM_SEED_LEN]>> {
-    let plan = round1.plan();
+    let contribution = Zeroizing::new(plaintext.try_into().ok()?);
+    let hash = contribution_hash(round1.plan().id(), dealer, &contribution);
+    let committed = round1.commit(dealer)?.body().contribution;
+    (committed == Some(hash)).then_some(contribution)
+}
+
+/// The old ML-KEM seed, if it makes the old recipient.
+fn fitting_old_seed(plan: &Plan, plaintext: &[u8]) -> Option<Zeroizing<[u8; ML_KEM_SEED_LEN]>> {
     let seed = Zeroizing::new(plaintext.try_into().ok()?);
-    let fits = match plan.resharing() {
-        Some((from, _)) => {
-            let recipient = from.recipient();
-            MlKemKey::from_seed(&seed).recipient(recipient.point().clone()) == *recipient
-        }
-        None => {
-            let hash = contribution_hash(plan.id(), dealer, &seed);
-            round1.commit(dealer)?.body().contribution == Some(hash)
-        }
-    };
-    fits.then_some(seed)
+    let old = plan.resharing()?.0.recipient();
+    let made = MlKemKey::from_seed(&seed).recipient(old.point().clone());
+    (made == *old).then_some(seed)
 }
 
 /// A hash of all contributions: nobody could choose it who had to commit before seeing the others.

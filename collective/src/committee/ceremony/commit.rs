@@ -1,5 +1,5 @@
-//! Round 1: every dealer binds itself to a polynomial and, where a hybrid key is made, to its part of the ML-KEM seed,
-//! before it sees anybody else's.
+//! Round 1: every dealer binds itself to a polynomial and, where an ML-KEM key is made, to its part of the seed, before it
+//! sees anybody else's.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub struct Commit {
     /// That it knows the polynomial's value at 0; where a key is made. A key that is shared anew needs none: there the
     /// value is fixed by the old certificate.
     pub proof: Option<Proof>,
-    /// Hash of its contribution to the ML-KEM seed; where a hybrid key is made.
+    /// Hash of its contribution to the ML-KEM seed; where an ML-KEM key is made.
     pub contribution: Option<B256>,
 }
 
@@ -60,19 +60,20 @@ impl Proof {
 impl Commit {
     /// What `dealer` publishes. When resharing, `share` is its share of the old key.
     pub(super) fn new(plan: &Plan, dealer: Member, seed: &Seed, share: Option<&KeyShare>) -> Self {
+        let hash = || contribution_hash(plan.id(), dealer, &seed.contribution(plan.id()));
+        let contribution = plan.makes_ml_kem_key().then(hash);
         match polynomial(plan, seed, share) {
             Some(polynomial) => Self {
                 commitment: polynomial.commitment(),
                 proof: None,
-                contribution: None,
+                contribution,
             },
             None => {
                 let opened = generate::part1(plan, dealer, seed);
-                let hash = || contribution_hash(plan.id(), dealer, &seed.contribution(plan.id()));
                 Self {
                     commitment: opened.commitment,
                     proof: Some(opened.proof),
-                    contribution: plan.is_post_quantum().then(hash),
+                    contribution,
                 }
             }
         }
@@ -125,7 +126,7 @@ impl Body for Commit {
                 true => Some(Proof::from_bytes(&reader.array()?)?),
                 false => None,
             },
-            contribution: match generate && plan.is_post_quantum() {
+            contribution: match plan.makes_ml_kem_key() {
                 true => Some(reader.word()?),
                 false => None,
             },

@@ -10,7 +10,7 @@ use super::ask::Refusal;
 use super::commit::{Commit, Round1, polynomial};
 use super::generate;
 use super::message::{Body, Signed};
-use super::plan::{Kind, Plan};
+use super::plan::Plan;
 use super::seed::{Seed, Stream};
 use super::wire::{Reader, put_short};
 use crate::committee::{KeyShare, Member};
@@ -28,23 +28,27 @@ pub const MAX_PART_BYTES: usize = 4096;
 pub enum Part {
     /// Its share of the dealer's polynomial: 32 bytes, big-endian.
     Share,
-    /// 64 bytes: the dealer's contribution to a new ML-KEM seed, or the old seed itself. A file of its own, because a
-    /// defence may show the share and must never show the seed of a key in use.
-    MlKem,
+    /// 64 bytes: the dealer's contribution to a new ML-KEM seed.
+    Contribution,
+    /// 64 bytes: the old ML-KEM seed. A file of its own, because a defence may show a share or a contribution and must
+    /// never show the seed of a key in use.
+    OldSeed,
 }
 
 impl Part {
     pub(super) fn code(self) -> u8 {
         match self {
             Self::Share => 1,
-            Self::MlKem => 2,
+            Self::Contribution => 2,
+            Self::OldSeed => 3,
         }
     }
 
     pub(super) fn from_code(code: u8) -> Option<Self> {
         match code {
             1 => Some(Self::Share),
-            2 => Some(Self::MlKem),
+            2 => Some(Self::Contribution),
+            3 => Some(Self::OldSeed),
             _ => None,
         }
     }
@@ -54,7 +58,8 @@ impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Share => "share",
-            Self::MlKem => "ML-KEM part",
+            Self::Contribution => "ML-KEM contribution",
+            Self::OldSeed => "old ML-KEM seed",
         })
     }
 }
@@ -73,8 +78,10 @@ pub struct Deal {
 pub struct Parts {
     /// [`Part::Share`].
     pub share: Vec<u8>,
-    /// [`Part::MlKem`], where the key is hybrid.
-    pub ml_kem: Option<Vec<u8>>,
+    /// [`Part::Contribution`], where an ML-KEM key is made.
+    pub contribution: Option<Vec<u8>>,
+    /// [`Part::OldSeed`], where a hybrid key is shared anew.
+    pub old_seed: Option<Vec<u8>>,
 }
 
 impl Deal {
@@ -87,7 +94,8 @@ impl Deal {
         };
         let parts = plan.members().map(|(member, party)| Parts {
             share: file(member, &party.recipient, Part::Share).expect("every member has a share"),
-            ml_kem: file(member, &party.recipient, Part::MlKem),
+            contribution: file(member, &party.recipient, Part::Contribution),
+            old_seed: file(member, &party.recipient, Part::OldSeed),
         });
         Self {
             round1: round1.digest(),
@@ -100,7 +108,8 @@ impl Deal {
         let parts = self.parts.get(usize::from(member.number()) - 1)?;
         match part {
             Part::Share => Some(&parts.share),
-            Part::MlKem => parts.ml_kem.as_deref(),
+            Part::Contribution => parts.contribution.as_deref(),
+            Part::OldSeed => parts.old_seed.as_deref(),
         }
     }
 }
@@ -112,7 +121,7 @@ impl Body for Deal {
         let mut out = self.round1.to_vec();
         for parts in &self.parts {
             put_short(&mut out, &parts.share);
-            if let Some(file) = &parts.ml_kem {
+            for file in parts.contribution.iter().chain(&parts.old_seed) {
                 put_short(&mut out, file);
             }
         }
@@ -130,7 +139,11 @@ impl Body for Deal {
         let parts = plan.members().map(|_| {
             Some(Parts {
                 share: file()?,
-                ml_kem: match plan.is_post_quantum() {
+                contribution: match plan.makes_ml_kem_key() {
+                    true => Some(file()?),
+                    false => None,
+                },
+                old_seed: match plan.deals_old_seed() {
                     true => Some(file()?),
                     false => None,
                 },
@@ -144,7 +157,8 @@ impl Body for Deal {
 /// Everything that a dealer deals, before it is sealed. Has no Debug.
 pub(super) struct Dealing {
     shares: Vec<SecretScalar>,
-    ml_kem: Option<Zeroizing<Vec<u8>>>,
+    contribution: Option<Zeroizing<Vec<u8>>>,
+    old_seed: Option<Zeroizing<Vec<u8>>>,
     /// Where a key is made: FROST's state, for the same node's part 3.
     pub(super) frost: Option<generate::Dealt>,
 }
@@ -163,16 +177,17 @@ impl Dealing {
         if own != Some(&Commit::new(plan, dealer, seed, share)) {
             return Err(Refusal::AnotherSeed);
         }
-        let ml_kem = plan.is_post_quantum().then(|| match &plan.proposal().kind {
-            Kind::Generate { .. } => Some(seed.contribution(plan.id()).to_vec()),
-            Kind::Reshare { .. } => share.map(|share| share.ml_kem.seed().to_vec()),
-        });
-        let ml_kem = ml_kem.flatten().map(Zeroizing::new);
+        let contribution = plan.makes_ml_kem_key();
+        let contribution = contribution.then(|| seed.contribution(plan.id()).to_vec());
+        let contribution = contribution.map(Zeroizing::new);
+        let old_seed = share.filter(|_| plan.deals_old_seed());
+        let old_seed = old_seed.map(|share| Zeroizing::new(share.ml_kem.seed().to_vec()));
         if let Some(polynomial) = polynomial(plan, seed, share) {
             let members = plan.members();
             return Ok(Self {
                 shares: members.map(|(member, _)| polynomial.at(member)).collect(),
-                ml_kem,
+                contribution,
+                old_seed,
                 frost: None,
             });
         }
@@ -180,7 +195,8 @@ impl Dealing {
         let mut frost = generate::part2(opened, dealer, round1)?;
         Ok(Self {
             shares: std::mem::take(&mut frost.shares),
-            ml_kem,
+            contribution,
+            old_seed,
             frost: Some(frost),
         })
     }
@@ -191,7 +207,8 @@ impl Dealing {
                 let share = self.shares.get(usize::from(member.number()) - 1)?;
                 Some(Zeroizing::new(share.to_bytes().to_vec()))
             }
-            Part::MlKem => self.ml_kem.clone(),
+            Part::Contribution => self.contribution.clone(),
+            Part::OldSeed => self.old_seed.clone(),
         }
     }
 }

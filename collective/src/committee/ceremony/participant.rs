@@ -170,7 +170,7 @@ impl Participant {
         if deal.digest() != said.deal || self.pins.round1 != Some(round1.digest()) {
             return Err(Refusal::NotAccused);
         }
-        if said.part == Part::MlKem && self.plan.resharing().is_some() {
+        if said.part == Part::OldSeed {
             return Err(Refusal::NotAccused);
         }
         let plaintext = dealing.plaintext(accuser, said.part);

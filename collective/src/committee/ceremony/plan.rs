@@ -67,6 +67,8 @@ pub enum Kind {
         from: Box<ShareCertificate>,
         /// Exactly t of its members, by ascending number.
         dealers: Vec<Dealer>,
+        /// Whether a hybrid key gets a new ML-KEM half; the P-256 half stays always. The recipient string changes then.
+        renew: bool,
     },
 }
 
@@ -104,11 +106,18 @@ impl Plan {
         }
         let (dealers, quorum) = match &proposal.kind {
             Kind::Generate { .. } => (everybody(&proposal.members), None),
-            Kind::Reshare { from, dealers } => {
+            Kind::Reshare {
+                from,
+                dealers,
+                renew,
+            } => {
                 let numbers: Vec<Member> = dealers.iter().map(|dealer| dealer.number).collect();
                 let quorum = Quorum::new(from, &numbers).map_err(|_| PlanError::Quorum)?;
                 if quorum.members() != numbers {
                     return Err(PlanError::Quorum);
+                }
+                if *renew && !from.recipient().is_post_quantum() {
+                    return Err(PlanError::NothingToRenew);
                 }
                 (dealers.clone(), Some(quorum))
             }
@@ -199,6 +208,21 @@ impl Plan {
         }
     }
 
+    /// Whether an ML-KEM key is made, from contributions of all dealers: with a new hybrid key, or in place of an old
+    /// ML-KEM half.
+    pub fn makes_ml_kem_key(&self) -> bool {
+        match &self.proposal.kind {
+            Kind::Generate { post_quantum } => *post_quantum,
+            Kind::Reshare { renew, .. } => *renew,
+        }
+    }
+
+    /// Whether the dealers hand the old ML-KEM seed on: as the one in use, or, beside a new one, for what is sealed to it
+    /// already.
+    pub(super) fn deals_old_seed(&self) -> bool {
+        self.resharing().is_some() && self.is_post_quantum()
+    }
+
     /// What every member signs for NodeRegistry. A threshold above one always asks for sender proofs
     /// ([`crate::committee::KeyShare::release`]).
     pub fn statement(&self, certificate: &ShareCertificate) -> CommitteeStatement {
@@ -272,6 +296,9 @@ pub enum PlanError {
         /// The smallest that would do.
         least: u64,
     },
+    /// A classical key has no ML-KEM half.
+    #[error("the key is age1tag1…: it has no ML-KEM half that could be renewed")]
+    NothingToRenew,
     /// A node or a signer is there twice, or a node with two signers.
     #[error("a node or a signer is named twice, or a node has two signers")]
     Repeated,
@@ -325,8 +352,12 @@ fn encode(proposal: &Proposal) -> Vec<u8> {
     }
     match &proposal.kind {
         Kind::Generate { post_quantum } => out.extend_from_slice(&[1, u8::from(*post_quantum)]),
-        Kind::Reshare { from, dealers } => {
-            out.push(2);
+        Kind::Reshare {
+            from,
+            dealers,
+            renew,
+        } => {
+            out.extend_from_slice(&[2, u8::from(*renew)]);
             put_short(&mut out, &from.to_bytes());
             put_count(&mut out, dealers.len());
             for dealer in dealers {
@@ -369,13 +400,10 @@ fn decode(bytes: &[u8]) -> Option<Proposal> {
         },
         kind: match reader.u8()? {
             1 => Kind::Generate {
-                post_quantum: match reader.u8()? {
-                    0 => false,
-                    1 => true,
-                    _ => return None,
-                },
+                post_quantum: reader.bool()?,
             },
             2 => Kind::Reshare {
+                renew: reader.bool()?,
                 from: Box::new(reader.certificate()?),
                 dealers: {
                     let count = reader.u16()?;
