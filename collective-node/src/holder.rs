@@ -14,6 +14,7 @@ use collective::committee::answer::Statement;
 use collective::committee::log::LogEvent;
 use collective::committee::question::{Question, Wanted};
 use collective::committee::released::ReleasedFiles;
+use collective::committee::rewrap::EarlierKeys;
 use collective::committee::{KeyShare, ShareCertificate};
 use collective::id::{BlobId, Leaf, NodeId};
 use collective::permit::{ApprovalStatus, Grant, grant};
@@ -119,7 +120,8 @@ impl Holder {
         let question = Question::parse(share.certificate(), question)?;
         self.not_taken_back(&fact, &view).await?;
         let files = self.released_files(&fact, asks, view).await?;
-        share.check_question(&question, &files)?;
+        let earlier = EarlierKeys::default();
+        share.check_question(&question, &files, &earlier)?;
         let head = match question.wanted() {
             Wanted::Partials => self.log.note(now(), released(&files, &question)).await?,
             // What was given is given again in no other way.
@@ -136,7 +138,7 @@ impl Holder {
             if lie::is_told() {
                 return lie::answer(&share, &question, &files, head, sign);
             }
-            let answer = share.answer(&question, &files, head, rng)?;
+            let answer = share.answer(&question, &files, &earlier, head, rng)?;
             Ok(answer.to_bytes(&sign(answer.statement())))
         });
         Ok(made.await.expect("making an answer does not panic")?)

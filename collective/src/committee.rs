@@ -28,7 +28,10 @@ pub mod log;
 pub mod question;
 pub mod record;
 pub mod released;
+pub mod rewrap;
 mod share_bytes;
+
+use rewrap::EarlierKeys;
 
 pub use certificate::{
     CertificateError, Member, ParseCertificateError, Quorum, QuorumError, ShareCertificate,
@@ -42,6 +45,8 @@ pub struct KeyShare {
     scalar: SecretScalar,
     ml_kem: MlKemKey,
     certificate: ShareCertificate,
+    /// Digest of the certificate's recipient, which every hybrid file is compared with.
+    recipient: [u8; 32],
 }
 
 impl KeyShare {
@@ -64,6 +69,7 @@ impl KeyShare {
             member,
             scalar,
             ml_kem,
+            recipient: certificate.recipient().digest(),
             certificate,
         })
     }
@@ -76,6 +82,7 @@ impl KeyShare {
             member: Member::SOLE,
             scalar,
             ml_kem,
+            recipient: certificate.recipient().digest(),
             certificate,
         }
     }
@@ -90,22 +97,56 @@ impl KeyShare {
         &self.certificate
     }
 
-    /// What this member gives towards opening a contribution. A committee of more than one refuses headers without
+    /// The ML-KEM key that all members hold.
+    pub fn ml_kem(&self) -> &MlKemKey {
+        &self.ml_kem
+    }
+
+    /// What this member gives towards opening a contribution that is sealed to the committee's present key. A committee of more than one refuses headers without
     /// sender proof: see [`KeyShare::partial`].
     pub fn release(
         &self,
         quorum: &Quorum,
         contribution: &ContributionHeader,
     ) -> Result<Release, ReleaseError> {
-        self.release_with(&self.factor(quorum)?, contribution)
+        self.release_with(&self.factor(quorum)?, contribution, &EarlierKeys::default())
     }
 
-    /// As [`KeyShare::release`], with the factor of the quorum, which is the same for all files.
+    /// As [`KeyShare::release`], with the factor of the quorum, which is the same for all files, and what the member has of
+    /// earlier ML-KEM keys.
     fn release_with(
         &self,
         factor: &SecretScalar,
         contribution: &ContributionHeader,
+        earlier: &EarlierKeys,
     ) -> Result<Release, ReleaseError> {
+        self.check_release(contribution)?;
+        let stanza = contribution.stanza();
+        let ml_kem = match stanza.ml_kem_ciphertext() {
+            None => None,
+            Some(_) if *contribution.sealed_to() == self.recipient => {
+                self.ml_kem.secret_for(stanza)
+            }
+            Some(_) => {
+                let secret = earlier.secret_for(contribution);
+                Some(secret.ok_or(ReleaseError::Renewed)?)
+            }
+        };
+        Ok(Release {
+            partial: self.partial_with(factor, stanza.point()),
+            ml_kem,
+        })
+    }
+
+    /// Whether ss_pq of this contribution can be given, or it needs none.
+    fn has_ml_kem(&self, contribution: &ContributionHeader, earlier: &EarlierKeys) -> bool {
+        contribution.stanza().ml_kem_ciphertext().is_none()
+            || *contribution.sealed_to() == self.recipient
+            || earlier.opens(contribution)
+    }
+
+    /// Whether a partial may be given for this header at all.
+    fn check_release(&self, contribution: &ContributionHeader) -> Result<(), ReleaseError> {
         if self.certificate.threshold() > 1 && contribution.sender() == Sender::Unproven {
             return Err(ReleaseError::ProofMissing);
         }
@@ -113,10 +154,7 @@ impl KeyShare {
         if !stanza.is_for(self.certificate.recipient().point()) {
             return Err(ReleaseError::AnotherKey);
         }
-        Ok(Release {
-            partial: self.partial_with(factor, stanza.point()),
-            ml_kem: self.ml_kem.secret_for(stanza),
-        })
+        Ok(())
     }
 
     /// λᵢ(S)·xᵢ·E, in constant time. **Linear in E**: partials for E + rG, 2E or −E give away the one for E, so this is
@@ -222,6 +260,12 @@ pub enum ReleaseError {
     /// The stanza is for another key.
     #[error("the contribution is sealed to another key")]
     AnotherKey,
+    /// It is sealed to an ML-KEM key that was renewed since, and was not wrapped anew.
+    #[error(
+        "the contribution is sealed to an ML-KEM key that the committee has erased: it was revoked, or its terms had ended, \
+         before the key was renewed"
+    )]
+    Renewed,
 }
 
 /// Why partials give no Diffie–Hellman value.

@@ -18,6 +18,7 @@ use collective::committee::log::LogHead;
 use collective::committee::question::{Question, QuestionError};
 use collective::committee::record::{QuorumRecord, RecordError};
 use collective::committee::released::{NotReleased, ReleasedFiles};
+use collective::committee::rewrap::EarlierKeys;
 use collective::committee::{KeyShare, Member, Quorum, QuorumError, ReleaseError};
 use collective::limits::MAX_PAGE_FILES;
 use network::{Bad, PATIENCE, run};
@@ -281,7 +282,13 @@ fn what_was_given_for_one_job_or_node_is_of_no_use_for_another() {
     let (_, question) = begin(&world);
     let question = for_other(&question);
     let answer = |question: &Question, files: &ReleasedFiles, rng: &mut ChaCha20Rng| {
-        world.shares[0].answer(question, files, LogHead::default(), rng)
+        world.shares[0].answer(
+            question,
+            files,
+            &EarlierKeys::default(),
+            LogHead::default(),
+            rng,
+        )
     };
     assert_eq!(
         answer(&question, &world.files(), rng).err(),
@@ -328,7 +335,13 @@ fn one_bit_flipped_in_any_message_is_refused() {
                 .map(|question| {
                     let share = &world.shares[0];
                     share
-                        .answer(&question, &files, LogHead::default(), rng)
+                        .answer(
+                            &question,
+                            &files,
+                            &EarlierKeys::default(),
+                            LogHead::default(),
+                            rng,
+                        )
                         .is_ok()
                         || share.prove(&question, &files, rng).is_ok()
                 });
@@ -451,7 +464,15 @@ fn a_member_gives_nothing_for_what_does_not_fit() {
     let ask = |page, quorum| Question::partials(files.digest(), page, quorum);
     let refused =
         |share: &KeyShare, question: &Question, files: &ReleasedFiles, rng: &mut ChaCha20Rng| {
-            share.answer(question, files, LogHead::default(), rng).err()
+            share
+                .answer(
+                    question,
+                    files,
+                    &EarlierKeys::default(),
+                    LogHead::default(),
+                    rng,
+                )
+                .err()
         };
     let [first, third] = [&world.shares[0], &world.shares[2]];
     assert_eq!(refused(first, &ask(0, quorum(1, 2)), &files, rng), None);

@@ -27,6 +27,7 @@ use collective::committee::assembly::{Assembled, Assembly, Effect, Peer, Progres
 use collective::committee::log::{Log, LogEvent, LogHead};
 use collective::committee::question::{Question, Wanted};
 use collective::committee::released::ReleasedFiles;
+use collective::committee::rewrap::EarlierKeys;
 use collective::seal;
 use network::{Bad, PATIENCE, Reply};
 use rand_chacha::ChaCha20Rng;
@@ -359,7 +360,13 @@ impl<'a> Simulation<'a> {
         let head = self.holders[&from].log.head();
         let share = self.world.share(from);
         let answer = share
-            .answer(&parsed, &self.files, head, &mut self.rng)
+            .answer(
+                &parsed,
+                &self.files,
+                &EarlierKeys::default(),
+                head,
+                &mut self.rng,
+            )
             .expect("it is in the quorum");
         let signature = world::sign(
             self.world.signer(from),

@@ -11,6 +11,7 @@ use collective::committee::assembly::{Assembled, Assembly, Effect, Health, Peer,
 use collective::committee::log::LogHead;
 use collective::committee::question::Question;
 use collective::committee::released::{NodeKeys, ReleasedFiles};
+use collective::committee::rewrap::EarlierKeys;
 use collective::committee::{self, KeyShare, Member, Quorum};
 use collective::contribution::{Commitment, Contribution, SignedContribution};
 use collective::id::{BlobId, ContributorId, ManifestDigest, NodeId, Point, TransportPin, sha256};
@@ -204,7 +205,13 @@ fn page(
         let mut bytes = Vec::new();
         member = member.min(seconds(|| {
             let answer = share
-                .answer(&asked, &files, LogHead::default(), rng)
+                .answer(
+                    &asked,
+                    &files,
+                    &EarlierKeys::default(),
+                    LogHead::default(),
+                    rng,
+                )
                 .expect("proven");
             let hash = answer.statement().signing_hash(&ESCROW);
             let signature = Signature::from(

@@ -12,6 +12,7 @@ use super::equality::{EqualityProof, ProveError};
 use super::log::LogHead;
 use super::question::{Fields, Question, Wanted};
 use super::released::ReleasedFiles;
+use super::rewrap::EarlierKeys;
 use super::{KeyShare, Member, Partial, Release, ReleaseError};
 use crate::id::sha256;
 use crate::limits::MAX_ANSWER_BYTES;
@@ -80,7 +81,8 @@ impl Answer {
 }
 
 impl KeyShare {
-    /// This member's partials for one page, sealed to the grantee. `log` is its head with the line of this release in it.
+    /// This member's partials for one page, sealed to the grantee, with ss_pq of what is sealed to `earlier` keys from there.
+    /// `log` is its head with the line of this release in it.
     ///
     /// # Errors
     /// [`AnswerError`]; nothing was given then.
@@ -88,6 +90,7 @@ impl KeyShare {
         &self,
         question: &Question,
         files: &ReleasedFiles,
+        earlier: &EarlierKeys,
         log: LogHead,
         rng: &mut R,
     ) -> Result<Answer, AnswerError> {
@@ -103,7 +106,7 @@ impl KeyShare {
         plain.extend_from_slice(&preamble(digest, self.member()));
         let factor = self.factor(question.quorum())?;
         for header in page {
-            let release = self.release_with(&factor, header)?;
+            let release = self.release_with(&factor, header, earlier)?;
             plain.extend_from_slice(release.partial.point().uncompressed());
             if let Some(secret) = &release.ml_kem {
                 plain.extend_from_slice(secret.expose());
@@ -145,7 +148,8 @@ impl KeyShare {
                 .and_then(|place| page.get(place));
             let header = header.ok_or(AnswerError::NoSuchPage)?;
             points.push(header.stanza().point().clone());
-            partials.push(self.release_with(&factor, header)?.partial);
+            self.check_release(header)?;
+            partials.push(self.partial_with(&factor, header.stanza().point()));
         }
         let context = files.proof_context();
         let proof = self.prove_partials(question.quorum(), &context, &points, &partials, rng)?;
@@ -163,10 +167,15 @@ impl KeyShare {
         &self,
         question: &Question,
         files: &ReleasedFiles,
+        earlier: &EarlierKeys,
     ) -> Result<(), AnswerError> {
-        self.page(question, files)?;
+        let page = self.page(question, files)?;
         self.factor(question.quorum())?;
-        Ok(())
+        let stays_closed = |header: &&ContributionHeader| !self.has_ml_kem(header, earlier);
+        match page.iter().find(stays_closed) {
+            Some(_) => Err(ReleaseError::Renewed.into()),
+            None => Ok(()),
+        }
     }
 
     /// The headers that a question is about, where it is one about this release to this committee.

@@ -85,6 +85,14 @@ pub enum LogEvent {
         /// Struct hash of the committee's statement.
         committee: B256,
     },
+    /// Erased the ML-KEM seed that an epoch renewed, after wrapping anew what it opened.
+    SeedErased {
+        /// The renewing epoch.
+        #[serde(with = "decimal")]
+        epoch: u64,
+        /// SHA-256 of the record that has it now.
+        record: B256,
+    },
     /// Erased the share of an epoch that is over.
     ShareErased {
         /// The epoch.

@@ -10,6 +10,7 @@ use collective::committee::assembly::{Health, Peer};
 use collective::committee::log::{Log, LogEvent, LogHead};
 use collective::committee::question::{Question, Wanted};
 use collective::committee::released::{NodeKeys, ReleasedFiles};
+use collective::committee::rewrap::EarlierKeys;
 use collective::committee::{self, KeyShare, Member, Quorum, ShareCertificate};
 use collective::contribution::{Commitment, Contribution, SignedContribution};
 use collective::id::{BlobId, ContributorId, ManifestDigest, NodeId, Point, TransportPin, sha256};
@@ -253,7 +254,9 @@ impl World {
             return share.prove(&question, files, rng).expect("a proof");
         }
         let log = log_of(&question, &self.release);
-        let answer = share.answer(&question, files, log, rng).expect("an answer");
+        let answer = share
+            .answer(&question, files, &EarlierKeys::default(), log, rng)
+            .expect("an answer");
         answer.to_bytes(&sign(
             self.signer(member),
             answer.statement().signing_hash(&ESCROW),

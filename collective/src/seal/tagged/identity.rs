@@ -1,13 +1,14 @@
 //! The secret side of a tagged recipient, as one holder has it.
 
-use ml_kem::{Decapsulate, DecapsulationKey768};
+use ml_kem::{B32, Decapsulate, DecapsulationKey768};
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
-use super::{TaggedRecipient, TaggedStanza, check_length};
+use super::{ML_KEM_CIPHERTEXT_LEN, TaggedRecipient, TaggedStanza, check_length};
 use crate::seal::curve::{Point, SecretScalar};
 use crate::seal::header::{FileKey, Stanza, StanzaError};
 use crate::seal::hpke::MlKemSecret;
+use crate::seal::symmetric::Secret32;
 use crate::seal::{KeyStringError, bech32_string};
 
 /// Length of an ML-KEM seed, d ‖ z of FIPS 203.
@@ -111,12 +112,25 @@ impl MlKemKey {
         TaggedRecipient { point, ml_kem }
     }
 
+    /// A secret for this key, from 32 coins (FIPS 203, ML-KEM.Encaps_internal): who has them has the secret.
+    pub(crate) fn encapsulate(
+        &self,
+        coins: &Secret32,
+    ) -> ([u8; ML_KEM_CIPHERTEXT_LEN], MlKemSecret) {
+        let key = self.key.encapsulation_key();
+        let (ciphertext, secret) = key.encapsulate_deterministic(&B32::from(**coins));
+        (ciphertext.into(), MlKemSecret::from_bytes(secret.into()))
+    }
+
+    /// The secret in a ciphertext; one that opens nothing where it was made for another key.
+    pub(crate) fn decapsulate(&self, ciphertext: &[u8; ML_KEM_CIPHERTEXT_LEN]) -> MlKemSecret {
+        MlKemSecret::from_bytes(self.key.decapsulate(&(*ciphertext).into()).into())
+    }
+
     /// ss_pq of this stanza; `None` where the stanza is not hybrid. Decapsulation cannot fail: a wrong ciphertext gives
     /// a secret that opens nothing (implicit rejection).
     pub fn secret_for(&self, stanza: &TaggedStanza) -> Option<MlKemSecret> {
         let ciphertext = stanza.ml_kem_ciphertext()?;
-        Some(MlKemSecret::from_bytes(
-            self.key.decapsulate(&(*ciphertext).into()).into(),
-        ))
+        Some(self.decapsulate(ciphertext))
     }
 }
