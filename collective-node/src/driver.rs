@@ -550,15 +550,12 @@ impl Driver {
             members.push((member.clone(), file));
         }
         let (blobs, deployment) = (self.blobs.clone(), *self.chain.deployment());
-        let view = self.view_of(granted).await?;
-        let missing = || RunError::Missing("the committee's certificate is not known".into());
         Ok(Files {
             members,
             keys: vec![],
             blobs,
             deployment,
-            proof_required: view.committee.proof_required(),
-            recipient: view.certificate.ok_or_else(missing)?.recipient().clone(),
+            view: self.view_of(granted).await?,
         })
     }
 

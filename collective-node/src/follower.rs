@@ -13,12 +13,15 @@ use alloy::sol_types::SolEvent;
 use collective::admission::{Admission, AdmissionList};
 use collective::charter::Charter;
 use collective::committee::ShareCertificate;
-use collective::contribution::{Batch, batch_head};
+use collective::contribution::{Batch, SignedContribution, batch_head};
+use collective::epochs::Epochs;
 use collective::id::BlobId;
-use collective::index::Index;
+use collective::index::{Index, Rule, Sealed};
 use collective::input::Anchored;
 use collective::receipt::BlockRef;
-use collective::seal::contribution::Sender;
+use collective::seal::contribution::ContributionError;
+use collective::seal::proof::ProofError;
+use collective::seal::tagged::TaggedRecipient;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use thiserror::Error;
 use tokio::sync::watch;
@@ -29,6 +32,9 @@ use crate::chain::{Chain, ChainError};
 use crate::headers::{self, Headers, HeadersError};
 use crate::pace::Pace;
 use collective_contracts::ContributionRegistry::{AdmissionSet, BatchCommitted};
+use collective_contracts::NodeRegistry::CommitteeAccepted;
+
+mod committees;
 
 /// Headers that are asked for at once: enough to hide the way to another machine.
 const HEADERS_AT_ONCE: usize = 32;
@@ -50,6 +56,8 @@ pub struct View {
     pub committee: CommitteeFact,
     /// Its public shares and recipient; `None` before the collective accepted one.
     pub certificate: Option<Arc<ShareCertificate>>,
+    /// The keys that the collective has had.
+    pub epochs: Arc<Epochs>,
     /// Everything anchored.
     pub index: Arc<Index>,
     /// Manifests of the anchored batches.
@@ -83,12 +91,21 @@ impl View {
     pub async fn of_epoch(mut self, chain: &Chain, epoch: u64) -> Result<Self, ChainError> {
         if epoch != self.committee.epoch {
             self.committee = chain.committee_of(&self.finalized, epoch).await?;
-            let required = self.committee.proof_required();
-            if required != self.index.is_proof_required() {
-                Arc::make_mut(&mut self.index).require_proof(required);
+            let rule = Rule {
+                proof_required: self.committee.proof_required(),
+                ..self.index.rule()
+            };
+            if rule != self.index.rule() {
+                Arc::make_mut(&mut self.index).follow(rule);
             }
         }
         Ok(self)
+    }
+
+    /// The key that a contribution which counts is sealed to.
+    pub fn key_of(&self, entry: &SignedContribution) -> Option<&TaggedRecipient> {
+        let epoch = self.index.key_of(&entry.contribution.point)?;
+        Some(&self.epochs.key(epoch)?.recipient)
     }
 
     /// Seconds since a new finalized block arrived.
@@ -138,6 +155,15 @@ pub enum FollowError {
         /// Now.
         is: B256,
     },
+    /// The log of accepted committees and the contract's storage differ.
+    #[error(
+        "the endpoint's log of accepted committees is not what the contract's storage proves at block {block}: it withholds \
+         one, or passes over too many epochs"
+    )]
+    Acceptances {
+        /// Where.
+        block: u64,
+    },
     /// Logs do not add up to the proven head.
     #[error(
         "the endpoint withholds batches: its logs fold to {folded}, the contract's storage proves \
@@ -183,6 +209,7 @@ impl Follower {
             charters: vec![],
             committee: chain.committee(&first).await?,
             certificate: None,
+            epochs: Arc::default(),
             index: Arc::default(),
             batches: Arc::default(),
         };
@@ -195,8 +222,21 @@ impl Follower {
             head: B256::ZERO,
             view,
         };
+        follower.begin(&first).await?;
         follower.step().await?;
         Ok((follower, watcher))
+    }
+
+    /// Of a committee that was accepted before the first block nobody knows since when.
+    async fn begin(&mut self, first: &BlockRef) -> Result<(), FollowError> {
+        let committee = self.view.borrow().committee;
+        if committee.epoch > 0
+            && let Some(key) = self.key(&committee, first).await?
+        {
+            let accept = |view: &mut View| Arc::make_mut(&mut view.epochs).accept(key);
+            self.view.send_modify(accept);
+        }
+        Ok(())
     }
 
     /// Checks that a block which was once finalized still is on the chain.
@@ -230,9 +270,11 @@ impl Follower {
     fn halt_if_broken(&self, step: &Result<(), FollowError>) {
         let halted = match step {
             Ok(()) => None,
-            Err(error @ (FollowError::FinalityBroken { .. } | FollowError::Withheld { .. })) => {
-                Some(error.to_string())
-            }
+            Err(
+                error @ (FollowError::FinalityBroken { .. }
+                | FollowError::Withheld { .. }
+                | FollowError::Acceptances { .. }),
+            ) => Some(error.to_string()),
             // Out of reach is not broken: silence has a limit of its own.
             Err(_) => return,
         };
@@ -272,6 +314,7 @@ impl Follower {
         let logs = self.logs(from, to.number).await?;
         let committee = self.chain.committee(&to).await?;
         let certificate = self.certificate(&committee).await?;
+        let epochs = self.epochs(&logs, &to, &committee).await?;
         let mut head = self.head;
         let mut anchored = Vec::new();
         let mut batches = Vec::new();
@@ -292,11 +335,11 @@ impl Follower {
                         continue;
                     };
                     let block = self.chain.at_height(number).await?;
-                    let senders = self.senders(&batch, certificate.clone()).await?;
-                    for (entry, sender) in batch.entries().iter().zip(senders) {
+                    let sealed = self.sealed(&batch, &epochs, &block).await?;
+                    for (entry, sealed) in batch.entries().iter().zip(sealed) {
                         let (block, time) = (block.number, block.time);
                         let entry = entry.clone();
-                        anchored.push((Anchored { entry, block, time }, sender));
+                        anchored.push((Anchored { entry, block, time }, sealed));
                     }
                     batches.push(manifest);
                 }
@@ -328,12 +371,16 @@ impl Follower {
             view.finalized = to;
             view.arrived = Instant::now();
             view.charters.extend(charters);
-            let proof_required = committee.proof_required();
-            if !anchored.is_empty() || proof_required != view.committee.proof_required() {
+            let rule = Rule {
+                proof_required: committee.proof_required(),
+                first_key: epochs.first_of_point(),
+            };
+            if !anchored.is_empty() || rule != view.index.rule() {
                 let index = Arc::make_mut(&mut view.index);
-                index.require_proof(proof_required);
+                index.follow(rule);
                 index.extend(anchored);
             }
+            view.epochs = epochs;
             // Also where nothing of it counts: the anchor has to see that it is final.
             if !batches.is_empty() {
                 Arc::make_mut(&mut view.batches).extend(batches);
@@ -366,16 +413,18 @@ impl Follower {
         Ok(Some(Arc::new(certificate)))
     }
 
-    /// Who of a batch has proven to have made the header that the leaf commits to; `None` for a header that
+    /// What the headers of a batch that stands in `block` say of who made them, and to which key; `None` for a header that
     /// breaks a rule. One that is not at hand stops the index, for it may prove something.
-    async fn senders(
+    async fn sealed(
         &self,
         batch: &Batch,
-        certificate: Option<Arc<ShareCertificate>>,
-    ) -> Result<Vec<Option<Sender>>, FollowError> {
-        let Some(certificate) = certificate else {
+        epochs: &Arc<Epochs>,
+        block: &BlockRef,
+    ) -> Result<Vec<Option<Sealed>>, FollowError> {
+        let (number, time) = (block.number, block.time);
+        if epochs.open_at(number, time).next().is_none() {
             return Ok(vec![None; batch.entries().len()]);
-        };
+        }
         let entries = batch.entries().to_vec();
         let given: Vec<bytes::Bytes> = stream::iter(entries.clone())
             .map(|entry| {
@@ -385,20 +434,32 @@ impl Follower {
             .buffered(HEADERS_AT_ONCE)
             .try_collect()
             .await?;
-        let deployment = *self.chain.deployment();
+        let (deployment, epochs) = (*self.chain.deployment(), epochs.clone());
         // Half a millisecond each: not on the runtime's own threads.
         let checked = tokio::task::spawn_blocking(move || {
             let both = entries.iter().zip(&given);
             both.map(|(entry, header)| {
-                let recipient = certificate.recipient();
-                match headers::check(entry, header, &deployment, recipient) {
-                    Ok(header) => Some(header.sender()),
-                    Err(error) => {
-                        let leaf = entry.contribution.leaf();
-                        tracing::warn!(%leaf, %error, "an anchored contribution counts for nothing");
-                        None
+                let keys = epochs.open_at(number, time);
+                let mut refused = None;
+                for key in keys {
+                    match headers::check(entry, header, &deployment, &key.recipient) {
+                        Ok(header) => {
+                            let (sender, key) = (header.sender(), key.epoch);
+                            return Some(Sealed { sender, key });
+                        }
+                        Err(error) => refused = refused.or(Some(error)),
+                    }
+                    let other_key = [
+                        ContributionError::AnotherKey,
+                        ContributionError::Proof(ProofError::Refused),
+                    ];
+                    if !refused.iter().all(|error| other_key.contains(error)) {
+                        break;
                     }
                 }
+                let leaf = entry.contribution.leaf();
+                tracing::warn!(%leaf, ?refused, "an anchored contribution counts for nothing");
+                None
             })
             .collect()
         });
@@ -455,10 +516,11 @@ impl Follower {
     async fn logs(&self, from: u64, to: u64) -> Result<Vec<Log>, FollowError> {
         let deployment = self.chain.deployment();
         let filter = Filter::new()
-            .address(deployment.contributions)
+            .address(vec![deployment.contributions, deployment.nodes])
             .event_signature(vec![
                 BatchCommitted::SIGNATURE_HASH,
                 AdmissionSet::SIGNATURE_HASH,
+                CommitteeAccepted::SIGNATURE_HASH,
             ])
             .topic1(deployment.collective.into_word());
         Ok(self.chain.logs(filter, from, to).await?)

@@ -411,8 +411,6 @@ pub async fn headers_of(
     granted: &Grant,
     view: &View,
 ) -> Result<Vec<ContributionHeader>, HolderRefusal> {
-    let certificate = view.certificate.as_ref();
-    let certificate = certificate.ok_or(HolderRefusal::NoShare(view.committee.epoch))?;
     let sender = match view.committee.proof_required() {
         true => Sender::Proven,
         false => Sender::Unproven,
@@ -420,7 +418,9 @@ pub async fn headers_of(
     let mut found = Vec::with_capacity(granted.input().members().len());
     for member in granted.input().members() {
         let bytes = headers.get(&member.entry).await?;
-        let header = contribution::recall(&bytes, certificate.recipient(), sender);
+        let key = view.key_of(&member.entry);
+        let key = key.ok_or(HolderRefusal::NoShare(view.committee.epoch))?;
+        let header = contribution::recall(&bytes, key, sender);
         let leaf = member.entry.contribution.leaf();
         found.push(header.map_err(|error| HolderRefusal::Header { leaf, error })?);
     }

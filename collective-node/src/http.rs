@@ -177,6 +177,7 @@ impl From<IntakeRefusal> for Problem {
             | IntakeRefusal::UnknownSource(_)
             | IntakeRefusal::Contribution(_)
             | IntakeRefusal::Sealed(_)
+            | IntakeRefusal::ReplacedKey
             | IntakeRefusal::AnotherHeader
             | IntakeRefusal::Truncated { .. }
             | IntakeRefusal::AnotherPayload

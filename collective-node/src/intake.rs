@@ -77,6 +77,9 @@ pub enum IntakeRefusal {
     /// The age header.
     #[error(transparent)]
     Sealed(#[from] ContributionError),
+    /// The key was replaced since, or in between.
+    #[error("the file is sealed to a key that the collective has replaced: seal the record again")]
+    ReplacedKey,
     /// The header is not the one that was signed.
     #[error("the file's header is not the one that the commitment names")]
     AnotherHeader,
@@ -213,14 +216,22 @@ impl Intake {
                 ContributionRefusal::Signature(_) => IntakeRefusal::SignatureMismatch,
                 other => IntakeRefusal::Contribution(other),
             })?;
-        check_file(
-            entry,
-            file,
-            &self.deployment,
-            certificate.recipient(),
-            proof_required,
-        )
-        .map(drop)
+        let check = |recipient: &TaggedRecipient| {
+            check_file(entry, file, &self.deployment, recipient, proof_required).map(drop)
+        };
+        let checked = check(certificate.recipient());
+        let Err(IntakeRefusal::Sealed(ContributionError::Proof(_))) = checked else {
+            return checked;
+        };
+        let epochs = self.view.borrow().epochs.clone();
+        match epochs
+            .keys()
+            .iter()
+            .any(|key| check(&key.recipient).is_ok())
+        {
+            true => Err(IntakeRefusal::ReplacedKey),
+            false => checked,
+        }
     }
 }
 

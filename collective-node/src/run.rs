@@ -9,13 +9,13 @@ use collective::permit::Permit;
 use collective::receipt::Usage;
 use collective::seal::header::FileKey;
 use collective::seal::payload;
-use collective::seal::tagged::TaggedRecipient;
 use thiserror::Error;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use crate::blobs::{BlobError, Blobs};
 use crate::chain::Deployment;
+use crate::follower::View;
 use crate::intake::check_file;
 use crate::sandbox::{Failure, Fault, Layers, Sandbox};
 
@@ -58,14 +58,12 @@ pub struct Files {
     pub members: Vec<(Anchored, BlobId)>,
     /// What opens each, in the same order; `None` for a file that nobody can open.
     pub keys: Vec<Option<FileKey>>,
-    /// The key that they are sealed to.
-    pub recipient: TaggedRecipient,
+    /// Knows the key that each is sealed to, and whether the collective takes files with a sender proof only.
+    pub view: View,
     /// The store.
     pub blobs: Blobs,
     /// For the senders' contexts.
     pub deployment: Deployment,
-    /// Whether the collective takes files with a sender proof only.
-    pub proof_required: bool,
 }
 
 /// Runs the permitted program over the permitted files. The permit is used up.
@@ -81,15 +79,7 @@ pub async fn run(permit: Permit, files: Files, sandbox: &Arc<Sandbox>) -> Result
         let sealed = std::iter::from_fn(|| queue.blocking_recv());
         // A file without a key is passed over: it stays in the input set and is read by nobody.
         let records = sealed.zip(keys).filter_map(|((member, file), key)| {
-            let required = files.proof_required;
-            open(
-                &key?,
-                &files.deployment,
-                &files.recipient,
-                required,
-                &member,
-                &file,
-            )
+            open(&key?, &files.deployment, &files.view, &member, &file)
         });
         judge(&rule, sandbox.run(permit, records))
     })
@@ -107,12 +97,13 @@ pub async fn run(permit: Permit, files: Files, sandbox: &Arc<Sandbox>) -> Result
 fn open(
     file_key: &FileKey,
     deployment: &Deployment,
-    recipient: &TaggedRecipient,
-    proof_required: bool,
+    view: &View,
     member: &Anchored,
     file: &[u8],
 ) -> Option<Zeroizing<Vec<u8>>> {
     // The ledger says where the file is; that it is the committed one is checked again.
+    let proof_required = view.committee.proof_required();
+    let recipient = view.key_of(&member.entry)?;
     let checked = check_file(&member.entry, file, deployment, recipient, proof_required);
     let opened = checked
         .map_err(|refusal| refusal.to_string())

@@ -10,6 +10,7 @@ pub mod charter;
 pub mod committee;
 pub mod contribution;
 mod decimal;
+pub mod epochs;
 pub mod id;
 pub mod index;
 pub mod input;

@@ -3,6 +3,8 @@
 //! Endpoints are hints: a false one leads to a node that cannot show the pinned key. Recipient strings come from the
 //! log, too, and count only where they have the proven digest.
 
+use std::ops::Range;
+
 use alloy::primitives::{Address, B256, U256, keccak256};
 use alloy::rpc::types::{Filter, Log};
 use alloy::sol_types::SolEvent;
@@ -216,6 +218,26 @@ impl Chain {
         })
     }
 
+    /// Whether no committee was accepted as any of these epochs.
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    pub async fn no_committees(
+        &self,
+        block: &BlockRef,
+        epochs: Range<u64>,
+    ) -> Result<bool, ChainError> {
+        if epochs.is_empty() {
+            return Ok(true);
+        }
+        let of_epochs = at(self.deployment.collective.into_word(), COMMITTEE_HASH);
+        let slots: Vec<B256> = epochs
+            .map(|epoch| at(U256::from(epoch).into(), of_epochs))
+            .collect();
+        let words = self.words(block, self.deployment.nodes, &slots).await?;
+        Ok(words.iter().all(|word| word.is_zero()))
+    }
+
     /// The newest ceremony plan that the collective has voted for; `None` where there is none.
     ///
     /// # Errors
@@ -290,6 +312,28 @@ impl Chain {
         let logs = self.registry_logs(block, filter).await?;
         let mut newest_first = logs.iter().rev().filter_map(announced);
         Ok(newest_first.find(|said| BlobId::of(said.recipient.as_bytes()) == node.recipient))
+    }
+
+    /// The recipient string that a committee was published with, up to `block`; `None` while the endpoint withholds it.
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    pub async fn published_recipient(
+        &self,
+        block: &BlockRef,
+        committee: &CommitteeFact,
+    ) -> Result<Option<String>, ChainError> {
+        let filter = Filter::new()
+            .event_signature(NodeRegistry::CommitteePublished::SIGNATURE_HASH)
+            .topic1(self.deployment.collective.into_word())
+            .topic2(committee.hash);
+        let logs = self.registry_logs(block, filter).await?;
+        let said = logs.iter().filter_map(|log| {
+            let event = NodeRegistry::CommitteePublished::decode_log(&log.inner).ok()?;
+            Some(event.data.recipient)
+        });
+        let proven = |said: &String| BlobId::of(said.as_bytes()) == committee.recipient;
+        Ok(said.into_iter().find(proven))
     }
 
     async fn registry_logs(
