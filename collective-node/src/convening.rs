@@ -33,6 +33,8 @@ use crate::holder::mandate::MAX_EPOCH_STEP;
 use crate::holder::serve::{CEREMONY, CERTIFIED, HolderStatus, STATUS};
 use crate::wire::{self, Exchange, Remote};
 
+mod records;
+
 pub use collective::committee::ceremony::convener::Patience;
 
 /// Why there is no ceremony, or no committee after it.
@@ -158,6 +160,29 @@ impl Convening {
         threshold: u16,
         attempt: u32,
     ) -> Result<Plan, ConveneError> {
+        self.plan_anew(members, threshold, attempt, false).await
+    }
+
+    /// As [`Convening::plan_reshare`], with a new ML-KEM half of the key.
+    ///
+    /// # Errors
+    /// [`ConveneError`].
+    pub async fn plan_renewal(
+        &self,
+        members: &[NodeId],
+        threshold: u16,
+        attempt: u32,
+    ) -> Result<Plan, ConveneError> {
+        self.plan_anew(members, threshold, attempt, true).await
+    }
+
+    async fn plan_anew(
+        &self,
+        members: &[NodeId],
+        threshold: u16,
+        attempt: u32,
+        renew: bool,
+    ) -> Result<Plan, ConveneError> {
         let block = self.chain.finalized().await?;
         let accepted = self.chain.committee(&block).await?;
         let from = self.certificate(&accepted).await?;
@@ -166,7 +191,7 @@ impl Convening {
         let kind = Kind::Reshare {
             from: Box::new(from),
             dealers,
-            renew: false,
+            renew,
         };
         self.plan(&block, epoch, members, threshold, attempt, kind)
             .await
@@ -180,6 +205,9 @@ impl Convening {
     pub async fn hold(&self, plan: impl Into<Arc<Plan>>) -> Result<Certified, ConveneError> {
         let plan = plan.into();
         let lines = self.lines(&plan).await?;
+        if plan.old_certificate().is_some() {
+            self.hand_records(&plan, &lines).await?;
+        }
         let (certification, ask) = self.rounds(&plan, &lines).await?;
         let body = certified(&plan, &ask, &certification.statements);
         let mut open = Vec::new();

@@ -14,8 +14,7 @@ use collective::committee::answer::Statement;
 use collective::committee::log::LogEvent;
 use collective::committee::question::{Question, Wanted};
 use collective::committee::released::ReleasedFiles;
-use collective::committee::rewrap::EarlierKeys;
-use collective::committee::{KeyShare, ShareCertificate};
+use collective::committee::{KeyShare, ReleaseError, ShareCertificate};
 use collective::id::{BlobId, Leaf, NodeId};
 use collective::permit::{ApprovalStatus, Grant, grant};
 use collective::receipt::{BlockRef, Release};
@@ -37,6 +36,7 @@ use crate::pace::Pace;
 use crate::rewards::Rewards;
 pub use log_file::{LogFile, LogFileError};
 pub use refusal::HolderRefusal;
+pub use renewal::RenewalStatus;
 
 pub mod ceremony;
 pub mod door;
@@ -44,6 +44,7 @@ mod log_file;
 pub mod mandate;
 pub mod published;
 mod refusal;
+mod renewal;
 pub mod serve;
 
 /// Seconds in which a receipt must follow its release (`RECEIPT_SECONDS`): nothing is given for a run that is over.
@@ -120,8 +121,12 @@ impl Holder {
         let question = Question::parse(share.certificate(), question)?;
         self.not_taken_back(&fact, &view).await?;
         let files = self.released_files(&fact, asks, view).await?;
-        let earlier = EarlierKeys::default();
-        share.check_question(&question, &files, &earlier)?;
+        let earlier = self.earlier_keys(&share)?;
+        let checked = share.check_question(&question, &files, &earlier);
+        if checked == Err(ReleaseError::Renewed.into()) {
+            self.has_earlier_keys(&share)?;
+        }
+        checked?;
         let head = match question.wanted() {
             Wanted::Partials => self.log.note(now(), released(&files, &question)).await?,
             // What was given is given again in no other way.
@@ -180,7 +185,7 @@ impl Holder {
         }
     }
 
-    /// Looks after the shares for ever: takes over the one of a new epoch, erases those of epochs that are over.
+    /// Looks after shares and seeds for ever: takes over the share of a new epoch, erases what is over.
     pub async fn tend(self: Arc<Self>, pause: Duration) {
         let mut pace = Pace::new(pause);
         loop {
@@ -193,7 +198,8 @@ impl Holder {
     async fn look_after_shares(&self) -> Result<(), HolderRefusal> {
         let _alone = self.changing.lock().await;
         self.take_over_accepted().await?;
-        self.erase_old_shares().await
+        self.erase_old_shares().await?;
+        self.tend_renewals().await
     }
 
     /// Erases the shares of epochs before the one in force, once no job is under way that one of them released, and what is
@@ -203,10 +209,7 @@ impl Holder {
     /// # Errors
     /// [`HolderRefusal`]; nothing is erased then.
     pub async fn erase_old_shares(&self) -> Result<(), HolderRefusal> {
-        let (finalized, committee) = {
-            let view = self.view.borrow();
-            (view.finalized, view.committee)
-        };
+        let committee = self.view.borrow().committee;
         let epoch = committee.epoch;
         let taken_over = match self.keys.shares().of(epoch) {
             Some(share) => committee.is_shared_by(share.certificate()),
@@ -226,12 +229,9 @@ impl Holder {
         if old.is_empty() {
             return Ok(());
         }
-        for job in 1..=self.chain.jobs().await? {
-            let fact = self.chain.job(&finalized, job).await?;
-            let under_way = matches!(fact.state, JobState::Leased | JobState::Released);
-            if under_way && old.contains(&fact.lease.epoch) {
-                return Ok(());
-            }
+        let of_old = |fact: &JobFact| old.contains(&fact.lease.epoch);
+        if self.is_under_way(of_old).await? {
+            return Ok(());
         }
         for epoch in old {
             self.keys.shares().erase(epoch)?;
@@ -243,16 +243,17 @@ impl Holder {
         Ok(())
     }
 
-    /// Whether a certificate is of a committee that the collective accepted, or of its present key.
+    /// Whether a certificate is of a committee that the collective accepted, or of a key that it has or had.
     async fn is_of_this_key(&self, certificate: &ShareCertificate) -> Result<bool, ChainError> {
         let finalized = self.view.borrow().finalized;
         let accepted = self
             .chain
             .committee_of(&finalized, certificate.epoch())
             .await?;
-        let present = self.view.borrow().committee.recipient;
-        let recipient = BlobId::of(certificate.recipient().to_string().as_bytes());
-        Ok(accepted.is_shared_by(certificate) || recipient == present)
+        let epochs = self.view.borrow().epochs.clone();
+        let mut keys = epochs.keys().iter();
+        let known = keys.any(|key| key.recipient == *certificate.recipient());
+        Ok(accepted.is_shared_by(certificate) || known)
     }
 
     /// Whether this node is a member of the committee in force.

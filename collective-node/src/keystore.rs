@@ -18,12 +18,14 @@ use alloy::signers::local::PrivateKeySigner;
 use aws_lc_rs::hmac;
 use collective::committee::KeyShare;
 use collective::committee::ceremony::ask::Ask;
+use collective::committee::ceremony::certify::Confirmed;
 use collective::committee::ceremony::participant::{Answered, Keys};
 use collective::committee::ceremony::plan::{Kind, Plan};
 use collective::id::NodeId;
 use collective::limits::DEFAULT_SCRYPT_LOG_N;
+use collective::seal::curve::Point;
 use collective::seal::passphrase::{self, Passphrase};
-use collective::seal::tagged::{TaggedIdentity, TaggedRecipient};
+use collective::seal::tagged::{MlKemKey, TaggedIdentity, TaggedRecipient};
 use collective::seal::{self, Identity, OpenError, Recipient, SealError};
 use rand::CryptoRng;
 use serde::{Deserialize, Serialize};
@@ -34,9 +36,11 @@ use crate::chain::{Account, Chain, ChainError, Deployment};
 use crate::wire::TransportKey;
 
 pub use ceremonies::{Ceremonies, TakePartError};
+pub use renewals::{MAX_SIGNED_RECORD_BYTES, Renewals, SignedRecord};
 pub use shares::Shares;
 
 mod ceremonies;
+mod renewals;
 pub mod shares;
 
 /// Bytes of a key file: it holds three short strings.
@@ -65,6 +69,11 @@ pub enum KeystoreError {
     /// It opened, and holds something else.
     #[error("{0} opened but holds no share of a collective's key: restore it from a backup")]
     NotAShare(PathBuf),
+    /// It holds something else.
+    #[error(
+        "{0} holds nothing of a renewal: move it away, and have the record handed over anew with `collective committee refresh`"
+    )]
+    NotARenewal(PathBuf),
     /// It could not be sealed.
     #[error("cannot seal the key file: {0}")]
     Seal(#[from] SealError),
@@ -80,6 +89,7 @@ pub struct Keystore {
     transport: Zeroizing<[u8; 32]>,
     shares: Shares,
     ceremonies: Ceremonies,
+    renewals: Renewals,
 }
 
 #[derive(Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
@@ -168,6 +178,7 @@ impl Keystore {
         Ok(Self {
             shares: Shares::open(path.with_extension("shares"), &identity)?,
             ceremonies: Ceremonies::in_folder(path.with_extension("ceremonies")),
+            renewals: Renewals::open(path.with_extension("renewals"), &identity)?,
             node: recipient,
             identity,
             account: Account::new(signer.clone()),
@@ -228,13 +239,42 @@ impl Keystore {
     ///
     /// # Errors
     /// [`TakePartError`].
-    pub fn certified_shares(&self, epoch: u64) -> Result<Vec<KeyShare>, TakePartError> {
+    pub fn certified_shares(&self, epoch: u64) -> Result<Vec<Confirmed>, TakePartError> {
         self.ceremonies.certified(epoch, &self.identity)
+    }
+
+    /// Erases what is kept of ceremonies that ended with something of the key with this recipient digest.
+    ///
+    /// # Errors
+    /// [`TakePartError`].
+    pub fn erase_certified_with(&self, recipient: &[u8; 32]) -> Result<(), TakePartError> {
+        self.ceremonies.erase_with_key(recipient, &self.identity)
     }
 
     /// What is kept of ceremonies.
     pub fn ceremonies(&self) -> &Ceremonies {
         &self.ceremonies
+    }
+
+    /// What is kept of renewals.
+    pub fn renewals(&self) -> &Renewals {
+        &self.renewals
+    }
+
+    /// Keeps the ML-KEM key that `epoch` renews, beside the P-256 key `point` it belonged to, until what is sealed to it is
+    /// wrapped anew.
+    ///
+    /// # Errors
+    /// [`KeystoreError`].
+    pub fn keep_old_seed(
+        &self,
+        epoch: u64,
+        key: MlKemKey,
+        point: &Point,
+        rng: &mut impl CryptoRng,
+    ) -> Result<(), KeystoreError> {
+        let to = Recipient::Tagged(self.node.clone());
+        self.renewals.keep_seed(epoch, key, point, &to, rng)
     }
 
     /// What opens answers that are sealed to this node.
@@ -335,6 +375,26 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> Result<(), KeystoreError> {
             .map_err(failed)?;
     }
     Ok(())
+}
+
+/// Puts other bytes in a file's place at once: after a crash it has the old ones or the new ones.
+fn replace(path: &Path, bytes: &[u8]) -> Result<(), KeystoreError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |error| KeystoreError::File { path, error }
+    };
+    let next = path.with_extension("next");
+    match std::fs::remove_file(&next) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(failed(&next)(error));
+        }
+        _ => {}
+    }
+    write_new(&next, bytes)?;
+    std::fs::rename(&next, path).map_err(failed(path))?;
+    let folder = path.parent().expect("the file lies in a folder");
+    let synced = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(failed(folder))
 }
 
 #[cfg(test)]

@@ -18,9 +18,12 @@ use collective::committee::log::LogHead;
 use collective::committee::question::{Question, QuestionError};
 use collective::committee::record::{QuorumRecord, RecordError};
 use collective::committee::released::{NotReleased, ReleasedFiles};
-use collective::committee::rewrap::EarlierKeys;
+use collective::committee::rewrap::{EarlierKeys, Retired, Rewrapped};
 use collective::committee::{KeyShare, Member, Quorum, QuorumError, ReleaseError};
 use collective::limits::MAX_PAGE_FILES;
+use collective::seal::contribution;
+use collective::seal::hpke::MlKemSecret;
+use collective::seal::tagged::{MlKemKey, TaggedRecipient};
 use network::{Bad, PATIENCE, run};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
@@ -621,4 +624,55 @@ fn a_header_without_sender_proof_gets_no_partial() {
     let quorum = Quorum::new(world.certificate(), &[member(1), member(2)]).expect("members");
     let refused = world.shares[0].release(&quorum, &header).err();
     assert_eq!(refused, Some(ReleaseError::ProofMissing));
+}
+
+/// ML-KEM decapsulates anything, so a member that took the wrong key would give a secret that opens nothing.
+#[test]
+fn ss_pq_comes_from_the_key_that_a_file_is_sealed_to_or_not_at_all() {
+    let world = World::new(2, 3, &HYBRID, 19);
+    let present = world.certificate().recipient();
+    let point = present.point().clone();
+    let old = world::foreign_ml_kem().recipient(point.clone());
+    let header = |to: &TaggedRecipient| {
+        let file = contribution::seal(to, &world::context(0), b"record", &mut rng());
+        world::header(0, &file.expect("sealed"), to)
+    };
+    let (under_old, classical) = (header(&old), header(&old.classical()));
+    let under_present = header(present);
+    let quorum = Quorum::new(world.certificate(), &[member(1), member(2)]).expect("members");
+    let release = |header| world.shares[0].release(&quorum, header);
+    assert_eq!(release(&under_old).err(), Some(ReleaseError::Renewed));
+    assert!(release(&under_present).is_ok_and(|given| given.ml_kem.is_some()));
+    assert!(release(&classical).is_ok_and(|given| given.ml_kem.is_none()));
+
+    let foreign = world::foreign_ml_kem();
+    let right = foreign.secret_for(under_old.stanza());
+    let right = right.expect("a hybrid stanza");
+    let retired = |key| EarlierKeys {
+        retired: Some(Retired::new(key, point.clone()).into()),
+        rewrapped: None,
+    };
+    let rewrapped = |name: [u8; 32]| {
+        let mut secrets = Rewrapped::default();
+        secrets.insert(name, MlKemSecret::from_bytes(*right.expose()));
+        EarlierKeys {
+            retired: None,
+            rewrapped: Some(secrets.into()),
+        }
+    };
+    for earlier in [
+        retired(world::foreign_ml_kem()),
+        rewrapped(under_old.point_id()),
+    ] {
+        let secret = earlier.secret_for(&under_old).expect("it is known");
+        assert_eq!(secret.expose(), right.expose());
+        assert!(earlier.secret_for(&classical).is_none());
+    }
+    for earlier in [
+        EarlierKeys::default(),
+        retired(MlKemKey::from_seed(&[8; 64])),
+        rewrapped(classical.point_id()),
+    ] {
+        assert!(earlier.secret_for(&under_old).is_none());
+    }
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use alloy::primitives::{B256, Signature};
 use bytes::Bytes;
-use collective::committee::KeyShare;
 use collective::committee::ceremony::ask::{Ask, AskError, MAX_ASK_BYTES};
 use collective::committee::ceremony::certify::{Confirmed, NotCertified};
 use collective::committee::ceremony::participant::Answered;
@@ -112,8 +111,15 @@ impl Holder {
     pub async fn take_part(&self, question: Bytes) -> Result<Vec<u8>, CeremonyRefusal> {
         let (plan, ask) = take(&question).ok_or(CeremonyRefusal::Malformed)?;
         let (plan, ask) = (Arc::new(Plan::parse(plan)?), question.slice_ref(ask));
-        let finalized = self.view()?.finalized;
-        mandate::check(&self.chain, &finalized, &plan).await?;
+        let view = self.view()?;
+        mandate::check(&self.chain, &view, &plan).await?;
+        // Without the record it could give nothing of what was sealed before the renewal.
+        if plan.old_certificate().is_some()
+            && plan.member(self.node).is_some()
+            && let Some(due) = self.record_due()?
+        {
+            return Err(HolderRefusal::NoRecord(due.epoch).into());
+        }
         Ok(self.answer_ask(plan, ask).await?.message.to_bytes())
     }
 
@@ -135,8 +141,8 @@ impl Holder {
         let pending = answered.pending.ok_or(CeremonyRefusal::Complaint)?;
         let _alone = self.changing.lock().await;
         // This member's own signature is among them, and it gave that under a plan which it had checked.
-        let Confirmed { share, .. } = pending.confirm(&statements)?;
-        let certificate = share.certificate().clone();
+        let confirmed = pending.confirm(&statements)?;
+        let certificate = confirmed.share.certificate().clone();
         let epoch = certificate.epoch();
         let accepted = self.view()?.committee;
         if epoch < accepted.epoch || epoch == accepted.epoch && !accepted.is_shared_by(&certificate)
@@ -144,7 +150,7 @@ impl Holder {
             return Err(CeremonyRefusal::Superseded(accepted.epoch));
         }
         let committee = plan.statement(&certificate).struct_hash();
-        Ok(self.keep(share, committee).await?)
+        Ok(self.keep(confirmed, committee).await?)
     }
 
     /// Takes over the share of the committee in force, if this member has certified it and nobody showed it the others'
@@ -160,20 +166,27 @@ impl Holder {
         }
         let certified = self.keys.certified_shares(accepted.epoch)?;
         let mut certified = certified.into_iter();
-        match certified.find(|share| accepted.is_shared_by(share.certificate())) {
-            Some(share) => self.keep(share, accepted.hash).await,
+        match certified.find(|it| accepted.is_shared_by(it.share.certificate())) {
+            Some(certified) => self.keep(certified, accepted.hash).await,
             None => Ok(()),
         }
     }
 
     /// Several ceremonies may come to an end for one epoch, and the chain accepts one of them: the share of another makes
     /// room, if what is kept of its ceremony gives it again.
-    async fn keep(&self, share: KeyShare, committee: B256) -> Result<(), HolderRefusal> {
+    async fn keep(&self, confirmed: Confirmed, committee: B256) -> Result<(), HolderRefusal> {
+        let Confirmed { share, retired } = confirmed;
         let epoch = share.certificate().epoch();
+        // The seed first: a share that is kept lacks nothing.
+        if let Some(old) = retired {
+            let point = share.certificate().recipient().point();
+            self.keys
+                .keep_old_seed(epoch, old, point, &mut rand::rng())?;
+        }
         let other = self.keys.shares().of(epoch);
         if let Some(other) = other.filter(|it| it.certificate() != share.certificate()) {
             let certified = self.keys.certified_shares(epoch)?;
-            let mut certified = certified.iter().map(KeyShare::certificate);
+            let mut certified = certified.iter().map(|it| it.share.certificate());
             if certified.any(|it| it == other.certificate()) {
                 self.keys.shares().erase(epoch)?;
             }

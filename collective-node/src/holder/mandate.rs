@@ -6,6 +6,7 @@ use alloy::primitives::Address;
 use collective::committee::ShareCertificate;
 use collective::committee::ceremony::CeremonyId;
 use collective::committee::ceremony::plan::{Dealer, Kind, Party, Plan};
+use collective::committee::rewrap::MAX_REWRAPPED;
 use collective::id::{BlobId, NodeId};
 use collective::permit::Fault;
 use collective::receipt::BlockRef;
@@ -13,6 +14,7 @@ use thiserror::Error;
 
 use crate::chain::facts::{CommitteeFact, ROLE_KEYHOLDER};
 use crate::chain::{Chain, ChainError};
+use crate::follower::View;
 
 /// By how much an epoch may exceed the accepted one: so many ceremonies whose committees are not accepted have an epoch of
 /// their own, and what comes after them shares the last one. Far above what members try before they accept one.
@@ -72,9 +74,20 @@ pub enum PlanRefusal {
         /// As whom.
         number: u16,
     },
-    /// It would renew the ML-KEM half.
-    #[error("the plan renews the key's ML-KEM half, which this version does not carry out")]
-    Renewing,
+    /// A renewal is not over: what is sealed to the key before it is not wrapped anew yet.
+    #[error(
+        "the key's ML-KEM half was renewed, and what is sealed to the old one counts until {until} (Unix seconds): no share is \
+         dealt before that"
+    )]
+    Renewing {
+        /// When its time is over.
+        until: u64,
+    },
+    /// There is more than one record holds.
+    #[error(
+        "the plan renews the key's ML-KEM half, and {0} contributions would have to be wrapped anew: {MAX_REWRAPPED} can be"
+    )]
+    TooManyToWrap(usize),
     /// Nobody has voted for it.
     #[error(
         "the collective has not convened ceremony {plan}: members propose it with `collective propose --convene {plan}`; only a \
@@ -91,18 +104,22 @@ impl PlanRefusal {
     pub fn fault(&self) -> Fault {
         match self {
             // What this node has not seen yet it may see in the next block.
-            Self::Chain(_) | Self::NotConvened { .. } | Self::NotAccepted(_) => Fault::Peer,
+            Self::Chain(_)
+            | Self::NotConvened { .. }
+            | Self::NotAccepted(_)
+            | Self::Renewing { .. } => Fault::Peer,
             _ => Fault::Requester,
         }
     }
 }
 
-/// Checks that a plan may be followed, by the facts of `block`, which is final.
+/// Checks that a plan may be followed, by the facts of the newest finalized block.
 ///
 /// # Errors
 /// [`PlanRefusal`].
-pub async fn check(chain: &Chain, block: &BlockRef, plan: &Plan) -> Result<(), PlanRefusal> {
+pub async fn check(chain: &Chain, view: &View, plan: &Plan) -> Result<(), PlanRefusal> {
     check_home(chain, plan)?;
+    let block = &view.finalized;
     let proposal = plan.proposal();
     let accepted = chain.committee(block).await?;
     let step = proposal.epoch.checked_sub(accepted.epoch);
@@ -119,7 +136,7 @@ pub async fn check(chain: &Chain, block: &BlockRef, plan: &Plan) -> Result<(), P
         // The vote on the new committee comes afterwards: there is nothing to hand on yet.
         Kind::Generate { .. } => Ok(()),
         Kind::Reshare { from, dealers, .. } => {
-            check_reshare(chain, block, plan, &accepted, from, dealers).await
+            check_reshare(chain, view, plan, &accepted, from, dealers).await
         }
     }
 }
@@ -163,14 +180,22 @@ async fn check_member(chain: &Chain, block: &BlockRef, party: &Party) -> Result<
 
 async fn check_reshare(
     chain: &Chain,
-    block: &BlockRef,
+    view: &View,
     plan: &Plan,
     accepted: &CommitteeFact,
     from: &ShareCertificate,
     dealers: &[Dealer],
 ) -> Result<(), PlanRefusal> {
-    if plan.makes_ml_kem_key() {
-        return Err(PlanRefusal::Renewing);
+    let block = &view.finalized;
+    if let Some(renewal) = view.epochs.renewal()
+        && block.time < renewal.until
+    {
+        let until = renewal.until;
+        return Err(PlanRefusal::Renewing { until });
+    }
+    let count = view.anchored().len();
+    if plan.makes_ml_kem_key() && count > MAX_REWRAPPED {
+        return Err(PlanRefusal::TooManyToWrap(count));
     }
     if !accepted.is_shared_by(from) {
         return Err(PlanRefusal::AnotherCommittee(accepted.epoch));

@@ -4,6 +4,7 @@ use alloy::primitives::B256;
 use collective::committee::answer::AnswerError;
 use collective::committee::question::QuestionError;
 use collective::committee::released::NotReleased;
+use collective::committee::rewrap::RewrapError;
 use collective::id::{Leaf, NodeId};
 use collective::permit::{Fault, Refusal};
 use collective::seal::contribution::ContributionError;
@@ -78,6 +79,30 @@ pub enum HolderRefusal {
          member replaced"
     )]
     NoShare(u64),
+    /// What was sealed to an earlier ML-KEM key cannot be opened here.
+    #[error(
+        "neither the ML-KEM seed that epoch {0} renewed nor the record of what was wrapped anew is kept here: hold a ceremony \
+         with this member, which hands the record over"
+    )]
+    NoRecord(u64),
+    /// The record is of no renewal of this collective, or of one whose time still runs.
+    #[error(
+        "the record says it is of epoch {0}, which renewed no key of this collective, or whose old key still counts"
+    )]
+    AnotherRecord(u64),
+    /// Too few members have signed it.
+    #[error("{found} members of epoch {epoch} have signed the record, {needed} must")]
+    RecordNotSigned {
+        /// The renewing epoch.
+        epoch: u64,
+        /// Members of it whose signatures hold.
+        found: usize,
+        /// Its threshold.
+        needed: u16,
+    },
+    /// The record cannot be made or opened.
+    #[error("wrapping contributions anew: {0}")]
+    Rewrap(#[from] RewrapError),
     /// The share is of another committee.
     #[error(
         "the share kept for epoch {0} is not of the committee that the collective accepted: check key file and deployment"
@@ -148,6 +173,8 @@ impl HolderRefusal {
             | Self::NotReleased(_)
             | Self::Question(_)
             | Self::Answer(_)
+            | Self::AnotherRecord(_)
+            | Self::RecordNotSigned { .. }
             | Self::Malformed(_) => Fault::Requester,
             Self::NotFinal { .. }
             | Self::AnotherInput { .. }
@@ -157,6 +184,8 @@ impl HolderRefusal {
             | Self::Headers(_)
             | Self::Halted(_) => Fault::Peer,
             Self::NoShare(_)
+            | Self::NoRecord(_)
+            | Self::Rewrap(_)
             | Self::AnotherCommittee(_)
             | Self::Rewards(_)
             | Self::Log(_)

@@ -23,8 +23,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::ceremony::{MAX_CEREMONY_BYTES, MAX_CERTIFIED_BYTES};
-use super::{Holder, HolderRefusal};
+use super::{Holder, HolderRefusal, RenewalStatus};
 use crate::http::Problem;
+use crate::keystore::MAX_SIGNED_RECORD_BYTES;
 use crate::wire::{Exchange, MediaType, Peer};
 
 /// The nodes that the collective accepts, by the key they show.
@@ -90,6 +91,26 @@ pub const CERTIFIED: Exchange = Exchange {
     timeout: READING,
 };
 
+/// Asks for the record of what was wrapped anew after a renewal, by its epoch.
+pub const RECORD: Exchange = Exchange {
+    path: "/record",
+    request: MediaType("application/vnd.collective.record-question.v1"),
+    max_request_bytes: 8,
+    answer: MediaType("application/vnd.collective.signed-record.v1"),
+    max_answer_bytes: MAX_SIGNED_RECORD_BYTES,
+    timeout: READING,
+};
+
+/// Hands such a record over, with signatures of t members of its epoch. The answer is empty.
+pub const REWRAPPED: Exchange = Exchange {
+    path: "/rewrapped",
+    request: MediaType("application/vnd.collective.signed-record.v1"),
+    max_request_bytes: MAX_SIGNED_RECORD_BYTES,
+    answer: MediaType("application/vnd.collective.record-taken.v1"),
+    max_answer_bytes: 0,
+    timeout: READING,
+};
+
 /// Asks how a holder stands.
 pub const STATUS: Exchange = Exchange {
     path: "/status",
@@ -114,6 +135,8 @@ pub struct HolderStatus {
     pub contributions: u64,
     /// Head of its log.
     pub log: LogHead,
+    /// How the newest renewal of the ML-KEM key stands with it.
+    pub renewal: Option<RenewalStatus>,
     /// Why it releases nothing, if the chain broke a promise.
     pub halted: Option<String>,
 }
@@ -123,10 +146,13 @@ pub fn router(holder: Arc<Holder>, welcome: Welcome) -> Router {
     let asked = Asked { holder, welcome };
     let (release, partials, rewards, status) =
         (asked.clone(), asked.clone(), asked.clone(), asked.clone());
-    let (ceremony, certified) = (asked.clone(), asked);
+    let (ceremony, certified) = (asked.clone(), asked.clone());
+    let (record, rewrapped) = (asked.clone(), asked);
     Router::new()
         .merge(CEREMONY.route(move |peer, body| ceremony.clone().ceremony(peer, body)))
         .merge(CERTIFIED.route(move |peer, body| certified.clone().certified(peer, body)))
+        .merge(RECORD.route(move |peer, body| record.clone().record(peer, body)))
+        .merge(REWRAPPED.route(move |peer, body| rewrapped.clone().rewrapped(peer, body)))
         .merge(RELEASE.route(move |peer, body| release.clone().release(peer, body)))
         .merge(PARTIALS.route(move |peer, body| partials.clone().partials(peer, body)))
         .merge(REWARDS.route(move |peer, body| rewards.clone().rewards(peer, body)))
@@ -170,6 +196,18 @@ impl Asked {
         self.node(&peer)?;
         let taken = self.holder.take_over(body).await.map(|()| Bytes::new());
         taken.map_err(|refusal| refused("certified", &peer, refusal.fault(), &refusal))
+    }
+
+    async fn record(self, peer: Peer, body: Bytes) -> Result<Bytes, Problem> {
+        self.node(&peer)?;
+        let epoch = job(&body).ok_or_else(|| malformed("an epoch has 8 bytes"))?;
+        self.told("record", &peer, self.holder.record(epoch))
+    }
+
+    async fn rewrapped(self, peer: Peer, body: Bytes) -> Result<Bytes, Problem> {
+        self.node(&peer)?;
+        let taken = self.holder.take_record(&body).await;
+        self.told("rewrapped", &peer, taken.map(|()| Bytes::new()))
     }
 
     async fn status(self, _: Peer) -> Result<Bytes, Problem> {
@@ -232,6 +270,7 @@ impl Holder {
             finalized,
             contributions,
             log: self.log.head().await,
+            renewal: self.renewal_status(),
             halted,
         }
     }

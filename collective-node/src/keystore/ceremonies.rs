@@ -9,10 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use alloy::primitives::{B256, hex};
-use collective::committee::KeyShare;
 use collective::committee::ceremony::Seed;
 use collective::committee::ceremony::ask::{Ask, Refusal};
-use collective::committee::ceremony::certify::PendingShare;
+use collective::committee::ceremony::certify::{Confirmed, PendingShare};
 use collective::committee::ceremony::participant::{Answered, Keys, Participant, Pins};
 use collective::committee::ceremony::plan::Plan;
 use collective::id::NodeId;
@@ -22,7 +21,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::shares::erase;
-use super::{KeystoreError, write_new};
+use super::{KeystoreError, replace, write_new};
 
 /// Ceremonies that a node keeps at a time. Every accepted node may convene one, and a ceremony is over when its epoch is.
 const MAX_CEREMONIES: usize = 64;
@@ -117,7 +116,7 @@ impl Ceremonies {
         &self,
         epoch: u64,
         identity: &Identity,
-    ) -> Result<Vec<KeyShare>, TakePartError> {
+    ) -> Result<Vec<Confirmed>, TakePartError> {
         let _one_at_a_time = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
         let mut shares = Vec::new();
         for path in self.files()? {
@@ -126,11 +125,35 @@ impl Ceremonies {
             }
             let state = self.read(&path, identity)?;
             if let Some(bytes) = state.and_then(|state| state.share) {
-                let share = KeyShare::parse(&bytes);
+                let share = Confirmed::parse(&bytes);
                 shares.push(share.map_err(|_| TakePartError::NotAState(path))?);
             }
         }
         Ok(shares)
+    }
+
+    /// Erases what is kept of ceremonies that ended with a share, or an old seed, of the key with this recipient digest.
+    ///
+    /// # Errors
+    /// [`TakePartError`].
+    pub(super) fn erase_with_key(
+        &self,
+        recipient: &[u8; 32],
+        identity: &Identity,
+    ) -> Result<(), TakePartError> {
+        let _one_at_a_time = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        for path in self.files()? {
+            let state = self.read(&path, identity)?;
+            let Some(bytes) = state.and_then(|state| state.share) else {
+                continue;
+            };
+            let certified =
+                Confirmed::parse(&bytes).map_err(|_| TakePartError::NotAState(path.clone()))?;
+            if certified.recipients().contains(recipient) {
+                erase(&path)?;
+            }
+        }
+        Ok(())
     }
 
     /// Erases what is kept of ceremonies for epochs up to this one.
@@ -248,22 +271,6 @@ fn epoch_of(path: &Path) -> Option<u64> {
     let name = path.file_name()?.to_str()?.strip_suffix(".age")?;
     let (epoch, _) = name.strip_prefix("epoch-")?.split_once('-')?;
     epoch.parse().ok()
-}
-
-/// Puts other bytes in a file's place at once: after a crash it has the old ones or the new ones.
-fn replace(path: &Path, bytes: &[u8]) -> Result<(), KeystoreError> {
-    let next = path.with_extension("next");
-    match fs::remove_file(&next) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(failed(&next)(error));
-        }
-        _ => {}
-    }
-    write_new(&next, bytes)?;
-    fs::rename(&next, path).map_err(failed(path))?;
-    let folder = path.parent().expect("the file lies in a folder");
-    let synced = fs::File::open(folder).and_then(|folder| folder.sync_all());
-    synced.map_err(failed(folder))
 }
 
 fn failed(path: &Path) -> impl Fn(std::io::Error) -> KeystoreError {

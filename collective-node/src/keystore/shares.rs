@@ -156,13 +156,21 @@ pub fn read(path: &Path, identity: &Identity) -> Result<KeyShare, KeystoreError>
 
 /// Overwrites a file with zeros, then removes it. Journals and flash may keep what was there.
 pub(super) fn erase(path: &Path) -> Result<(), KeystoreError> {
+    wipe(path)?;
+    std::fs::remove_file(path).map_err(|error| KeystoreError::File {
+        path: path.to_owned(),
+        error,
+    })
+}
+
+/// Overwrites a file with zeros.
+pub(super) fn wipe(path: &Path) -> Result<(), KeystoreError> {
     let wipe = || -> std::io::Result<()> {
         let length = std::fs::metadata(path)?.len();
         let file = std::fs::OpenOptions::new().write(true).open(path)?;
         let zeros = vec![0; usize::try_from(length).unwrap_or(0)];
         std::io::Write::write_all(&mut &file, &zeros)?;
-        file.sync_all()?;
-        std::fs::remove_file(path)
+        file.sync_all()
     };
     wipe().map_err(|error| KeystoreError::File {
         path: path.to_owned(),

@@ -6,7 +6,6 @@
 //! may go, is the caller's to know.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use alloy_primitives::{Address, B256};
 use alloy_sol_types::SolStruct;
@@ -14,11 +13,13 @@ use zeroize::Zeroizing;
 
 use crate::contribution::domain;
 use crate::id::sha256;
-use crate::seal::contribution::ContributionHeader;
-use crate::seal::curve::Point;
 use crate::seal::hpke::MlKemSecret;
 use crate::seal::symmetric::{self, Secret32, TAG_LEN, hkdf};
 use crate::seal::tagged::{ML_KEM_CIPHERTEXT_LEN, MlKemKey};
+
+pub use earlier::{EarlierKeys, Retired};
+
+mod earlier;
 
 /// Contributions in one record: 16 MiB, which travel in one message as a large ceremony does. A collective that has more
 /// cannot renew: its members refuse the ceremony.
@@ -87,6 +88,11 @@ impl Rewrapped {
     pub fn secret(&self, point: &[u8; 32]) -> Option<MlKemSecret> {
         let secret = self.0.get(point)?;
         Some(MlKemSecret::from_bytes(*secret.expose()))
+    }
+
+    /// Whether there is one.
+    fn contains(&self, point: &[u8; 32]) -> bool {
+        self.0.contains_key(point)
     }
 
     /// How many there are.
@@ -234,59 +240,6 @@ const COINS: &[u8] = b"collective/v1/rewrap/coins";
 fn table_key(head: &[u8], shared: &MlKemSecret) -> Secret32 {
     let salt = symmetric::sha256(&[head]);
     hkdf(&salt, shared.expose(), b"collective/v1/rewrap/table")
-}
-
-/// How a member comes to ss_pq of what is sealed to an ML-KEM key that its share does not have. Has no Debug.
-#[derive(Default)]
-pub struct EarlierKeys {
-    /// While the time of the key before runs: that key, for its recipient.
-    pub retired: Option<Retired>,
-    /// Of what was wrapped anew before.
-    pub rewrapped: Option<Arc<Rewrapped>>,
-}
-
-/// An ML-KEM key whose time is running out. Has no Debug.
-pub struct Retired {
-    key: MlKemKey,
-    recipient: [u8; 32],
-}
-
-impl Retired {
-    /// The key that belonged to the P-256 key `point`.
-    pub fn new(key: MlKemKey, point: Point) -> Self {
-        let recipient = key.recipient(point).digest();
-        Self { key, recipient }
-    }
-
-    /// The key.
-    pub fn key(&self) -> &MlKemKey {
-        &self.key
-    }
-
-    /// Digest of the recipient that it made.
-    pub fn recipient(&self) -> &[u8; 32] {
-        &self.recipient
-    }
-}
-
-impl EarlierKeys {
-    /// Whether [`EarlierKeys::secret_for`] has one, without reckoning it out.
-    pub(super) fn opens(&self, contribution: &ContributionHeader) -> bool {
-        let retired = self.retired.as_ref();
-        let retired = retired.is_some_and(|it| it.recipient == *contribution.sealed_to());
-        let rewrapped = self.rewrapped.as_ref();
-        retired || rewrapped.is_some_and(|it| it.0.contains_key(&contribution.point_id()))
-    }
-
-    /// ss_pq of a contribution that is not sealed to the key in force; `None` where nothing here opens it, or where its
-    /// stanza has no ML-KEM half.
-    pub fn secret_for(&self, contribution: &ContributionHeader) -> Option<MlKemSecret> {
-        let retired = self.retired.as_ref();
-        match retired.filter(|retired| retired.recipient == *contribution.sealed_to()) {
-            Some(retired) => retired.key.secret_for(contribution.stanza()),
-            None => self.rewrapped.as_ref()?.secret(&contribution.point_id()),
-        }
-    }
 }
 
 /// Why there is no record, or no secrets in it.

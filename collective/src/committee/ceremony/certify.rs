@@ -14,7 +14,7 @@ use super::generate;
 use super::message::{Body, Signed};
 use super::plan::Plan;
 use super::wire::{Reader, put_short};
-use crate::committee::{CertificateError, KeyShare, Member, ShareCertificate};
+use crate::committee::{CertificateError, KeyShare, Member, ParseShareError, ShareCertificate};
 use crate::id::NodeId;
 use crate::receipt::check_signed;
 use crate::seal::curve::SecretScalar;
@@ -134,9 +134,17 @@ impl PendingShare {
     }
 
     /// What its member keeps of it until the collective accepts a committee: NodeRegistry names a certificate with every
-    /// member's signature alone. Secret, as [`KeyShare::to_bytes`] is.
+    /// member's signature alone. Renewed (1) ‖ [old ML-KEM seed (64)] ‖ share. Secret, as [`KeyShare::to_bytes`] is.
     pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
-        self.share.to_bytes()
+        let share = self.share.to_bytes();
+        // All at once, so that no smaller copy is left behind when the buffer grows.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(1 + ML_KEM_SEED_LEN + share.len()));
+        bytes.push(u8::from(self.retired.is_some()));
+        if let Some(old) = &self.retired {
+            bytes.extend_from_slice(old.seed().as_slice());
+        }
+        bytes.extend_from_slice(&share);
+        bytes
     }
 
     /// The share, once every member has signed the statement: `statements` are their signatures in the order of the
@@ -160,6 +168,34 @@ impl PendingShare {
             share: self.share,
             retired: self.retired,
         })
+    }
+}
+
+impl Confirmed {
+    /// Reads [`PendingShare::to_bytes`]. That all have certified is for the caller to know.
+    ///
+    /// # Errors
+    /// [`ParseShareError`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, ParseShareError> {
+        let (&renewed, rest) = bytes.split_first().ok_or(ParseShareError::Length)?;
+        let (retired, share) = match renewed {
+            0 => (None, rest),
+            1 => {
+                let (seed, rest) = rest.split_first_chunk().ok_or(ParseShareError::Length)?;
+                (Some(MlKemKey::from_seed(seed)), rest)
+            }
+            other => return Err(ParseShareError::Version(other)),
+        };
+        let share = KeyShare::parse(share)?;
+        Ok(Self { share, retired })
+    }
+
+    /// Digests of the recipients whose ML-KEM keys are in here: the new one, and the one before a renewal.
+    pub fn recipients(&self) -> Vec<[u8; 32]> {
+        let new = self.share.certificate().recipient();
+        let old = self.retired.as_ref();
+        let old = old.map(|old| old.recipient(new.point().clone()).digest());
+        [new.digest()].into_iter().chain(old).collect()
     }
 }
 

@@ -1,0 +1,73 @@
+//! The record of the newest renewal, carried to members of the next committee who lack it: they certify nothing without.
+//!
+//! Whoever carries it is not trusted: a member takes it with the signatures of t members of its epoch, and of nothing else.
+
+use std::collections::BTreeMap;
+
+use alloy::primitives::Signature;
+use bytes::Bytes;
+use collective::committee::ceremony::plan::Plan;
+use collective::committee::rewrap::RewrapRecord;
+use collective::id::NodeId;
+use futures_util::future::join_all;
+
+use super::{ConveneError, Convening};
+use crate::holder::serve::{RECORD, REWRAPPED};
+use crate::keystore::SignedRecord;
+use crate::wire::Remote;
+
+impl Convening {
+    /// Hands the record to every member of the plan that says it has none. What goes wrong shows where that member is asked
+    /// to certify.
+    pub(super) async fn hand_records(
+        &self,
+        plan: &Plan,
+        lines: &BTreeMap<NodeId, Option<Remote>>,
+    ) -> Result<(), ConveneError> {
+        let block = self.chain.finalized().await?;
+        let asked = plan.members().map(|(_, party)| party.node);
+        let asked = asked.map(async |node| (node, self.status(&block, node).await));
+        let mut lacking = Vec::new();
+        for (node, status) in join_all(asked).await {
+            let renewal = status.ok().and_then(|status| status.renewal);
+            if let Some(renewal) = renewal.filter(|renewal| renewal.record.is_none()) {
+                lacking.push((node, renewal.epoch));
+            }
+        }
+        for (node, epoch) in lacking {
+            for record in self.records(epoch).await? {
+                let body = Bytes::from(record.to_bytes());
+                if let Err(why) = self.ask(&REWRAPPED, lines[&node].clone(), body).await {
+                    tracing::warn!(%node, why, "does not take the record of the renewal");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What members of the accepted committee keep of a renewal, with all their signatures; one record if all are honest.
+    async fn records(&self, epoch: u64) -> Result<Vec<SignedRecord>, ConveneError> {
+        let block = self.chain.finalized().await?;
+        let accepted = self.chain.committee(&block).await?;
+        let members = self.chain.members(&block, &accepted).await?;
+        let asked = members.iter().map(async |member| {
+            let line = self.line(&block, member.id).await.ok()?;
+            let question = Bytes::copy_from_slice(&epoch.to_be_bytes());
+            let answer = self.ask(&RECORD, line, question).await.ok()?;
+            SignedRecord::parse(&answer)
+        });
+        let mut found: BTreeMap<Vec<u8>, (RewrapRecord, Vec<Signature>)> = BTreeMap::new();
+        for said in join_all(asked).await.into_iter().flatten() {
+            let bytes = said.record.to_bytes().to_vec();
+            let (_, signatures) = found.entry(bytes).or_insert((said.record, vec![]));
+            for signature in said.signatures {
+                if !signatures.contains(&signature) {
+                    signatures.push(signature);
+                }
+            }
+        }
+        let found = found.into_values();
+        let signed = found.map(|(record, signatures)| SignedRecord { record, signatures });
+        Ok(signed.collect())
+    }
+}
