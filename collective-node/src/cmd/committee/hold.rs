@@ -36,13 +36,17 @@ pub struct New {
 ///
 /// It needs no vote before, for nobody else gets a share; the new epoch counts once the collective accepts it by vote.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  collective committee refresh --keys keys.age")]
+#[command(
+    after_help = "Examples:\n  collective committee refresh --keys keys.age\n  collective committee refresh --renew-ml-kem --keys keys.age"
+)]
 pub struct Refresh {
+    #[command(flatten)]
+    renewal: RenewalOption,
     #[command(flatten)]
     ceremony: Ceremony,
 }
 
-/// Hand the key on to other members, or to the same under another threshold; the recipient stays.
+/// Hand the key on to other members, or to the same under another threshold; the recipient stays, unless it is renewed.
 ///
 /// Two steps: the first call writes a plan, which the collective must vote for before any member deals. The second call,
 /// with the same plan, holds the ceremony. A committee of one can hand its key on, too, if its node listens for other nodes
@@ -63,6 +67,8 @@ pub struct Reshare {
     /// The new members in the order of their shares; needed to make a plan.
     #[arg(long, value_name = "NODE,…", value_delimiter = ',')]
     members: Vec<NodeId>,
+    #[command(flatten)]
+    renewal: RenewalOption,
     #[command(flatten)]
     ceremony: Ceremony,
 }
@@ -86,7 +92,38 @@ pub struct Replace {
     #[arg(long, value_name = "FILE")]
     plan: PathBuf,
     #[command(flatten)]
+    renewal: RenewalOption,
+    #[command(flatten)]
     ceremony: Ceremony,
+}
+
+#[derive(Debug, Args)]
+struct RenewalOption {
+    /// Give the key a new ML-KEM half, too, which changes its recipient: what is sealed from then on is out of reach of who
+    /// has left. For an hour after the acceptance files to the old recipient still count; then members wrap what counts anew
+    /// and erase the old half. No other ceremony is held in between.
+    #[arg(long)]
+    renew_ml_kem: bool,
+}
+
+impl RenewalOption {
+    async fn plan(
+        &self,
+        convening: &Convening,
+        members: &[NodeId],
+        threshold: u16,
+        attempt: u32,
+    ) -> Result<Plan> {
+        Ok(match self.renew_ml_kem {
+            true => convening.plan_renewal(members, threshold, attempt).await?,
+            false => convening.plan_reshare(members, threshold, attempt).await?,
+        })
+    }
+
+    /// Whether a kept plan is what is asked for: it need not be said again.
+    fn fits(&self, plan: &Plan) -> bool {
+        !self.renew_ml_kem || plan.makes_ml_kem_key()
+    }
 }
 
 #[derive(Debug, Args)]
@@ -115,7 +152,7 @@ impl Refresh {
         let convening = self.ceremony.convener.convening().await?;
         let (members, threshold) = present(&convening).await?;
         let attempt = self.ceremony.attempt;
-        let plan = convening.plan_reshare(&members, threshold, attempt);
+        let plan = self.renewal.plan(&convening, &members, threshold, attempt);
         self.ceremony.hold(&convening, plan.await?).await
     }
 }
@@ -127,7 +164,8 @@ impl Reshare {
             let planned: Vec<NodeId> = plan.members().map(|(_, party)| party.node).collect();
             let threshold = plan.proposal().threshold;
             let same = (self.members.is_empty() || self.members == planned)
-                && self.threshold.is_none_or(|given| given == threshold);
+                && self.threshold.is_none_or(|given| given == threshold)
+                && self.renewal.fits(&plan);
             check_same(same, &self.plan)?;
             return self.ceremony.carry_out(&convening, plan).await;
         }
@@ -139,7 +177,8 @@ impl Reshare {
         let (_, threshold) = present(&convening).await?;
         let threshold = self.threshold.unwrap_or(threshold);
         let attempt = self.ceremony.attempt;
-        let plan = convening.plan_reshare(&self.members, threshold, attempt);
+        let members = &self.members;
+        let plan = self.renewal.plan(&convening, members, threshold, attempt);
         let plan = plan.await?;
         self.ceremony.planned(&convening, &plan, &self.plan).await
     }
@@ -154,11 +193,11 @@ impl Replace {
             self.by;
         if let Some(plan) = read(&self.plan)? {
             let planned = plan.members().map(|(_, party)| party.node);
-            check_same(planned.eq(members), &self.plan)?;
+            check_same(planned.eq(members) && self.renewal.fits(&plan), &self.plan)?;
             return self.ceremony.carry_out(&convening, plan).await;
         }
         let attempt = self.ceremony.attempt;
-        let plan = convening.plan_reshare(&members, threshold, attempt);
+        let plan = self.renewal.plan(&convening, &members, threshold, attempt);
         let plan = plan.await?;
         self.ceremony.planned(&convening, &plan, &self.plan).await
     }
@@ -278,7 +317,7 @@ fn read(path: &Path) -> Result<Option<Plan>> {
 fn check_same(same: bool, path: &Path) -> Result<()> {
     ensure!(
         same,
-        "{} holds a plan for other members or another threshold: give the same again to carry it out, or name another file \
+        "{} holds a plan for other members or another threshold, or one that keeps the ML-KEM half: give the same again to carry it out, or name another file \
          to make a new plan",
         path.display()
     );
@@ -295,6 +334,7 @@ fn vote_for(plan: &Plan) -> String {
 fn kind(plan: &Plan) -> &'static str {
     match plan.proposal().kind {
         Kind::Generate { .. } => "generate",
-        Kind::Reshare { .. } => "reshare",
+        Kind::Reshare { renew: false, .. } => "reshare",
+        Kind::Reshare { renew: true, .. } => "renew",
     }
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::Convener;
 use crate::cmd::show::show;
 use crate::convening::Standing;
+use crate::holder::RenewalStatus;
 
 /// Show the accepted committee, and how each member says that it stands.
 ///
@@ -42,6 +43,11 @@ impl Status {
             "convened": convened.map(|plan| plan.0),
             "finalized": finalized.number,
             "able": able,
+            "renewal": members.iter().find_map(renewal).map(|renewal| json!({
+                "epoch": renewal.epoch,
+                "until": renewal.until,
+                "over": finalized.time >= renewal.until,
+            })),
             "members": each,
         });
         let mut rows = vec![
@@ -54,6 +60,14 @@ impl Status {
             ("newest finalized block", finalized.number.to_string()),
         ];
         rows.extend(convened.map(|plan| ("convened plan", plan.0.to_string())));
+        if let Some(renewal) = members.iter().find_map(renewal) {
+            let phase = match finalized.time < renewal.until {
+                true => format!("contributions to the old key count until {}", renewal.until),
+                false => "contributions to the old key count no more".into(),
+            };
+            let renewed = format!("epoch {}: {phase}", renewal.epoch);
+            rows.push(("ML-KEM half renewed", renewed));
+        }
         rows.extend(members.iter().map(|member| ("member", line(member))));
         rows.push(("could open a file now", format!("{able} members")));
         show(self.json, &value, &rows)?;
@@ -71,6 +85,20 @@ fn value(member: &Standing) -> serde_json::Value {
     })
 }
 
+fn renewal(member: &Standing) -> Option<RenewalStatus> {
+    member.status.as_ref().ok()?.renewal
+}
+
+/// How a renewal stands with one member, as the end of its line.
+fn phase(renewal: &RenewalStatus) -> &'static str {
+    match (renewal.record, renewal.old_seed) {
+        (None, true) => ", old ML-KEM seed in use",
+        (Some(_), true) => ", wrapped anew, old ML-KEM seed kept for jobs under way",
+        (Some(_), false) => ", wrapped anew, old ML-KEM seed erased",
+        (None, false) => ", lacks the record of what was wrapped anew: hold a ceremony with it",
+    }
+}
+
 fn line(member: &Standing) -> String {
     let (number, node) = (member.fact.member.number(), member.fact.id);
     let accepted = match member.fact.is_accepted() {
@@ -82,8 +110,12 @@ fn line(member: &Standing) -> String {
             let halted = status.halted.as_ref();
             let halted = halted.map_or(String::new(), |why| format!(", halted: {why}"));
             format!(
-                "share of epoch {}, log {} {}, block {}{halted}",
-                status.epoch, status.log.index, status.log.hash, status.finalized
+                "share of epoch {}, log {} {}, block {}{}{halted}",
+                status.epoch,
+                status.log.index,
+                status.log.hash,
+                status.finalized,
+                status.renewal.as_ref().map_or("", phase)
             )
         }
         Err(why) => format!("unreachable: {why}"),
