@@ -70,12 +70,22 @@ async fn operators_make_keep_and_hand_on_a_key() {
     at.stop(0).await;
     at.start(0).await.expect("it has its share again");
 
-    // Handed on: planned, refused without a vote, held with it.
+    // Handed on with a new post-quantum half: planned, refused without a vote, held with it.
     let line = format!("reshare --plan next.plan {convener}");
     refused(&at, &line, "name --members");
     let four = format!("--threshold 3 --members {first},{second},{third},{fourth}");
-    let planned = json(&at, &format!("{line} {four}"));
-    assert_eq!(planned["state"], "planned");
+    let keeps = format!("reshare --plan kept.plan {convener}");
+    assert_eq!(json(&at, &format!("{keeps} {four}"))["kind"], "reshare");
+    refused(
+        &at,
+        &format!("{keeps} --renew-ml-kem"),
+        "keeps the ML-KEM half",
+    );
+    let planned = json(&at, &format!("{line} --renew-ml-kem {four}"));
+    assert_eq!(
+        (&planned["state"], &planned["kind"]),
+        (&"planned".into(), &"renew".into())
+    );
     let name = planned["plan"].as_str().expect("a name");
     let next = planned["next"].as_str().expect("a command");
     assert!(
@@ -91,6 +101,13 @@ async fn operators_make_keep_and_hand_on_a_key() {
     let held = json(&at, &line);
     accept(&at, &held).await;
     at.only_epoch(&[0, 1, 2, 3], 4).await;
+    let status = json(&at, &format!("status {convener}"));
+    assert_eq!(
+        (&status["renewal"]["epoch"], &status["renewal"]["over"]),
+        (&4.into(), &false.into())
+    );
+    let again = format!("refresh --renew-ml-kem --patience 2 {convener}");
+    refused(&at, &again, "no share is dealt before that");
 
     // A member that does not answer is told apart, and who is no member cannot be replaced.
     at.stop(3).await;

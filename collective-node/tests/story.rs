@@ -48,20 +48,23 @@ const MUST_HOLD: [&str; 31] = [
 ];
 
 /// What the story checks besides, where five processes hold the key.
-const WITH_A_COMMITTEE: [&str; 14] = [
+const WITH_A_COMMITTEE: [&str; 17] = [
     "committee 3-of-5, epoch 1; no process ever held the key",
     "every member keeps one share, sealed to its own key; the compute node keeps none",
     "one key holder was killed: the job is done, and the record names it as silent",
     "one key holder lied: the result is right, and the record names the wrong partial",
     "nobody else is blamed",
     "refused: a reshare that nobody voted for",
-    "committee 4-of-7, epoch 2, the same recipient",
+    "committee 4-of-7, epoch 2, the same P-256 key beside a new ML-KEM key",
+    "refused: a file sealed to the replaced key",
+    "what counts is wrapped anew for the new key",
+    "no key holder has the old seed any more",
     "the shares of epoch 1 are erased",
     "refused by holder-3: partial decryptions of epoch 1",
     "refused by holder-3: a signature in the name of epoch 1",
     "refused by holder-4: partial decryptions of epoch 1",
     "refused by holder-4: a signature in the name of epoch 1",
-    "the old contributions still open: job 2 by 4-of-7 of epoch 2",
+    "the old contributions still open, and one sealed to the new key: job 2 by 4-of-7 of epoch 2",
     "`collective verify receipt 1` agrees",
 ];
 

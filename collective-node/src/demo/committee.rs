@@ -27,6 +27,7 @@ pub use operator::Operator;
 pub mod blame;
 pub mod found;
 mod operator;
+mod renewal;
 pub mod reshare;
 
 /// Members of the story's first committee: two cores run the processes, and four more in the end.

@@ -295,7 +295,7 @@ async fn refusals(
     .await
 }
 
-async fn refused(
+pub(super) async fn refused(
     world: &World,
     account: &mut Account,
     what: &str,

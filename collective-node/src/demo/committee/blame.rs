@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use collective::committee::answer::Fault;
 use collective::committee::record::QuorumRecord;
+use collective::id::ContributorId;
 
 use super::{DEAD, Holders, LIAR};
 use crate::demo::jobs::Told;
@@ -62,12 +63,23 @@ pub async fn tell_second(
 ) -> Result<()> {
     let record = record(world, second).await?;
     let signers = record.rounds().first().map_or(0, |it| it.answers().len());
+    // The one respondent who contributed since the renewal; of its contributions a job reads the newest.
+    let view = world.view()?;
+    let respondent = ContributorId::from_address(world.contributors[0].address());
+    let own = view.anchored().iter().map(|anchored| &anchored.entry);
+    let own = own.filter(|entry| entry.contribution.contributor == respondent);
+    let newest = own.max_by_key(|entry| entry.contribution.nonce);
+    let present = view.certificate.as_ref().map(|it| it.recipient());
+    let renewed = newest.is_some_and(|entry| view.key_of(entry) == present);
     account.check(
         format!(
-            "the old contributions still open: job {} by {} of epoch 2",
+            "the old contributions still open, and one sealed to the new key: job {} by {} of epoch 2",
             second.job, holders.size
         ),
-        signers == usize::from(holders.size.threshold) && record.culprits().is_empty(),
+        signers == usize::from(holders.size.threshold)
+            && record.culprits().is_empty()
+            && record.bad_files().is_empty()
+            && renewed,
         format!(
             "{signers} members opened {} files",
             second.receipt.input_count

@@ -134,6 +134,12 @@ impl Operator {
         self.folder.join(name).exists()
     }
 
+    /// Whether a file with the ML-KEM seed before a renewal is there.
+    pub fn keeps_old_seed(&self) -> bool {
+        let name = "keys.renewals/epoch-2.seed.age";
+        self.folder.join(name).exists() || self.keeps_share(1)
+    }
+
     /// Its log, every line of which is checked to follow from the one before.
     pub fn log(&self) -> Result<Log> {
         let bytes = std::fs::read(self.folder.join("data/holder.log"))?;

@@ -1,4 +1,5 @@
-//! The committee changes hands: who died and who lied are replaced, two more join, and the key stays what it was.
+//! The committee changes hands: who died and who lied are replaced, two more join. The P-256 key stays what it was, and its
+//! post-quantum half is renewed, for the two who leave know it.
 
 use std::time::Duration;
 
@@ -10,11 +11,13 @@ use collective::committee::question::Question;
 use collective::committee::{Member, Quorum, ShareCertificate};
 use collective::id::BlobId;
 use collective::reward::RewardRoot;
+use collective::seal::tagged::TaggedRecipient;
 
 use super::found::milliseconds;
-use super::{DEAD, Holders, LIAR, SEEING, Size};
+use super::{DEAD, Holders, LIAR, SEEING, Size, renewal};
 use crate::demo::jobs::Told;
 use crate::demo::{Account, World};
+use crate::follower::View;
 use crate::governance::{Action, Motion};
 use crate::holder::serve::{PARTIALS, REWARDS};
 use crate::wire::{Exchange, WireError};
@@ -39,7 +42,7 @@ pub async fn tell(
     let members: Vec<_> = holders.operators.iter().map(|it| it.node).collect();
     let plan = holders
         .convening
-        .plan_reshare(&members, size.threshold, 1)
+        .plan_renewal(&members, size.threshold, 1)
         .await?;
     unconvened(&mut holders, &plan, account).await;
     world
@@ -53,18 +56,31 @@ pub async fn tell(
         .certify(world, plan, "Accept the committee of epoch 2.")
         .await
         .context("handing the key on")?;
-    account.figure(format!("reshare, {old} to {size}"), milliseconds(took));
+    account.figure(
+        format!("reshare and renewal, {old} to {size}"),
+        milliseconds(took),
+    );
     let after = world.view()?;
-    let same = after.committee.recipient == before.committee.recipient;
+    let (was, is) = (recipient(&before)?, recipient(&after)?);
+    let renewed = was.point() == is.point() && was != is;
     account.check(
-        format!("the key is handed on by vote: committee {size}, epoch 2, the same recipient"),
-        after.committee.epoch == 2 && after.committee.size == size.members && same,
-        "contributors seal to what they sealed to before",
+        format!(
+            "the key is handed on by vote: committee {size}, epoch 2, the same P-256 key beside a new ML-KEM key"
+        ),
+        after.committee.epoch == 2 && after.committee.size == size.members && renewed,
+        "who has left opens nothing of what is sealed from now on",
     );
     erased(&holders, account).await?;
     let certificate = before.certificate.context("there was no committee")?;
     epoch_one(world, &holders, &certificate, first, account).await?;
+    renewal::tell(world, &holders, &was, account).await?;
     Ok(holders)
+}
+
+fn recipient(view: &View) -> Result<TaggedRecipient> {
+    let certificate = view.certificate.as_ref();
+    let certificate = certificate.context("there is no committee")?;
+    Ok(certificate.recipient().clone())
 }
 
 /// Stops who died and who lied, and has others accepted in their places and two besides.
