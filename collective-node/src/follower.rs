@@ -91,10 +91,7 @@ impl View {
     pub async fn of_epoch(mut self, chain: &Chain, epoch: u64) -> Result<Self, ChainError> {
         if epoch != self.committee.epoch {
             self.committee = chain.committee_of(&self.finalized, epoch).await?;
-            let rule = Rule {
-                proof_required: self.committee.proof_required(),
-                ..self.index.rule()
-            };
+            let rule = rule_of(&self.committee, &self.epochs);
             if rule != self.index.rule() {
                 Arc::make_mut(&mut self.index).follow(rule);
             }
@@ -122,6 +119,14 @@ impl View {
     pub fn charter_at(&self, block: u64) -> Option<&Arc<Charter>> {
         let set = self.charters.iter().rev().find(|set| set.block <= block)?;
         set.charter.as_ref()
+    }
+}
+
+/// What counts for a committee.
+fn rule_of(committee: &CommitteeFact, epochs: &Epochs) -> Rule {
+    Rule {
+        proof_required: committee.proof_required(),
+        first_key: epochs.first_of_point(committee.epoch),
     }
 }
 
@@ -371,10 +376,7 @@ impl Follower {
             view.finalized = to;
             view.arrived = Instant::now();
             view.charters.extend(charters);
-            let rule = Rule {
-                proof_required: committee.proof_required(),
-                first_key: epochs.first_of_point(),
-            };
+            let rule = rule_of(&committee, &epochs);
             if !anchored.is_empty() || rule != view.index.rule() {
                 let index = Arc::make_mut(&mut view.index);
                 index.follow(rule);

@@ -75,14 +75,15 @@ impl Epochs {
         open.into_iter().rev()
     }
 
-    /// Name of the oldest key that has the P-256 key in force: what is sealed to older ones nobody can open any more.
-    pub fn first_of_point(&self) -> u64 {
-        let point = |key: &Key| key.recipient.point().clone();
-        let Some(present) = self.present().map(point) else {
+    /// Name of the oldest key that has the P-256 key of the committee of `epoch`: what is sealed to older ones that committee
+    /// cannot open.
+    pub fn first_of_point(&self, epoch: u64) -> u64 {
+        let mut until = self.0.iter().rev().skip_while(|key| key.epoch > epoch);
+        let Some(present) = until.next() else {
             return 0;
         };
-        let same = self.0.iter().rev().take_while(|key| point(key) == present);
-        same.last().map_or(0, |key| key.epoch)
+        let same = until.take_while(|key| key.recipient.point() == present.recipient.point());
+        same.last().unwrap_or(present).epoch
     }
 
     /// The renewal that made the key of a committee of `epoch`; `None` where that has the first ML-KEM half of its P-256 key.
@@ -173,7 +174,12 @@ mod tests {
         assert_eq!(renewal(5), Some(3), "its committees hold the renewed key");
         assert_eq!(renewal(6), None, "another P-256 key is another key");
         assert_eq!(epochs.renewal().expect("the last").until, 73_600);
-        assert_eq!(epochs.first_of_point(), 6);
-        assert_eq!(Epochs::default().first_of_point(), 0);
+        assert_eq!(epochs.first_of_point(u64::MAX), 6);
+        assert_eq!(
+            epochs.first_of_point(5),
+            1,
+            "what an earlier committee opened"
+        );
+        assert_eq!(Epochs::default().first_of_point(1), 0);
     }
 }
