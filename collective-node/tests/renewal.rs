@@ -170,6 +170,59 @@ async fn what_was_sealed_before_a_renewal_opens_after_it_and_the_old_seed_is_gon
     assert!(erasures(&at, 5, next).is_empty());
 }
 
+/// Of four ceremonies from one committee the collective accepts one, whose end did not reach a member: it has share and old
+/// seed from what it certified. What the others left behind of the old seed goes with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_copy_of_the_old_seed_outlives_it_whatever_ceremonies_came_to_nothing() {
+    let mut at = CeremonyWorld::found(3).await;
+    let members = at.ids(&[0, 1, 2]);
+    let convening = at.convening().await;
+    let plan = convening.plan_new(&members, 2, 0).await;
+    at.hold(plan.expect("a plan")).await.expect("a committee");
+    for row in 0..4 {
+        at.contribute(row).await;
+    }
+    at.all_anchored(4).await;
+    let mut held = Vec::new();
+    for (attempt, renewed) in [true, true, true, false].into_iter().enumerate() {
+        let attempt = u32::try_from(attempt).expect("a few");
+        let plan = match renewed {
+            true => convening.plan_renewal(&members, 2, attempt).await,
+            false => convening.plan_reshare(&members, 2, attempt).await,
+        };
+        let certified = convening.hold(plan.expect("a plan")).await;
+        held.push(certified.expect("a committee"));
+    }
+    let (chosen, epoch) = (&held[1], held[1].plan.proposal().epoch);
+    assert_eq!(at.epochs(0).len(), 5, "the one in use and four more");
+    at.stop(0).await;
+    let folder = at.members[0].folder.clone();
+    for file in ["shares/epoch-4.age", "renewals/epoch-4.seed.age"] {
+        std::fs::remove_file(folder.join(format!("keys.{file}"))).expect("kept");
+    }
+    at.stop(0).await;
+    at.start(0).await.expect("it starts");
+    let by = at.world.provider(&at.world.deployer);
+    let published = convening.publish(&by, chosen).await.expect("published");
+    assert_eq!(epoch, 4);
+    at.accept(published).await;
+    at.until("the old shares are gone", async || {
+        (0..3).all(|number| at.epochs(number) == [4, 5, 6])
+    })
+    .await;
+    assert_eq!(at.run().await, 4);
+    at.world.wait(RENEWAL_GRACE + 1).await.expect("an hour");
+    at.world.chain.finalize().await.expect("final");
+    all_erased(&at, &[0, 1, 2], epoch).await;
+    for number in 0..3 {
+        // Epoch 5 was to be renewed, too: its share has another key, which nobody accepted.
+        assert_eq!(at.epochs(number), [4, 5]);
+        let kept = at.members[number].folder.join("keys.ceremonies");
+        assert_eq!(std::fs::read_dir(kept).expect("a folder").count(), 0);
+    }
+    assert_eq!(at.run().await, 4);
+}
+
 /// What a member of the committee whose key was never renewed, or not yet for good, refuses to take for a record.
 async fn records_that_are_not_signed(at: &CeremonyWorld, epoch: u64) {
     let mut whole: Option<SignedRecord> = None;
