@@ -188,6 +188,23 @@ impl Client {
         }
     }
 
+    /// Whether the node has bytes of this name. It is believed: what it gives is checked when it is fetched.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn has(&self, id: BlobId) -> Result<bool, ClientError> {
+        let response = self
+            .http
+            .head(self.url(&format!("blobs/{id}")))
+            .send()
+            .await?;
+        match response.status() {
+            StatusCode::OK => Ok(true),
+            StatusCode::NOT_FOUND => Ok(false),
+            other => Err(ClientError::Unexpected(other)),
+        }
+    }
+
     /// A job.
     ///
     /// # Errors

@@ -313,12 +313,30 @@ impl Driver {
     /// The permit that the facts give, with the program's bytes and the records' declaration.
     async fn permit(&self, case: &Case<'_>, facts: &Facts) -> Result<Permit, DriveError> {
         let granted = grant(case)?;
-        let program = self.blobs.get(granted.manifest().program.sha256).await?;
+        let named = &granted.manifest().program;
+        let program = self.blobs.get(named.sha256()).await?.to_vec();
+        let runtime = match named.runtime() {
+            Some(id) => Some(self.runtime(id).await?),
+            None => None,
+        };
         let name = &granted.manifest().dataset.source;
         let charter = facts.view.charter_at(case.allow.block.number);
         let source = charter.and_then(|charter| charter.source(name)).cloned();
         let missing = || RunError::Missing(format!("the charter declares no source '{name}'"));
-        Ok(permit(case, program.to_vec(), source.ok_or_else(missing)?)?)
+        Ok(permit(case, program, runtime, source.ok_or_else(missing)?)?)
+    }
+
+    /// The runtime that a program was approved with. It is large, so nobody but the operator puts it here.
+    async fn runtime(&self, id: BlobId) -> Result<Vec<u8>, DriveError> {
+        match self.blobs.get(id).await {
+            Ok(runtime) => Ok(runtime.to_vec()),
+            Err(BlobError::Missing(_)) => {
+                let missing =
+                    format!("no runtime {id} here: add it with `collective node keep FILE`");
+                Err(RunError::Missing(missing).into())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Takes a lease, or says why the contract gives none.

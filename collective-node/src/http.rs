@@ -41,8 +41,9 @@ pub use rewards::ClaimAnswer;
 pub use status::{CollectiveAnswer, StatusAnswer};
 pub use votes::{Delegations, MemberAnswer};
 
-/// Bytes of a program or manifest that may be uploaded: a Python interpreter as a component fits.
-pub const MAX_BLOB_BYTES: usize = 32 * 1024 * 1024;
+/// Bytes of a program, a manifest or a charter that anybody may upload: a hundred times a usual component, or 100,000
+/// admitted accounts. What is larger, such as a runtime, the operator adds (`collective node keep`).
+pub const MAX_BLOB_BYTES: usize = 8 * 1024 * 1024;
 
 /// What every handler can reach.
 #[derive(Clone)]

@@ -120,12 +120,20 @@ pub async fn receipt(
         status == ApprovalStatus::Approved && terms == ApprovedTerms::of(&manifest),
         format!("{}, purpose {}", receipt.manifest, manifest.purpose),
     );
-    let program = blobs.get(manifest.program.sha256).await?;
+    let program = blobs.get(manifest.program.sha256()).await?;
     note(
         "the approved program is at hand",
-        BlobId::of(&program) == manifest.program.sha256,
+        BlobId::of(&program) == manifest.program.sha256(),
         format!("{} bytes", program.len()),
     );
+    if let Some(id) = manifest.program.runtime() {
+        let runtime = blobs.get(id).await?;
+        note(
+            "the approved runtime is at hand",
+            BlobId::of(&runtime) == id,
+            format!("{} bytes", runtime.len()),
+        );
+    }
 
     let input = derive(chain, blobs, headers, &manifest, &fact, &allow, &deny).await?;
     let (root, count) = input.map_or((Default::default(), 0), |set| (set.root(), set.count()));

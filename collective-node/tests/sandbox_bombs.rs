@@ -366,7 +366,7 @@ fn programs_that_lie_to_the_host() {
     ));
     let stop = stopped(sandbox().try_out(&task(&long), records(&[])));
     assert_eq!(stop.trap, Trap::ReturnedError);
-    assert_eq!(stop.text.expect("a text").reveal(), "A".repeat(1024));
+    assert_eq!(stop.text.expect("a text").reveal(), "A".repeat(4096));
 }
 
 /// A component in the text format.
@@ -599,14 +599,14 @@ fn a_killed_child_is_the_operators_fault_and_harmless() {
     task.limits.memory_bytes = 12_345 << 12;
     let folder = tempfile::tempdir().expect("a folder");
     let sandbox = bombs::cached(folder.path());
-    sandbox.prepare(&task.component).expect("it compiles");
+    sandbox.prepare(&task.code).expect("it compiles");
     let compiled = std::fs::read_dir(folder.path())
         .expect("there")
         .next()
         .expect("one")
         .expect("readable");
     let compiled = compiled.metadata().expect("known").len() - 32;
-    let memory = task.limits.memory_bytes + HOST_BYTES + 4 * compiled;
+    let memory = task.limits.memory_bytes + HOST_BYTES + 2 * compiled;
     let result = std::thread::scope(|scope| {
         let run = scope.spawn(|| sandbox.try_out(&task, records(&[])));
         let child = loop {

@@ -96,7 +96,7 @@ fn a_child_that_says_too_much_is_cut_off() {
             "two texts",
             vec![ready(), frame(b'X', b"a"), frame(b'X', b"b")],
         ),
-        ("long text", vec![ready(), frame(b'X', &[b'a'; 2000])]),
+        ("long text", vec![ready(), frame(b'X', &[b'a'; 5000])]),
         (
             "compiled code from a run",
             vec![ready(), frame(b'C', b"code")],

@@ -290,7 +290,7 @@ fn a_compiled_program_survives_a_restart_and_no_forgery() {
 fn a_warm_start_takes_twenty_milliseconds() {
     let folder = tempfile::tempdir().expect("a folder");
     let sandbox = cached(folder.path());
-    sandbox.prepare(MEAN).expect("it compiles");
+    sandbox.prepare(&task(MEAN).code).expect("it compiles");
     let mut times: Vec<Duration> = (0..41)
         .map(|_| {
             let start = Instant::now();
@@ -365,7 +365,7 @@ fn records_that_do_not_come_are_not_the_programs_fault() {
 fn a_panic_while_records_are_made_ends_the_child_too() {
     let folder = tempfile::tempdir().expect("a folder");
     let sandbox = cached(folder.path());
-    sandbox.prepare(MEAN).expect("it compiles");
+    sandbox.prepare(&task(MEAN).code).expect("it compiles");
     let start = Instant::now();
     let broken = std::iter::once_with(|| panic!("on purpose"));
     let run = std::panic::AssertUnwindSafe(|| sandbox.try_out(&task(MEAN), broken).map(drop));

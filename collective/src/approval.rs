@@ -16,8 +16,10 @@ use crate::seal;
 use crate::terms::Purpose;
 
 pub use output::{OutputKind, OutputRefusal, OutputRule};
+pub use program::{Origin, Program};
 
 mod output;
+mod program;
 
 /// Everything a program may do, read, send out and cost.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,41 +61,6 @@ pub enum Format {
     /// This version.
     #[serde(rename = "collective/manifest/v1")]
     V1,
-}
-
-/// The program's bytes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Program {
-    /// What kind of bytes.
-    pub kind: ProgramKind,
-    /// SHA-256 of the bytes that run.
-    pub sha256: BlobId,
-    /// Where the source can be read, if it is published.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub origin: Option<Origin>,
-}
-
-/// Kinds of program that a node can run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ProgramKind {
-    /// A WebAssembly component of the world in `wit/`.
-    Component,
-}
-
-/// The commit that the bytes were built from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Origin {
-    /// Address of the git repository.
-    pub repository: String,
-    /// Commit id.
-    pub commit: String,
-    /// Tree id of the program's folder.
-    pub tree: String,
-    /// Command that makes the bytes.
-    pub build: String,
 }
 
 /// Which records a program reads. The input set is derived from this, never chosen.

@@ -6,6 +6,7 @@
 
 pub mod admission;
 pub mod approval;
+pub mod bundle;
 pub mod charter;
 pub mod committee;
 pub mod contribution;

@@ -83,3 +83,13 @@ pub const MAX_LOG_LINE_BYTES: usize = 4 * 1024;
 /// Bytes of the record of how a release was assembled: a million files are 245 pages, and a quorum of 64 signs about 30 KB
 /// for each.
 pub const MAX_QUORUM_RECORD_BYTES: usize = 8 * 1024 * 1024;
+
+/// Files of a source bundle: more than that nobody reads before voting.
+pub const MAX_BUNDLE_FILES: usize = 256;
+
+/// Bytes of a source bundle: some 25,000 lines, many times what a member can read, and it crosses into the sandbox as one
+/// string.
+pub const MAX_BUNDLE_BYTES: usize = 1024 * 1024;
+
+/// Bytes of a path in a source bundle: what file systems allow in one name.
+pub const MAX_PATH_BYTES: usize = 255;

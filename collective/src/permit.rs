@@ -16,6 +16,10 @@ use crate::limits::{MAX_ALLOW_AGE, MAX_CHAIN_SILENCE, MAX_DENY_AGE, MAX_FINALITY
 use crate::receipt::{BlockRef, Release};
 use crate::source::{Source, SourceRefusal};
 
+pub use code::{Binary, Code, CodeRefusal};
+
+mod code;
+
 /// Whether CodeRegistry holds an approval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -185,7 +189,7 @@ impl Grant {
 #[derive(Debug)]
 pub struct Permit {
     grant: Grant,
-    program: Vec<u8>,
+    code: Code,
     source: Source,
     columns: Vec<usize>,
 }
@@ -196,9 +200,14 @@ impl Permit {
         &self.grant
     }
 
-    /// The program's bytes, whose hash is in the manifest.
-    pub fn program(&self) -> &[u8] {
-        &self.program
+    /// The program's bytes, whose hashes are in the manifest.
+    pub fn code(&self) -> &Code {
+        &self.code
+    }
+
+    /// The same, where nothing else of the permit is needed any more.
+    pub fn into_code(self) -> Code {
+        self.code
     }
 
     /// The declaration of the records, whose digest is in the manifest.
@@ -320,14 +329,9 @@ pub enum Refusal {
         /// Contributors required.
         minimum: u32,
     },
-    /// The bytes are not the approved ones.
-    #[error("the program hashes to {found}, the manifest approves {approved}")]
-    AnotherProgram {
-        /// What the manifest names.
-        approved: BlobId,
-        /// What the bytes hash to.
-        found: BlobId,
-    },
+    /// The program's bytes.
+    #[error(transparent)]
+    Code(#[from] CodeRefusal),
     /// The source's declaration is not the approved one.
     #[error("the source is declared as {found}, the manifest approves {approved}")]
     AnotherDeclaration {
@@ -356,7 +360,8 @@ impl Refusal {
             | Self::GroupTooSmall { .. }
             | Self::AnotherDeclaration { .. }
             | Self::Columns(_) => Fault::Requester,
-            Self::AnotherProgram { .. } => Fault::Program,
+            Self::Code(CodeRefusal::NoRuntime(_)) => Fault::Operator,
+            Self::Code(_) => Fault::Program,
             Self::EvidenceMissing
             | Self::AnotherNode(_)
             | Self::LeaseExpired { .. }
@@ -430,25 +435,27 @@ pub fn grant(case: &Case<'_>) -> Result<Grant, Refusal> {
     })
 }
 
-/// Adds the program's bytes and the records' declaration to a grant. The only way to a [`Permit`].
+/// Adds the program's bytes, those of the runtime that it needs, and the records' declaration to a grant. The only way to
+/// a [`Permit`].
 ///
 /// # Errors
-/// Those of [`grant`], and [`Refusal::AnotherProgram`] when one bit of the program differs.
-pub fn permit(case: &Case<'_>, program: Vec<u8>, source: Source) -> Result<Permit, Refusal> {
+/// Those of [`grant`], and [`Refusal::Code`] when one bit of the program or its runtime differs.
+pub fn permit(
+    case: &Case<'_>,
+    program: Vec<u8>,
+    runtime: Option<Vec<u8>>,
+    source: Source,
+) -> Result<Permit, Refusal> {
     let grant = grant(case)?;
     let (approved, found) = (grant.manifest.dataset.declaration, source.digest());
     if found != approved {
         return Err(Refusal::AnotherDeclaration { approved, found });
     }
     let columns = source.select(&grant.manifest.dataset.columns)?;
-    let approved = grant.manifest.program.sha256;
-    let found = BlobId::of(&program);
-    if found != approved {
-        return Err(Refusal::AnotherProgram { approved, found });
-    }
+    let code = Code::approved(&grant.manifest.program, program, runtime)?;
     Ok(Permit {
         grant,
-        program,
+        code,
         source,
         columns,
     })
@@ -563,9 +570,14 @@ mod tests {
         let grant = grant(&story.case()).expect("nothing is missing");
         assert_eq!(grant.input().count(), 5);
         assert_eq!(grant.release().input_root, grant.input().root());
-        let permit = permit(&story.case(), story.program.clone(), story.source.clone())
-            .expect("the approved bytes");
-        assert_eq!(permit.program(), story.program);
+        let permit = permit(
+            &story.case(),
+            story.program.clone(),
+            None,
+            story.source.clone(),
+        )
+        .expect("the approved bytes");
+        assert_eq!(permit.code().component().bytes(), story.program);
         assert_eq!(permit.columns(), [1]);
     }
 
@@ -678,9 +690,13 @@ mod tests {
         for bit in 0..story.program.len() * 8 {
             let mut program = story.program.clone();
             program[bit / 8] ^= 1 << (bit % 8);
-            let refusal =
-                permit(&story.case(), program, story.source.clone()).expect_err("another program");
-            assert!(matches!(refusal, Refusal::AnotherProgram { .. }));
+            let refusal = permit(&story.case(), program, None, story.source.clone())
+                .expect_err("another program");
+            assert!(matches!(
+                refusal,
+                Refusal::Code(CodeRefusal::AnotherProgram { .. })
+            ));
+            assert_eq!(refusal.fault(), Fault::Program);
         }
     }
 
@@ -688,7 +704,8 @@ mod tests {
     fn a_source_declared_otherwise_gets_no_permit() {
         let mut story = Story::new();
         story.source.columns.swap(0, 1);
-        let refusal = permit(&story.case(), story.program.clone(), story.source.clone())
+        let program = story.program.clone();
+        let refusal = permit(&story.case(), program, None, story.source.clone())
             .expect_err("another declaration");
         assert!(matches!(refusal, Refusal::AnotherDeclaration { .. }));
     }

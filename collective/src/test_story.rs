@@ -4,11 +4,11 @@ use alloy_primitives::{Address, B256, Signature, U256};
 
 use crate::admission::{Admission, AdmissionList};
 use crate::approval::{
-    Evidence, Format, Limits, Manifest, OutputKind, OutputRule, Payment, Program, ProgramKind,
-    Recipient, Selector, SplitRule,
+    Evidence, Format, Limits, Manifest, OutputKind, OutputRule, Payment, Program, Recipient,
+    Selector, SplitRule,
 };
 use crate::contribution::{Commitment, Contribution, SignedContribution};
-use crate::id::{BlobId, ContributorId, KeysHash, NodeId, Point};
+use crate::id::{ContributorId, KeysHash, NodeId, Point};
 use crate::input::{Anchored, Revocations};
 use crate::permit::{Allow, ApprovalStatus, ApprovedTerms, Case, Deny, Lease};
 use crate::receipt::BlockRef;
@@ -89,11 +89,7 @@ pub fn manifest() -> Manifest {
         format: Format::V1,
         chain_id: 31_337,
         collective: COLLECTIVE,
-        program: Program {
-            kind: ProgramKind::Component,
-            sha256: BlobId::of(PROGRAM),
-            origin: None,
-        },
+        program: Program::component(PROGRAM),
         arguments: String::new(),
         dataset: selector(),
         purpose: Purpose::Statistics,

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use alloy_primitives::{Address, B256, U256};
 use collective::admission::AdmissionList;
 use collective::approval::{
-    Evidence, Format, Limits, Manifest, OutputKind, OutputRule, Payment, Program, ProgramKind,
-    Recipient, Selector, SplitRule,
+    Evidence, Format, Limits, Manifest, OutputKind, OutputRule, Payment, Program, Recipient,
+    Selector, SplitRule,
 };
+use collective::bundle::Bundle;
 use collective::charter::Charter;
 use collective::contribution::{Commitment, payload_root};
 use collective::id::{BlobId, ContributorId};
@@ -33,8 +34,7 @@ fn manifest() -> Manifest {
         format: Format::V1,
         chain_id: 31_337,
         collective: Address::with_last_byte(0xaa),
-        program: Program {
-            kind: ProgramKind::Component,
+        program: Program::Component {
             sha256: BlobId(B256::repeat_byte(1)),
             origin: None,
         },
@@ -75,6 +75,30 @@ fn manifest() -> Manifest {
     }
 }
 
+fn bundle() -> Bundle {
+    let files = [
+        (
+            "main.py",
+            "import collective\nfrom words import GREETING\n\n\ndef run(arguments):\n    collective.write(GREETING)\n",
+        ),
+        ("words.py", "GREETING = \"Grüße\"\n"),
+    ];
+    let files = files.map(|(path, text)| (path.to_owned(), text.to_owned()));
+    Bundle::new(files.into()).expect("a good tree")
+}
+
+/// The same manifest for a program in Python.
+fn python_manifest() -> Manifest {
+    Manifest {
+        program: Program::Python {
+            sha256: bundle().id(),
+            runtime: BlobId(B256::repeat_byte(3)),
+            origin: None,
+        },
+        ..manifest()
+    }
+}
+
 fn vectors() -> Value {
     let terms = Terms {
         purposes: [Purpose::Statistics, Purpose::Transfer]
@@ -96,6 +120,11 @@ fn vectors() -> Value {
     };
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("JSON is UTF-8");
     json!({
+        "bundle": {"bytes": text(bundle().as_bytes().to_vec()), "sha256": bundle().id()},
+        "pythonManifest": {
+            "bytes": text(python_manifest().to_bytes()),
+            "digest": python_manifest().digest(),
+        },
         "terms": {"purposes": u8::from(terms.purposes), "expiry": terms.expiry, "digest": terms.digest()},
         "payload": {
             "bytes": "2500 bytes, byte i is i mod 256",
@@ -144,6 +173,16 @@ fn the_vectors_parse_back_to_what_made_them() {
         .expect("text")
         .as_bytes();
     assert_eq!(Manifest::parse(bytes), Ok(manifest()));
+    let bytes = vectors["pythonManifest"]["bytes"]
+        .as_str()
+        .expect("text")
+        .as_bytes();
+    assert_eq!(Manifest::parse(bytes), Ok(python_manifest()));
+    let bytes = vectors["bundle"]["bytes"]
+        .as_str()
+        .expect("text")
+        .as_bytes();
+    assert_eq!(Bundle::parse(bytes), Ok(bundle()));
     let bytes = vectors["charter"]["bytes"]
         .as_str()
         .expect("text")

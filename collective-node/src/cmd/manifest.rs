@@ -35,9 +35,10 @@ impl ManifestVerb {
         let manifest = read(&check.file)?;
         let digest = manifest.digest();
         let value = json!({ "digest": digest, "recipient": manifest.recipient.digest() });
-        let rows = [
+        let runtime = manifest.program.runtime();
+        let mut rows = vec![
             ("digest", digest.to_string()),
-            ("program", manifest.program.sha256.to_string()),
+            ("program", manifest.program.sha256().to_string()),
             ("source", manifest.dataset.source.clone()),
             ("columns", manifest.dataset.columns.join(", ")),
             ("purpose", manifest.purpose.to_string()),
@@ -47,6 +48,7 @@ impl ManifestVerb {
             ("runs", manifest.max_runs.to_string()),
             ("expiry", manifest.expiry.to_string()),
         ];
+        rows.extend(runtime.map(|runtime| ("runtime", runtime.to_string())));
         show(check.json, &value, &rows)?;
         Ok(true)
     }

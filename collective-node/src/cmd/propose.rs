@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use collective::approval::Manifest;
+use collective::bundle::Bundle;
 use collective::id::BlobId;
+use collective::permit::Code;
 use serde_json::json;
 
 use super::place::{ChainAt, NodeAt};
@@ -21,12 +23,13 @@ use crate::http::MAX_BLOB_BYTES;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   collective propose --manifest mean.json --program mean.wasm --key member.key
+  collective propose --manifest logit.json --program logit.bundle --key member.key
   collective propose --charter charter.json --accept-node 0x5f…c1 --accept-committee 0x09…d7 --key member.key
   collective propose --convene 0x3b…90 --key member.key")]
 pub struct Propose {
     #[command(flatten)]
     subject: Subject,
-    /// The program that the manifest names; not needed where the node has it.
+    /// The component or bundle that the manifest names; not needed where the node has it.
     #[arg(long, value_name = "FILE")]
     program: Option<PathBuf>,
     /// Key file of the proposer's account.
@@ -77,7 +80,7 @@ impl Propose {
 
 /// Keeps manifest and program at the node, and refuses where the program is another or is missing.
 async fn keep(client: &Client, manifest: &Manifest, program: Option<&Path>) -> Result<()> {
-    let named = manifest.program.sha256;
+    let named = manifest.program.sha256();
     match program {
         Some(path) => {
             let bytes =
@@ -92,6 +95,13 @@ async fn keep(client: &Client, manifest: &Manifest, program: Option<&Path>) -> R
                 bytes.len() <= MAX_BLOB_BYTES,
                 "the program has more than {MAX_BLOB_BYTES} bytes"
             );
+            if let Some(runtime) = manifest.program.runtime() {
+                Code::check_python(&Bundle::parse(&bytes)?)?;
+                ensure!(
+                    client.has(runtime).await?,
+                    "the node does not have the runtime {runtime}: its operator adds it with `collective node keep FILE`"
+                );
+            }
             client.keep(bytes).await?;
         }
         None => {

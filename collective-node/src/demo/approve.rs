@@ -3,10 +3,9 @@
 use alloy::primitives::{B256, U256};
 use anyhow::{Context, Result};
 use collective::approval::{
-    Evidence, Format, Limits, Manifest, OutputKind, OutputRule, Payment, Program, ProgramKind,
-    Recipient, Selector, SplitRule,
+    Evidence, Format, Limits, Manifest, OutputKind, OutputRule, Payment, Program, Recipient,
+    Selector, SplitRule,
 };
-use collective::id::BlobId;
 use collective::seal::x25519;
 use collective::terms::Purpose;
 
@@ -116,11 +115,7 @@ pub fn manifest(
         format: Format::V1,
         chain_id: world.deployment.chain_id,
         collective: world.deployment.collective,
-        program: Program {
-            kind: ProgramKind::Component,
-            sha256: BlobId::of(program),
-            origin: None,
-        },
+        program: Program::component(program),
         arguments: columns.join(","),
         dataset: Selector {
             source: source.name.clone(),

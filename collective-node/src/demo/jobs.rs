@@ -13,6 +13,7 @@ use super::world::executable;
 use super::{Account, World, election};
 use crate::driver::{RunRecord, SandboxDescription};
 use crate::sandbox::{Cache, Limits, Sandbox, Task};
+use collective::permit::{Binary, Code};
 
 /// What `statsmodels` gets on the same rows; `jobs/logit/reference/` has the script.
 const REFERENCE: &str = include_str!("../../../jobs/logit/reference/reference.json");
@@ -75,13 +76,13 @@ pub async fn tell_first(world: &World, approved: &Approved, account: &mut Accoun
 
 /// From the call to the end of the process, for the approved means over one made-up record.
 async fn warm_start(world: &World, approved: &Approved) -> Result<Duration> {
-    let program = world.client.blob(approved.mean.program.sha256).await?;
+    let program = world.client.blob(approved.mean.program.sha256()).await?;
     let folder = world.data.join("trial");
     std::fs::create_dir_all(&folder)?;
     let sandbox = Sandbox::new(executable()?, vec![], Some(Cache::new(folder, &[7; 32])));
     let source = election::source();
     let task = Task {
-        component: program.to_vec(),
+        code: Code::Component(Binary::new(program.to_vec())),
         arguments: approved.mean.arguments.clone(),
         limits: Limits {
             fuel: 1 << 30,
@@ -95,7 +96,7 @@ async fn warm_start(world: &World, approved: &Approved) -> Result<Duration> {
         keep_log: false,
     };
     let measured = tokio::task::spawn_blocking(move || -> Result<Duration> {
-        sandbox.prepare(&task.component)?;
+        sandbox.prepare(&task.code)?;
         let record = || std::iter::once(Zeroizing::new(b"0,7,7,1,6,6,36,3,1,1\n".to_vec()));
         let mut times = Vec::with_capacity(21);
         for _ in 0..21 {

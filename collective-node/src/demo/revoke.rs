@@ -2,6 +2,7 @@
 
 use alloy::primitives::U256;
 use anyhow::{Context, Result};
+use collective::approval::Program;
 use collective::id::BlobId;
 use collective::seal::tagged::TaggedIdentity;
 
@@ -115,11 +116,11 @@ async fn not_approved(world: &World, approved: &Approved, account: &mut Account)
     let again = request(world, logit, logit.recipient.digest(), logit.payment.price).await;
     refused(account, "a run too many", again, "RunsExhausted");
 
-    let program = world.client.blob(logit.program.sha256).await?;
+    let program = world.client.blob(logit.program.sha256()).await?;
     let mut altered = program.to_vec();
     altered[program.len() / 2] ^= 1;
     let mut other = logit.clone();
-    other.program.sha256 = BlobId::of(&altered);
+    other.program = Program::component(&altered);
     let answer = request(world, &other, logit.recipient.digest(), logit.payment.price).await;
     refused(
         account,
@@ -164,7 +165,7 @@ async fn altered_on_disk(
     altered: &[u8],
     account: &mut Account,
 ) -> Result<()> {
-    let id = approved.logit.program.sha256;
+    let id = approved.logit.program.sha256();
     let name = alloy::hex::encode(id.0);
     let path = world.data.join("blobs").join(&name[..2]).join(&name[2..]);
     let good = std::fs::read(&path).context("reading the program's blob")?;

@@ -11,7 +11,7 @@ use collective::permit::Fault;
 
 use super::{App, Problem};
 
-/// Bytes that strangers may leave here while the node runs: thirty of the largest programs. A node that
+/// Bytes that strangers may leave here while the node runs: over a hundred of the largest programs. A node that
 /// serves more restarts, or its operator uploads for them.
 const MAX_GUEST_BYTES: u64 = 1 << 30;
 

@@ -7,7 +7,8 @@
 use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
 
-use aws_lc_rs::{digest, hmac};
+use aws_lc_rs::hmac;
+use collective::id::BlobId;
 use thiserror::Error;
 
 use super::MAX_COMPILED_BYTES;
@@ -51,26 +52,24 @@ impl Cache {
         }
     }
 
-    /// The compiled form of `component`, if this node made it with this engine.
-    pub(super) fn find(&self, component: &[u8]) -> Option<Vec<u8>> {
-        let id = component_id(component);
-        let path = self.path(&id);
+    /// The compiled form of the component of this name, if this node made it with this engine.
+    pub(super) fn find(&self, id: BlobId) -> Option<Vec<u8>> {
+        let path = self.path(id);
         let size = fs::metadata(&path).ok()?.len();
         if size > (MAX_COMPILED_BYTES + MAC_BYTES) as u64 {
             return None;
         }
         let mut file = fs::read(&path).ok()?;
         let (mac, compiled) = file.split_at_checked(MAC_BYTES)?;
-        hmac::verify(&self.key, &message(&id, engine_id(), compiled), mac).ok()?;
+        hmac::verify(&self.key, &message(id, engine_id(), compiled), mac).ok()?;
         file.drain(..MAC_BYTES);
         Some(file)
     }
 
-    /// Keeps the compiled form of `component`: written beside its place, then moved there whole.
-    pub(super) fn keep(&self, component: &[u8], compiled: &[u8]) -> Result<(), CacheError> {
-        let id = component_id(component);
-        let path = self.path(&id);
-        let mac = hmac::sign(&self.key, &message(&id, engine_id(), compiled));
+    /// Keeps the compiled form of a component: written beside its place, then moved there whole.
+    pub(super) fn keep(&self, id: BlobId, compiled: &[u8]) -> Result<(), CacheError> {
+        let path = self.path(id);
+        let mac = hmac::sign(&self.key, &message(id, engine_id(), compiled));
         let beside = path.with_extension(format!("{}.new", std::process::id()));
         fs::write(&beside, [mac.as_ref(), compiled].concat())
             .and_then(|()| fs::rename(&beside, &path))
@@ -80,27 +79,26 @@ impl Cache {
             })
     }
 
-    /// Forgets the compiled form of `component`.
-    pub(super) fn remove(&self, component: &[u8]) {
+    /// Forgets the compiled form of a component.
+    pub(super) fn remove(&self, id: BlobId) {
         // Not there is as good as removed; not removable shows when the new form is kept.
-        let _ = fs::remove_file(self.path(&component_id(component)));
+        let _ = fs::remove_file(self.path(id));
     }
 
-    fn path(&self, component: &[u8; 32]) -> PathBuf {
+    fn path(&self, component: BlobId) -> PathBuf {
         let engine = engine_id();
-        let name = format!("{}.{}.compiled", hex(component), hex(&engine.0[..8]));
+        let name = format!(
+            "{}.{}.compiled",
+            hex(component.0.as_slice()),
+            hex(&engine.0[..8])
+        );
         Path::new(&self.folder).join(name)
     }
 }
 
-fn component_id(component: &[u8]) -> [u8; 32] {
-    let digest = digest::digest(&digest::SHA256, component);
-    digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
-}
-
 /// What the MAC covers: domain, component, engine, compiled form. The first three have fixed lengths.
-fn message(component: &[u8; 32], engine: EngineId, compiled: &[u8]) -> Vec<u8> {
-    [DOMAIN, component, &engine.0, compiled].concat()
+fn message(component: BlobId, engine: EngineId, compiled: &[u8]) -> Vec<u8> {
+    [DOMAIN, component.0.as_slice(), &engine.0, compiled].concat()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -115,9 +113,11 @@ mod tests {
     fn the_mac_is_that_of_the_spec() {
         let folder = tempfile::tempdir().expect("a folder");
         let cache = Cache::new(folder.path().into(), &[7; 32]);
-        cache.keep(b"component", b"machine code").expect("written");
-        let file = fs::read(cache.path(&component_id(b"component"))).expect("there");
-        let expected = "fa0c9115757c0d86e6e7ec6682172bc60619cf52e97b63da92736de1eaae5e0d";
+        cache
+            .keep(BlobId::of(b"component"), b"machine code")
+            .expect("written");
+        let file = fs::read(cache.path(BlobId::of(b"component"))).expect("there");
+        let expected = "cfa9b69e14daa61fc69ed9c6bb7d48fae22f4cc18daf90deb289a96536134727";
         assert_eq!(
             (hex(&file[..32]).as_str(), &file[32..]),
             (expected, &b"machine code"[..])
@@ -128,37 +128,47 @@ mod tests {
     fn only_what_this_node_made_is_there() {
         let folder = tempfile::tempdir().expect("a folder");
         let cache = Cache::new(folder.path().into(), &[7; 32]);
-        assert_eq!(cache.find(b"component"), None);
-        cache.keep(b"component", b"machine code").expect("written");
+        assert_eq!(cache.find(BlobId::of(b"component")), None);
+        cache
+            .keep(BlobId::of(b"component"), b"machine code")
+            .expect("written");
         assert_eq!(
-            cache.find(b"component").as_deref(),
+            cache.find(BlobId::of(b"component")).as_deref(),
             Some(&b"machine code"[..])
         );
-        assert_eq!(cache.find(b"another"), None);
+        assert_eq!(cache.find(BlobId::of(b"another")), None);
 
         let other_key = Cache::new(folder.path().into(), &[8; 32]);
-        assert_eq!(other_key.find(b"component"), None, "made under another key");
+        assert_eq!(
+            other_key.find(BlobId::of(b"component")),
+            None,
+            "made under another key"
+        );
 
         // The form of one component in the place of another.
         let (one, two) = (
-            cache.path(&component_id(b"component")),
-            cache.path(&component_id(b"two")),
+            cache.path(BlobId::of(b"component")),
+            cache.path(BlobId::of(b"two")),
         );
         fs::copy(&one, &two).expect("copied");
-        assert_eq!(cache.find(b"two"), None);
+        assert_eq!(cache.find(BlobId::of(b"two")), None);
 
         let whole = fs::read(&one).expect("there");
         for bit in 0..whole.len() * 8 {
             let mut bent = whole.clone();
             bent[bit / 8] ^= 1 << (bit % 8);
             fs::write(&one, bent).expect("written");
-            assert_eq!(cache.find(b"component"), None, "bit {bit}");
+            assert_eq!(cache.find(BlobId::of(b"component")), None, "bit {bit}");
         }
         fs::write(&one, &whole[..20]).expect("written");
-        assert_eq!(cache.find(b"component"), None, "shorter than its MAC");
+        assert_eq!(
+            cache.find(BlobId::of(b"component")),
+            None,
+            "shorter than its MAC"
+        );
         fs::write(&one, &whole).expect("written");
-        assert!(cache.find(b"component").is_some());
-        cache.remove(b"component");
-        assert_eq!(cache.find(b"component"), None);
+        assert!(cache.find(BlobId::of(b"component")).is_some());
+        cache.remove(BlobId::of(b"component"));
+        assert_eq!(cache.find(BlobId::of(b"component")), None);
     }
 }

@@ -5,8 +5,11 @@ use std::io::{self, BufReader, Read, Write};
 use std::os::fd::AsFd;
 use std::panic::{self, AssertUnwindSafe};
 
-use super::component::{self, check_imports};
+use collective::limits::MAX_BUNDLE_BYTES;
+
+use super::component::{self, World, check_imports};
 use super::failure::Trap;
+use super::sys::Mapped;
 use super::wire::{Kind, MAX_FRAME_BYTES, Report, TaskFrame, read_frame, write_frame};
 use super::{MAX_COMPILED_BYTES, MAX_COMPONENT_BYTES, engine, execute, jail, probe, sys};
 
@@ -66,10 +69,11 @@ fn pipes() -> io::Result<(File, File)> {
 }
 
 fn compile(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
-    let (component, _) = gather(from, Kind::Go, MAX_COMPONENT_BYTES)?;
+    let (component, world) = gather(from, Kind::Program, Kind::Go, MAX_COMPONENT_BYTES)?;
+    let world: World = serde_json::from_slice(&world)?;
     // Decoder and compiler meet hostile bytes here: a panic of theirs is a refusal like any other.
     let compiled = panic::catch_unwind(AssertUnwindSafe(|| {
-        check_imports(&component)?;
+        check_imports(&component, world)?;
         engine::engine()
             .and_then(|engine| engine.precompile_component(&component))
             .map_err(|error| component::invalid(&error))
@@ -96,26 +100,34 @@ fn compile(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
 }
 
 fn run(mut from: execute::Input, mut to: File) -> io::Result<()> {
-    let (compiled, task) = gather(&mut from, Kind::Task, MAX_COMPILED_BYTES)?;
+    let (bundle, task) = gather(&mut from, Kind::Bundle, Kind::Task, MAX_BUNDLE_BYTES)?;
     let task: TaskFrame = serde_json::from_slice(&task)?;
-    let Some(loaded) = execute::load(&compiled) else {
+    let compiled = Mapped::new(&io::stderr(), task.compiled_bytes)?;
+    let Some(loaded) = execute::load(compiled.bytes()) else {
         return write_frame(&mut to, Kind::Stale, &[]);
     };
     drop(compiled);
     execute::arm(&loaded, task.limits.seconds)?;
     write_frame(&mut to, Kind::Ready, &[])?;
-    let (mut from, mut to, ended) = execute::run(&loaded, task, from, to)?;
+    let (mut from, mut to, ended) = execute::run(&loaded, task, bundle, from, to)?;
     report(&mut to, &ended)?;
     wait_for_the_end(&mut from)
 }
 
-/// Program pieces up to the frame `last`, whose payload comes with them.
-fn gather(from: &mut impl Read, last: Kind, limit: usize) -> io::Result<(Vec<u8>, Vec<u8>)> {
-    let mut program = Vec::new();
+/// Pieces up to the frame `last`, whose payload comes with them.
+fn gather(
+    from: &mut impl Read,
+    piece: Kind,
+    last: Kind,
+    limit: usize,
+) -> io::Result<(Vec<u8>, Vec<u8>)> {
+    let mut joined = Vec::new();
     loop {
         match read_frame(from)? {
-            (Kind::Program, piece) if piece.len() <= limit - program.len() => program.extend(piece),
-            (kind, payload) if kind == last => return Ok((program, payload)),
+            (kind, bytes) if kind == piece && bytes.len() <= limit - joined.len() => {
+                joined.extend(bytes);
+            }
+            (kind, payload) if kind == last => return Ok((joined, payload)),
             _ => {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidData,

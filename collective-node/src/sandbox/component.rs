@@ -1,13 +1,39 @@
 //! Components: making one from a core module, and refusing one that asks for more than the world has.
 
+use collective::permit::Code;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use wit_component::{ComponentEncoder, DecodedWasm, StringEncoding, embed_component_metadata};
 use wit_parser::{PackageId, Resolve, WorldId, WorldItem};
 
 use super::failure::Trap;
+use super::wasi;
 
 /// The world of every program: `wit/program.wit`.
 pub const WORLD: &str = include_str!("../../../wit/program.wit");
+
+/// The world of every runtime: `wit/runtime.wit`, and what [`super::wasi`] answers.
+const RUNTIME_WORLD: &str = include_str!("../../../wit/runtime.wit");
+
+/// What a component may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum World {
+    /// The functions of `wit/program.wit`.
+    Program,
+    /// Those, its sources, and an operating system that tells nothing.
+    Runtime,
+}
+
+impl World {
+    /// The world that this code runs in.
+    pub(super) fn of(code: &Code) -> Self {
+        match code {
+            Code::Component(_) => Self::Program,
+            Code::Python { .. } => Self::Runtime,
+        }
+    }
+}
 
 /// First bytes of every component: magic, version 13, layer 1 (Component Model, Binary.md).
 const PREAMBLE: &[u8] = b"\0asm\x0d\0\x01\0";
@@ -27,7 +53,7 @@ pub struct ComponentizeError(String);
 /// # Errors
 /// What does not fit: an unknown import, a missing or mistyped export, no memory.
 pub fn componentize(core_module: &[u8]) -> Result<Vec<u8>, ComponentizeError> {
-    let (resolve, world) = world();
+    let (resolve, world) = parsed(World::Program);
     let mut module = core_module.to_vec();
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
         .and_then(|()| {
@@ -39,9 +65,9 @@ pub fn componentize(core_module: &[u8]) -> Result<Vec<u8>, ComponentizeError> {
         .map_err(|error| ComponentizeError(format!("{error:#}")))
 }
 
-/// Refuses a component that imports anything but functions of the world, by name, before anything of
+/// Refuses a component that imports anything but functions of its world, by name, before anything of
 /// it is compiled. The types are compared when it is linked.
-pub(super) fn check_imports(component: &[u8]) -> Result<(), Trap> {
+pub(super) fn check_imports(component: &[u8], world: World) -> Result<(), Trap> {
     if !component.starts_with(PREAMBLE) {
         return Err(Trap::Invalid("it is not a component".into()));
     }
@@ -49,10 +75,13 @@ pub(super) fn check_imports(component: &[u8]) -> Result<(), Trap> {
     let DecodedWasm::Component(asked, asked_world) = decoded else {
         return Err(Trap::Invalid("it holds interfaces and no program".into()));
     };
-    let (offered, offered_world) = world();
+    let (offered, offered_world) = parsed(world);
     for (key, item) in &asked.worlds[asked_world].imports {
         let name = asked.name_world_key(key);
-        let refused = |name: &str| Err(Trap::BadImport(cut(name, MAX_NAME_BYTES)));
+        if world == World::Runtime && wasi::is_offered(&name) {
+            continue;
+        }
+        let refused = |name: &str| Err(bad_import(name));
         let offer = offered.worlds[offered_world]
             .imports
             .iter()
@@ -71,6 +100,11 @@ pub(super) fn check_imports(component: &[u8]) -> Result<(), Trap> {
     Ok(())
 }
 
+/// A refusal of one import.
+pub(super) fn bad_import(name: &str) -> Trap {
+    Trap::BadImport(cut(name, MAX_NAME_BYTES))
+}
+
 /// A refusal with the reason cut to what a report carries.
 pub(super) fn invalid(reason: &dyn std::fmt::Display) -> Trap {
     Trap::Invalid(cut(&format!("{reason:#}"), MAX_REASON_BYTES))
@@ -78,11 +112,9 @@ pub(super) fn invalid(reason: &dyn std::fmt::Display) -> Trap {
 
 /// At most `limit` bytes of `text`, without its control characters.
 pub(super) fn cut(text: &str, limit: usize) -> String {
+    let shown = |letter: char| if letter.is_control() { ' ' } else { letter };
     let mut kept = String::new();
-    for letter in text
-        .chars()
-        .map(|letter| if letter.is_control() { ' ' } else { letter })
-    {
+    for letter in text.chars().map(shown) {
         if kept.len() + letter.len_utf8() > limit {
             break;
         }
@@ -91,14 +123,37 @@ pub(super) fn cut(text: &str, limit: usize) -> String {
     kept
 }
 
-fn world() -> (Resolve, WorldId) {
+/// The same, with the lines of `text` as they are.
+pub(super) fn cut_lines(text: &str, limit: usize) -> String {
+    let mut kept = String::new();
+    for line in text.split_inclusive('\n') {
+        let (line, end) = line
+            .strip_suffix('\n')
+            .map_or((line, ""), |line| (line, "\n"));
+        let room = limit - kept.len();
+        kept += &cut(line, room);
+        if line.len() >= room {
+            break;
+        }
+        kept += end;
+    }
+    kept
+}
+
+fn parsed(world: World) -> (Resolve, WorldId) {
     let mut resolve = Resolve::default();
-    let package: PackageId = resolve
-        .push_str("program.wit", WORLD)
-        .expect("the world in this binary parses");
+    let mut add = |name: &str, text: &str| {
+        let package = resolve.push_str(name, text);
+        package.expect("the worlds in this binary parse")
+    };
+    let program: PackageId = add("program.wit", WORLD);
+    let (package, name) = match world {
+        World::Program => (program, "program"),
+        World::Runtime => (add("runtime.wit", RUNTIME_WORLD), "runtime"),
+    };
     let world = resolve
-        .select_world(&[package], Some("program"))
-        .expect("the world's name is program");
+        .select_world(&[package], Some(name))
+        .expect("the worlds have these names");
     (resolve, world)
 }
 
@@ -110,12 +165,16 @@ mod tests {
     fn long_and_unprintable_names_are_cut() {
         assert_eq!(cut("a\nb", 9), "a b");
         assert_eq!(cut("ééé", 5), "éé");
+        assert_eq!(cut_lines("a\tb\r\nc\n", 9), "a b \nc\n");
+        assert_eq!(cut_lines("ab\ncd\nef", 3), "ab\n");
+        assert_eq!(cut_lines("ab\ncd\nef", 2), "ab");
+        assert_eq!(cut_lines("éa\nb", 1), "");
     }
 
     #[test]
     fn bytes_that_are_no_component_are_refused() {
         for bytes in [&b""[..], b"\0asm", b"\0asm\x01\0\0\0", b"no wasm at all"] {
-            let found = check_imports(bytes);
+            let found = check_imports(bytes, World::Program);
             assert!(
                 matches!(found, Err(Trap::Invalid(_))),
                 "{bytes:?}: {found:?}"

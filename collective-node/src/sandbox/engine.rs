@@ -12,7 +12,7 @@ use wasmtime::{Config, Engine, Strategy, WasmFeatures};
 pub const ENGINE: &str = "wasmtime 48.0.8";
 
 /// [`config`] in words, in the order of its lines. Change both or neither.
-const SETTINGS: &str = "fuel; epochs; stack 1048576; nan canonical; cow off; backtrace off; \
+const SETTINGS: &str = "fuel; epochs; stack 1048576; nan canonical; cow off; backtrace off; address map off; unwind info off; \
     reservation 4294967296; guard 33554432; growth moves off; \
     off: simd, relaxed-simd, tail-call, multi-memory, memory64, wide-arithmetic, custom-page-sizes, \
     exceptions, threads, gc, function-references, stack-switching, component-model-async";
@@ -60,6 +60,9 @@ fn config() -> Config {
     config.memory_init_cow(false);
     // A backtrace would name functions in error texts; nobody reads them.
     config.wasm_backtrace_max_frames(None);
+    // What only a backtrace would use is a third of a compiled interpreter.
+    config.generate_address_map(false);
+    config.native_unwind_info(false);
     // 4 GiB of address space per memory: it never moves, so growth never holds two copies.
     config.memory_reservation(4 << 30);
     config.memory_guard_size(32 << 20);
@@ -117,7 +120,7 @@ mod tests {
             .collect();
         assert_eq!(
             hex,
-            "27be87ea3d2882cd2877b66a994e56b0e496402bd2b7b74b25b2b407c0e42e07"
+            "950b3f151a30926543f9b4b5488332bfd7bb3ab4f8bdba955534f67c207dd72c"
         );
     }
 }

@@ -7,9 +7,10 @@ use thiserror::Error;
 use wasmtime::component::{Component, Linker, WasmList, WasmStr};
 use wasmtime::{Engine, ResourceLimiter, Store, StoreContextMut};
 
-use super::component::{cut, invalid};
+use super::component::{World, bad_import, cut_lines, invalid};
 use super::failure::{MAX_TEXT_BYTES, Trap};
 use super::records::Records;
+use super::wasi::{self, Wasi};
 use super::wire::{Kind, Report, TaskFrame, write_frame};
 use super::{MAX_LOG_BYTES, engine, sys};
 
@@ -61,6 +62,7 @@ pub(super) type Input = BufReader<File>;
 pub(super) fn run(
     loaded: &Loaded,
     task: TaskFrame,
+    bundle: Vec<u8>,
     from: Input,
     to: File,
 ) -> io::Result<(Input, File, Report)> {
@@ -72,6 +74,8 @@ pub(super) fn run(
         log_left: MAX_LOG_BYTES,
         keep_log: task.keep_log,
         seed: task.seed,
+        bundle,
+        wasi: Wasi::new(task.seed),
         memory: Memory {
             limit: limits.memory_bytes,
             bytes: 0,
@@ -84,7 +88,7 @@ pub(super) fn run(
     store.set_hostcall_fuel(HOSTCALL_BYTES);
     store.set_epoch_deadline(1);
     store.set_fuel(limits.fuel).expect("the engine counts fuel");
-    let ended = call(loaded, &mut store, &task.arguments);
+    let ended = call(loaded, &mut store, task.world, &task.arguments);
     let left = store.get_fuel().expect("the engine counts fuel");
     let mut host = store.into_data();
     host.flush()?;
@@ -111,10 +115,11 @@ pub(super) fn run(
 fn call(
     loaded: &Loaded,
     store: &mut Store<Host>,
+    world: World,
     arguments: &str,
 ) -> Result<Result<(), String>, Halt> {
     let misfit = |error| Halt::of(error, || Trap::Instantiate);
-    let linker = world(&loaded.engine).map_err(misfit)?;
+    let linker = link(loaded, world).map_err(misfit)?;
     let instance = linker
         .instantiate(&mut *store, &loaded.component)
         .map_err(misfit)?;
@@ -124,11 +129,34 @@ fn call(
     let (result,) = run
         .call(store, (arguments,))
         .map_err(|error| Halt::of(error, || Trap::Abi))?;
-    Ok(result.map_err(|text| cut(&text, MAX_TEXT_BYTES)))
+    Ok(result.map_err(|text| cut_lines(&text, MAX_TEXT_BYTES)))
+}
+
+/// All that a component of this world can call.
+fn link(loaded: &Loaded, world: World) -> wasmtime::Result<Linker<Host>> {
+    let mut linker = program_world(&loaded.engine)?;
+    if world == World::Program {
+        // Compiling found no other import, unless the compiled form is that of a runtime.
+        let asked = loaded.component.component_type();
+        let mut asked = asked.imports(&loaded.engine).map(|(name, _)| name);
+        if let Some(other) = asked.find(|name| !name.starts_with("collective:program/")) {
+            return Err(Halt::Trap(bad_import(other)).into());
+        }
+    } else {
+        linker
+            .instance("collective:runtime/source@0.1.0")?
+            .func_wrap("bundle", |mut store: StoreContextMut<'_, Host>, (): ()| {
+                let bundle = store.data().bundle.clone();
+                charge(&mut store, bundle.len())?;
+                Ok((bundle,))
+            })?;
+        wasi::define(&mut linker, &loaded.component)?;
+    }
+    Ok(linker)
 }
 
 /// The functions of `wit/program.wit`, in its order.
-fn world(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
+fn program_world(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
     let mut linker = Linker::new(engine);
     linker
         .instance("collective:program/dataset@0.1.0")?
@@ -184,7 +212,7 @@ fn world(engine: &Engine) -> wasmtime::Result<Linker<Host>> {
 }
 
 /// Takes the fuel of one call that moves `bytes`.
-fn charge(store: &mut StoreContextMut<'_, Host>, bytes: usize) -> wasmtime::Result<()> {
+pub(super) fn charge(store: &mut StoreContextMut<'_, Host>, bytes: usize) -> wasmtime::Result<()> {
     let left = store.get_fuel()?.checked_sub(CALL_FUEL + bytes as u64);
     store.set_fuel(left.unwrap_or(0))?;
     match left {
@@ -194,7 +222,7 @@ fn charge(store: &mut StoreContextMut<'_, Host>, bytes: usize) -> wasmtime::Resu
 }
 
 /// What the functions of the world work on.
-struct Host {
+pub(super) struct Host {
     records: Records<Input>,
     /// Output that is not in the pipe yet.
     output: Vec<u8>,
@@ -202,6 +230,9 @@ struct Host {
     log_left: usize,
     keep_log: bool,
     seed: [u8; 32],
+    /// The sources, for a runtime.
+    bundle: Vec<u8>,
+    pub(super) wasi: Wasi,
     memory: Memory,
     to: File,
 }
@@ -214,7 +245,7 @@ impl Host {
     }
 
     /// A line costs its bytes and the line feed.
-    fn spend_log(&mut self, bytes: usize) -> Result<(), Halt> {
+    pub(super) fn spend_log(&mut self, bytes: usize) -> Result<(), Halt> {
         let left = self.log_left.checked_sub(bytes + 1);
         self.log_left = left.ok_or(Halt::Trap(Trap::LogLimit))?;
         Ok(())
@@ -237,7 +268,7 @@ impl Host {
         Ok(())
     }
 
-    fn log(&mut self, line: &str) -> Result<(), Halt> {
+    pub(super) fn log(&mut self, line: &str) -> Result<(), Halt> {
         if !self.keep_log {
             return Ok(());
         }
@@ -296,7 +327,7 @@ impl ResourceLimiter for Memory {
 
 /// Why the program does not go on.
 #[derive(Debug, Error)]
-enum Halt {
+pub(super) enum Halt {
     #[error(transparent)]
     Trap(Trap),
     #[error("the pipe to the parent broke: {0}")]

@@ -83,6 +83,9 @@ pub enum Trap {
     /// It asks for something that the world does not have.
     #[error("import '{0}' is not in the world")]
     BadImport(String),
+    /// A runtime was asked for something of an operating system that no program has.
+    #[error("'{0}' is denied to every program")]
+    Denied(String),
     /// It is no component of this world, or uses what the engine leaves out.
     #[error("not a program of this world: {0}")]
     Invalid(String),
@@ -125,13 +128,13 @@ pub enum Trap {
     },
 }
 
-/// What a program said in its error, cut to 1 KiB. Made from the data: treat it as output, which no
+/// What a program said in its error, cut to 4 KiB. Made from the data: treat it as output, which no
 /// output rule has checked. Debug shows only its length.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ProgramText(pub(super) String);
 
-/// Bytes kept of a returned error.
-pub(super) const MAX_TEXT_BYTES: usize = 1024;
+/// Bytes kept of a returned error: where an exception came from takes some lines.
+pub(super) const MAX_TEXT_BYTES: usize = 4096;
 
 impl ProgramText {
     /// The text itself, for the author of the program in a trial on mock data.
@@ -164,6 +167,9 @@ pub enum Fault {
     /// A task outside what any sandbox runs.
     #[error("the task cannot be run: {0}")]
     BadTask(&'static str),
+    /// The compiled program cannot be handed over in memory.
+    #[error("no memory for the compiled program: {0}")]
+    Memory(#[source] io::Error),
     /// The records did not come in time.
     #[error("the records did not arrive before the deadline")]
     InputStalled,

@@ -10,6 +10,7 @@
 
 mod cache;
 mod child;
+mod compile;
 mod component;
 mod engine;
 mod execute;
@@ -19,27 +20,34 @@ mod probe;
 mod records;
 mod stream;
 mod sys;
+mod wasi;
 mod wire;
 mod worker;
 
 use std::fmt;
+use std::fs::File;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use collective::approval::Manifest;
+use collective::bundle::Bundle;
 use collective::id::sha256;
-use collective::permit::Permit;
+use collective::permit::{Code, Permit};
 use collective::source::Source;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 pub use cache::Cache;
 pub use child::child_main;
+pub use compile::CompileLimits;
 pub use component::{ComponentizeError, WORLD, componentize};
 pub use engine::{ENGINE, EngineId, engine_id};
 pub use failure::{Failure, Fault, ProgramText, Stop, Trap};
 pub use jail::{Layer, Layers};
 pub use records::{Defect, Rejected};
 
+use compile::Compiled;
 use stream::stream;
 use wire::{Kind, TaskFrame};
 use worker::{Worker, WorkerLimits};
@@ -65,28 +73,8 @@ pub const MAX_LOG_BYTES: usize = 64 << 10;
 const START_LIMIT: Duration = Duration::from_secs(20);
 /// Memory of the child besides the program's own: the process, the engine, chunks in flight.
 const HOST_BYTES: u64 = 64 << 20;
-/// Memory of the child for each byte of compiled program: the frames, the bytes joined, the image.
-const COPIES: u64 = 4;
-
-/// What compiling one component may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CompileLimits {
-    /// Bytes of memory.
-    pub memory_bytes: u64,
-    /// Seconds of processor time; by the wall clock it may take twice as long, on a busy machine.
-    pub seconds: u32,
-}
-
-impl Default for CompileLimits {
-    /// Three times the memory and six times the time that a Python interpreter takes.
-    fn default() -> Self {
-        Self {
-            memory_bytes: 1 << 30,
-            seconds: 90,
-        }
-    }
-}
+/// Memory of the child for each byte of compiled program: the image, and its data where the program has it.
+const COPIES: u64 = 2;
 
 /// What one run may use. Fuel decides; the others catch what fuel does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,12 +91,25 @@ pub struct Limits {
     pub output_bytes: u64,
 }
 
+impl Limits {
+    /// What an approval grants.
+    #[must_use]
+    pub fn of(manifest: &Manifest) -> Self {
+        Self {
+            fuel: manifest.limits.fuel,
+            memory_bytes: manifest.limits.memory_bytes,
+            seconds: manifest.limits.seconds,
+            output_bytes: manifest.output.max_bytes,
+        }
+    }
+}
+
 /// One program with everything that an approval fixes. On contributed records only [`Sandbox::run`]
 /// makes one, out of a [`Permit`].
 #[derive(Clone, Debug)]
 pub struct Task {
-    /// The component. The caller has compared its SHA-256 with the approval.
-    pub component: Vec<u8>,
+    /// The program. The caller has compared its SHA-256 with the approval.
+    pub code: Code,
     /// The text handed to `run`.
     pub arguments: String,
     /// What it may use.
@@ -124,23 +125,19 @@ pub struct Task {
 }
 
 impl Task {
-    fn permitted(permit: &Permit) -> Self {
+    fn permitted(permit: Permit) -> Self {
         let manifest = permit.grant().manifest();
         let release = permit.grant().release();
         Self {
-            component: permit.program().to_vec(),
             arguments: manifest.arguments.clone(),
-            limits: Limits {
-                fuel: manifest.limits.fuel,
-                memory_bytes: manifest.limits.memory_bytes,
-                seconds: manifest.limits.seconds,
-                output_bytes: manifest.output.max_bytes,
-            },
+            limits: Limits::of(manifest),
             source: permit.source().clone(),
             columns: permit.columns().to_vec(),
             // Everybody can repeat it: it depends on nothing but what is on chain.
             seed: sha256(&[release.manifest.0, release.input_root].concat()).0,
             keep_log: false,
+            // Last, as it takes the permit apart: an interpreter is not copied for it.
+            code: permit.into_code(),
         }
     }
 }
@@ -192,6 +189,9 @@ pub struct Sandbox {
     required: Vec<Layer>,
     cache: Option<Cache>,
     compile_limits: CompileLimits,
+    /// The program that ran last, so that the next run of it does not read and check it again. One, as it may take
+    /// [`MAX_COMPILED_BYTES`] of memory.
+    last: Mutex<Option<Compiled>>,
 }
 
 impl Sandbox {
@@ -204,6 +204,7 @@ impl Sandbox {
             required,
             cache,
             compile_limits: CompileLimits::default(),
+            last: Mutex::new(None),
         }
     }
 
@@ -231,17 +232,17 @@ impl Sandbox {
             memory_bytes: HOST_BYTES,
             seconds: 1,
         };
-        let (worker, layers) = self.start("run", limits, Instant::now() + START_LIMIT)?;
+        let (worker, layers) = self.start("run", limits, None, Instant::now() + START_LIMIT)?;
         worker.kill();
         Ok(layers)
     }
 
-    /// Compiles a component ahead of its first run and keeps the compiled form in the cache.
+    /// Compiles a program, or its runtime, ahead of its first run and keeps the compiled form in the cache.
     ///
     /// # Errors
     /// [`Failure::Program`] where the component asks for too much or is none.
-    pub fn prepare(&self, component: &[u8]) -> Result<(), Failure> {
-        self.compiled(component).map(drop)
+    pub fn prepare(&self, code: &Code) -> Result<(), Failure> {
+        self.compiled(code).map(drop)
     }
 
     /// Runs the permitted program over `records`, each the plaintext of one contribution, in order.
@@ -257,7 +258,7 @@ impl Sandbox {
         permit: Permit,
         records: impl Iterator<Item = Zeroizing<Vec<u8>>>,
     ) -> Result<Run, Failure> {
-        self.execute(&Task::permitted(&permit), records)
+        self.execute(&Task::permitted(permit), records)
     }
 
     /// Runs a program on mock data, for its author and its reviewers: the records are nobody's.
@@ -278,101 +279,33 @@ impl Sandbox {
         records: impl Iterator<Item = Zeroizing<Vec<u8>>>,
     ) -> Result<Run, Failure> {
         check(task)?;
-        let compiled = self.compiled(&task.component)?;
+        let compiled = self.compiled(&task.code)?;
         match self.load(task, &compiled)? {
             Some((worker, layers)) => stream(worker, layers, task, records),
             // Compiled on another processor, or by a build with other settings: once more, afresh.
             None => {
-                if let Some(cache) = &self.cache {
-                    cache.remove(&task.component);
-                }
-                let compiled = self.compiled(&task.component)?;
+                self.forget(task.code.component().id());
+                let compiled = self.compiled(&task.code)?;
                 let (worker, layers) = self.load(task, &compiled)?.ok_or(Fault::NotLoadable)?;
                 stream(worker, layers, task, records)
             }
         }
     }
 
-    /// The compiled form, from the cache or from a child made for it.
-    fn compiled(&self, component: &[u8]) -> Result<Vec<u8>, Failure> {
-        if component.len() > MAX_COMPONENT_BYTES {
-            return Err(Failure::before_start(Trap::Invalid(
-                "the component is too large".into(),
-            )));
-        }
-        if let Some(found) = self.cache.as_ref().and_then(|cache| cache.find(component)) {
-            return Ok(found);
-        }
-        let compiled = self.compile(component)?;
-        if let Some(cache) = &self.cache {
-            cache.keep(component, &compiled).map_err(Fault::Cache)?;
-        }
-        Ok(compiled)
-    }
-
-    fn compile(&self, component: &[u8]) -> Result<Vec<u8>, Failure> {
-        let CompileLimits {
-            memory_bytes,
-            seconds,
-        } = self.compile_limits;
-        let limits = WorkerLimits {
-            memory_bytes,
-            seconds,
-        };
-        let deadline = Instant::now() + 2 * Duration::from_secs(seconds.into());
-        let (mut worker, layers) = self.start("compile", limits, deadline)?;
-        let sent = worker
-            .send_all(Kind::Program, component)
-            .and_then(|()| worker.send(Kind::Go, &[]))
-            .and_then(|()| worker.flush());
-        let compiled = worker.collect(deadline, Kind::Compiled, MAX_COMPILED_BYTES);
-        match compiled {
-            Ok(ended) => {
-                worker.kill();
-                match ended.report.trap {
-                    None => Ok(ended.bytes.to_vec()),
-                    Some(trap) => Err(Failure::program(trap, None, Usage::default(), layers)),
-                }
-            }
-            Err(worker::Silence::TimedOut) => {
-                worker.kill();
-                Err(Failure::program(
-                    Trap::CompileLimit,
-                    None,
-                    Usage::default(),
-                    layers,
-                ))
-            }
-            Err(worker::Silence::Protocol(what)) => {
-                worker.kill();
-                Err(Fault::Protocol(what).into())
-            }
-            Err(worker::Silence::Ended) => {
-                match worker.reap() {
-                    // Out of memory aborts; out of processor time is a signal of its own.
-                    worker::Death::Signal(signal) if signal != libc::SIGKILL => Err(
-                        Failure::program(Trap::CompileLimit, None, Usage::default(), layers),
-                    ),
-                    death => Err(sent
-                        .err()
-                        .map_or_else(|| Fault::Died(death), Fault::Pipe)
-                        .into()),
-                }
-            }
-        }
-    }
-
     /// Starts a child and hands it program and task. None: it cannot load this compiled form.
-    fn load(&self, task: &Task, compiled: &[u8]) -> Result<Option<(Worker, Layers)>, Failure> {
+    fn load(&self, task: &Task, compiled: &Compiled) -> Result<Option<(Worker, Layers)>, Failure> {
         let limits = WorkerLimits {
-            memory_bytes: task.limits.memory_bytes + HOST_BYTES + COPIES * compiled.len() as u64,
+            memory_bytes: task.limits.memory_bytes + HOST_BYTES + COPIES * compiled.length as u64,
             seconds: task.limits.seconds + 1,
         };
         let deadline = Instant::now() + START_LIMIT;
-        let (mut worker, layers) = self.start("run", limits, deadline)?;
-        let frame = serde_json::to_vec(&TaskFrame::of(task)).expect("a task has only plain fields");
+        let file = compiled.file.try_clone().map_err(Fault::Memory)?;
+        let (mut worker, layers) = self.start("run", limits, Some(file), deadline)?;
+        let bundle = task.code.bundle().map_or(&[][..], Bundle::as_bytes);
+        let frame = serde_json::to_vec(&TaskFrame::of(task, compiled.length))
+            .expect("a task has only plain fields");
         worker
-            .send_all(Kind::Program, compiled)
+            .send_all(Kind::Bundle, bundle)
             .and_then(|()| worker.send(Kind::Task, &frame))
             .and_then(|()| worker.flush())
             .map_err(Fault::Pipe)?;
@@ -392,9 +325,11 @@ impl Sandbox {
         &self,
         mode: &str,
         limits: WorkerLimits,
+        compiled: Option<File>,
         deadline: Instant,
     ) -> Result<(Worker, Layers), Fault> {
-        let mut worker = Worker::start(&self.executable, mode, limits).map_err(Fault::Spawn)?;
+        let mut worker =
+            Worker::start(&self.executable, mode, limits, compiled).map_err(Fault::Spawn)?;
         let layers: Layers = match worker.receive(deadline) {
             Ok((Kind::Layers, bytes)) => match serde_json::from_slice(&bytes) {
                 Ok(layers) => layers,

@@ -1,8 +1,9 @@
 //! The system calls that the standard library does not offer, each behind a safe function.
 #![allow(unsafe_code)]
 
-use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::sync::OnceLock;
 use std::time::Instant;
 
@@ -141,6 +142,57 @@ pub(super) fn raise_epoch_after(engine: &Engine, seconds: u32) -> io::Result<()>
             &raw const timer,
             std::ptr::null::<()>(),
         ))
+    }
+}
+
+/// A file in memory with these bytes, which nobody can change any more.
+pub(super) fn sealed(bytes: &[u8]) -> io::Result<File> {
+    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+    // SAFETY: a live string that ends with a zero; the kernel gives a new descriptor, which has no other owner.
+    let mut file = unsafe {
+        let descriptor = libc::memfd_create(c"compiled".as_ptr(), flags);
+        check(descriptor.into())?;
+        File::from(OwnedFd::from_raw_fd(descriptor))
+    };
+    file.write_all(bytes)?;
+    let seals = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
+    // SAFETY: an open descriptor and integers.
+    check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) }.into())?;
+    Ok(file)
+}
+
+/// Bytes of a sealed file that lie where the kernel keeps them.
+pub(super) struct Mapped {
+    at: *const u8,
+    length: usize,
+}
+
+impl Mapped {
+    /// The first `length` bytes of a file that [`sealed`] made and that has at least as many.
+    pub(super) fn new(file: &impl AsFd, length: usize) -> io::Result<Self> {
+        let descriptor = file.as_fd().as_raw_fd();
+        // SAFETY: a new mapping, which takes the place of none.
+        let at = unsafe {
+            let (read, shared) = (libc::PROT_READ, libc::MAP_SHARED | libc::MAP_POPULATE);
+            libc::mmap(std::ptr::null_mut(), length, read, shared, descriptor, 0)
+        };
+        if at == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let at = at.cast_const().cast();
+        Ok(Self { at, length })
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        // SAFETY: mapped until `self` is dropped; the seals let nobody write to the file or cut it.
+        unsafe { std::slice::from_raw_parts(self.at, self.length) }
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this object's own, and nothing borrows from it any more.
+        unsafe { libc::munmap(self.at.cast_mut().cast(), self.length) };
     }
 }
 

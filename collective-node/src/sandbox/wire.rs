@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use collective::source::Source;
 use serde::{Deserialize, Serialize};
 
+use super::component::World;
 use super::failure::Trap;
 use super::records::Rejected;
 use super::{Limits, Task};
@@ -17,11 +18,13 @@ pub(super) const MAX_FRAME_BYTES: usize = (1 << 20) + (64 << 10);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Kind {
-    /// Parent: a piece of the component (to compile) or of the compiled form (to run).
+    /// Parent: a piece of the component (to compile).
     Program = b'P',
-    /// Parent: the component is complete; compile it.
+    /// Parent: a piece of the source bundle.
+    Bundle = b'B',
+    /// Parent: the component is complete; compile it for the [`World`] named as JSON.
     Go = b'G',
-    /// Parent: [`TaskFrame`]; the compiled form is complete; load it.
+    /// Parent: [`TaskFrame`]; the bundle is complete; load the compiled form.
     Task = b'T',
     /// Parent: one record, cut to one byte over the limit.
     Record = b'R',
@@ -48,8 +51,9 @@ pub(super) enum Kind {
 impl Kind {
     /// The kind that a byte names.
     pub(super) fn of(byte: u8) -> Option<Self> {
-        const ALL: [Kind; 13] = [
+        const ALL: [Kind; 14] = [
             Kind::Program,
+            Kind::Bundle,
             Kind::Go,
             Kind::Task,
             Kind::Record,
@@ -77,10 +81,13 @@ pub(super) struct TaskFrame {
     pub(super) columns: Vec<usize>,
     pub(super) seed: [u8; 32],
     pub(super) keep_log: bool,
+    pub(super) world: World,
+    /// Length of the compiled form, which the child has as its standard error.
+    pub(super) compiled_bytes: usize,
 }
 
 impl TaskFrame {
-    pub(super) fn of(task: &Task) -> Self {
+    pub(super) fn of(task: &Task, compiled_bytes: usize) -> Self {
         Self {
             arguments: task.arguments.clone(),
             limits: task.limits,
@@ -88,6 +95,8 @@ impl TaskFrame {
             columns: task.columns.clone(),
             seed: task.seed,
             keep_log: task.keep_log,
+            world: World::of(&task.code),
+            compiled_bytes,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The parent's side of one child process: starting it, talking to it, ending it.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -75,8 +76,14 @@ pub(super) struct Finish {
 }
 
 impl Worker {
-    /// Starts `executable sandbox-child MODE MEMORY SECONDS` with two pipes and nothing else.
-    pub(super) fn start(executable: &Path, mode: &str, limits: WorkerLimits) -> io::Result<Self> {
+    /// Starts `executable sandbox-child MODE MEMORY SECONDS` with two pipes, `compiled` where standard error would be, and
+    /// nothing else.
+    pub(super) fn start(
+        executable: &Path,
+        mode: &str,
+        limits: WorkerLimits,
+        compiled: Option<File>,
+    ) -> io::Result<Self> {
         let mut child = Command::new(executable)
             .args(["sandbox-child", mode])
             .arg(limits.memory_bytes.to_string())
@@ -85,7 +92,7 @@ impl Worker {
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(compiled.map_or_else(Stdio::null, Stdio::from))
             .spawn()?;
         let to = child.stdin.take().expect("asked for a pipe");
         let from = child.stdout.take().expect("asked for a pipe");

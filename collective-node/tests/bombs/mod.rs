@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use collective::permit::{Binary, Code};
 use collective::source::{Column, ColumnType, Source};
 use collective_node::sandbox::{Cache, Failure, Limits, Run, Sandbox, Stop, Task, componentize};
 use zeroize::Zeroizing;
@@ -48,7 +49,7 @@ pub fn task(component: &[u8]) -> Task {
         },
     };
     Task {
-        component: component.to_vec(),
+        code: Code::Component(Binary::new(component.to_vec())),
         arguments: "a,b".into(),
         limits: limits(),
         source: Source::new("pair".into(), vec![column("a"), column("b")]).expect("good"),

@@ -9,10 +9,9 @@ use std::time::{Duration, Instant};
 use alloy::primitives::{Address, U256};
 use alloy::providers::{Provider, ProviderBuilder};
 use collective::approval::{
-    Evidence, Format, Limits, Manifest, OutputKind, OutputRule, Payment, Program, ProgramKind,
-    Recipient, Selector, SplitRule,
+    Evidence, Format, Limits, Manifest, OutputKind, OutputRule, Payment, Program, Recipient,
+    Selector, SplitRule,
 };
-use collective::id::BlobId;
 use collective::source::Source;
 use collective::terms::Purpose;
 use collective_node::chain::Deployment;
@@ -190,11 +189,7 @@ pub fn manifest(deployment: &Deployment, recipient: String) -> Manifest {
         format: Format::V1,
         chain_id: deployment.chain_id,
         collective: deployment.collective,
-        program: Program {
-            kind: ProgramKind::Component,
-            sha256: BlobId::of(MEAN),
-            origin: None,
-        },
+        program: Program::component(MEAN),
         arguments: columns.join(","),
         dataset: Selector {
             source: source.name.clone(),

@@ -1,0 +1,95 @@
+//! What a manifest says of the program: the names of all bytes that run.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::BlobId;
+
+/// A program by its bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Program {
+    /// A WebAssembly component of the world in `wit/program.wit`.
+    Component {
+        /// SHA-256 of the component.
+        sha256: BlobId,
+        /// Where the source can be read, if it is published.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        origin: Option<Origin>,
+    },
+    /// Python sources, which run as they were read, in an interpreter that is approved with them.
+    Python {
+        /// SHA-256 of the source bundle ([`crate::bundle::Bundle`]).
+        sha256: BlobId,
+        /// SHA-256 of the interpreter: a component of the world in `wit/runtime.wit`.
+        runtime: BlobId,
+        /// Where the source can be read, if it is published.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        origin: Option<Origin>,
+    },
+}
+
+impl Program {
+    /// A component of these bytes, of unknown origin.
+    pub fn component(bytes: &[u8]) -> Self {
+        Self::Component {
+            sha256: BlobId::of(bytes),
+            origin: None,
+        }
+    }
+
+    /// The name of the program's own bytes.
+    pub fn sha256(&self) -> BlobId {
+        match self {
+            Self::Component { sha256, .. } | Self::Python { sha256, .. } => *sha256,
+        }
+    }
+
+    /// The name of the interpreter that it runs in, if it does.
+    pub fn runtime(&self) -> Option<BlobId> {
+        match self {
+            Self::Component { .. } => None,
+            Self::Python { runtime, .. } => Some(*runtime),
+        }
+    }
+}
+
+/// The commit that the bytes were built from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Origin {
+    /// Address of the git repository.
+    pub repository: String,
+    /// Commit id.
+    pub commit: String,
+    /// Tree id of the program's folder.
+    pub tree: String,
+    /// Command that makes the bytes.
+    pub build: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy_primitives::B256;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_names_what_it_needs_and_nothing_else() {
+        let (one, two) = (BlobId(B256::repeat_byte(1)), BlobId(B256::repeat_byte(2)));
+        let python = Program::Python {
+            sha256: one,
+            runtime: two,
+            origin: None,
+        };
+        let text = serde_json::to_string(&python).expect("plain JSON values");
+        assert_eq!(serde_json::from_str::<Program>(&text).ok(), Some(python));
+        for wrong in [
+            format!(r#"{{"kind":"python","sha256":"{one}"}}"#),
+            format!(r#"{{"kind":"component","runtime":"{two}","sha256":"{one}"}}"#),
+            format!(r#"{{"aside":1,"kind":"python","runtime":"{two}","sha256":"{one}"}}"#),
+            format!(r#"{{"kind":"perl","runtime":"{two}","sha256":"{one}"}}"#),
+        ] {
+            assert!(serde_json::from_str::<Program>(&wrong).is_err(), "{wrong}");
+        }
+    }
+}

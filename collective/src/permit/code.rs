@@ -1,0 +1,217 @@
+//! The bytes that run, once they are known to be those that the manifest names.
+
+use std::fmt;
+
+use thiserror::Error;
+
+use crate::approval::Program;
+use crate::bundle::{Bundle, BundleRefusal};
+use crate::id::BlobId;
+
+/// The file of a Python program that has its `run`.
+const PYTHON_ENTRY: &str = "main.py";
+
+/// A program's bytes. [`Code::approved`] makes it of what a manifest names; outside of a permit, whoever tries a program
+/// out makes it of what they have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// A component, which runs as it is.
+    Component(Binary),
+    /// Python sources, and the interpreter that they run in.
+    Python {
+        /// The sources, with a `main.py` among them.
+        bundle: Bundle,
+        /// A component of the world in `wit/runtime.wit`.
+        runtime: Binary,
+    },
+}
+
+/// A component's bytes with their name, which is worked out once: an interpreter has millions of them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Binary {
+    bytes: Vec<u8>,
+    id: BlobId,
+}
+
+impl Binary {
+    /// These bytes under their name.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        let id = BlobId::of(&bytes);
+        Self { bytes, id }
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Their SHA-256.
+    pub fn id(&self) -> BlobId {
+        self.id
+    }
+}
+
+impl fmt::Debug for Binary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Binary({}, {} bytes)", self.id, self.bytes.len())
+    }
+}
+
+/// Why bytes are not the program.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum CodeRefusal {
+    /// The bytes are not the approved ones.
+    #[error("the program hashes to {found}, the manifest approves {approved}")]
+    AnotherProgram {
+        /// What the manifest names.
+        approved: BlobId,
+        /// What the bytes hash to.
+        found: BlobId,
+    },
+    /// The interpreter is not the approved one.
+    #[error("the runtime hashes to {found}, the manifest approves {approved}")]
+    AnotherRuntime {
+        /// What the manifest names.
+        approved: BlobId,
+        /// What the bytes hash to.
+        found: BlobId,
+    },
+    /// Sources without the interpreter that they were approved with.
+    #[error("the program runs in the runtime {0}, which is not at hand")]
+    NoRuntime(BlobId),
+    /// The approved bytes are no sources.
+    #[error(transparent)]
+    Bundle(#[from] BundleRefusal),
+    /// Nothing to start with.
+    #[error("the bundle has no {PYTHON_ENTRY}, where a Python program has its `run(arguments)`")]
+    NoEntry,
+}
+
+impl Code {
+    /// The code that `program` names, out of its own bytes and those of its runtime, where it has one.
+    ///
+    /// # Errors
+    /// [`CodeRefusal`], when one bit of either differs.
+    pub fn approved(
+        program: &Program,
+        bytes: Vec<u8>,
+        runtime: Option<Vec<u8>>,
+    ) -> Result<Self, CodeRefusal> {
+        let program_bytes = Binary::new(bytes);
+        let (approved, found) = (program.sha256(), program_bytes.id());
+        if found != approved {
+            return Err(CodeRefusal::AnotherProgram { approved, found });
+        }
+        match program {
+            Program::Component { .. } => Ok(Self::Component(program_bytes)),
+            Program::Python {
+                runtime: approved, ..
+            } => {
+                let approved = *approved;
+                let runtime = runtime.ok_or(CodeRefusal::NoRuntime(approved))?;
+                let runtime = Binary::new(runtime);
+                let found = runtime.id();
+                if found != approved {
+                    return Err(CodeRefusal::AnotherRuntime { approved, found });
+                }
+                Self::python(Bundle::parse(program_bytes.bytes())?, runtime)
+            }
+        }
+    }
+
+    /// A Python program of these sources.
+    ///
+    /// # Errors
+    /// [`CodeRefusal::NoEntry`].
+    pub fn python(bundle: Bundle, runtime: Binary) -> Result<Self, CodeRefusal> {
+        Self::check_python(&bundle)?;
+        Ok(Self::Python { bundle, runtime })
+    }
+
+    /// Whether these sources are a Python program, whichever interpreter runs it.
+    ///
+    /// # Errors
+    /// [`CodeRefusal::NoEntry`].
+    pub fn check_python(bundle: &Bundle) -> Result<(), CodeRefusal> {
+        let entry = bundle.text(PYTHON_ENTRY);
+        entry.map(drop).ok_or(CodeRefusal::NoEntry)
+    }
+
+    /// What the engine compiles.
+    pub fn component(&self) -> &Binary {
+        match self {
+            Self::Component(component) => component,
+            Self::Python { runtime, .. } => runtime,
+        }
+    }
+
+    /// The sources that the component is handed, if it is a runtime.
+    pub fn bundle(&self) -> Option<&Bundle> {
+        match self {
+            Self::Component(_) => None,
+            Self::Python { bundle, .. } => Some(bundle),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bundle(path: &str) -> Bundle {
+        Bundle::new([(path.to_owned(), "def run(arguments): pass\n".to_owned())].into())
+            .expect("a good path")
+    }
+
+    /// The program, and the bytes of both of its parts.
+    fn python() -> (Program, Vec<u8>, Vec<u8>) {
+        let (bytes, runtime) = (bundle("main.py").as_bytes().to_vec(), b"python".to_vec());
+        let program = Program::Python {
+            sha256: BlobId::of(&bytes),
+            runtime: BlobId::of(&runtime),
+            origin: None,
+        };
+        (program, bytes, runtime)
+    }
+
+    #[test]
+    fn one_flipped_bit_in_sources_or_runtime_is_another_program() {
+        let (program, bytes, runtime) = python();
+        let good = Code::approved(&program, bytes.clone(), Some(runtime.clone())).expect("both");
+        assert_eq!(good.component().bytes(), runtime);
+        assert_eq!(good.bundle().expect("sources").as_bytes(), bytes);
+        for bit in 0..bytes.len() * 8 {
+            let mut bent = bytes.clone();
+            bent[bit / 8] ^= 1 << (bit % 8);
+            let refusal = Code::approved(&program, bent, Some(runtime.clone()));
+            assert!(matches!(refusal, Err(CodeRefusal::AnotherProgram { .. })));
+        }
+        for bit in 0..runtime.len() * 8 {
+            let mut bent = runtime.clone();
+            bent[bit / 8] ^= 1 << (bit % 8);
+            let refusal = Code::approved(&program, bytes.clone(), Some(bent));
+            assert!(matches!(refusal, Err(CodeRefusal::AnotherRuntime { .. })));
+        }
+    }
+
+    #[test]
+    fn sources_need_their_runtime_and_an_entry() {
+        let (program, bytes, runtime) = python();
+        let refusal = Code::approved(&program, bytes, None);
+        assert_eq!(refusal, Err(CodeRefusal::NoRuntime(BlobId::of(&runtime))));
+        let approved = |bytes: &[u8]| {
+            let program = Program::Python {
+                sha256: BlobId::of(bytes),
+                runtime: BlobId::of(&runtime),
+                origin: None,
+            };
+            Code::approved(&program, bytes.to_vec(), Some(runtime.clone()))
+        };
+        let elsewhere = approved(bundle("other.py").as_bytes());
+        assert_eq!(elsewhere, Err(CodeRefusal::NoEntry));
+        assert!(matches!(
+            approved(b"import os"),
+            Err(CodeRefusal::Bundle(_))
+        ));
+    }
+}
