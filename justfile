@@ -26,6 +26,10 @@ contracts:
 jobs:
     .ci/run jobs
 
+# The Python runtime; prints where it is
+runtime-python *FILE:
+    runtimes/python/build.sh {{ FILE }}
+
 # Files made by other age clients open here, and ours there
 interop:
     interop/run.sh
@@ -58,6 +62,10 @@ simulate-committee SEEDS="10000":
     echo
     grep '^|' "$log"
     exit "$failed"
+
+# Python programs against native CPython on the same records, and how long a job process takes to start and end
+bench-python:
+    runtime=$(runtimes/python/build.sh) && cargo run --release -p collective-node --example bench-python -- "$runtime"
 
 # Gas of every user story, from the committed snapshot
 gas:

@@ -20,6 +20,7 @@ use crate::node;
 use crate::sandbox::Layer;
 
 mod bond;
+mod keep;
 mod register;
 
 /// How long a stop may take: what supervisors grant before they kill.
@@ -67,6 +68,7 @@ pub struct Node {
 enum NodeVerb {
     Register(register::Register),
     Bond(bond::Bond),
+    Keep(keep::Keep),
 }
 
 #[derive(Debug, Deserialize)]
@@ -93,6 +95,7 @@ impl Node {
         match (self.verb, self.config) {
             (Some(NodeVerb::Register(register)), _) => register.run().await,
             (Some(NodeVerb::Bond(bond)), _) => bond.run().await,
+            (Some(NodeVerb::Keep(keep)), _) => keep.run().await,
             (None, Some(config)) => stay(&config).await,
             (None, None) => unreachable!("clap requires one of the two"),
         }

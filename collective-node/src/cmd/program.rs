@@ -10,12 +10,20 @@ use serde_json::json;
 use super::place::ChainAt;
 use super::secret;
 use super::show::show;
+use bundle::MakeBundle;
 use collective_contracts::CodeRegistry;
+use test::Test;
 
-/// Look at programs before they are proposed, and stop them.
+mod bundle;
+mod test;
+
+/// Make, try out and look at programs before they are proposed, and stop them.
 #[derive(Debug, Subcommand)]
 pub enum Program {
     Hash(Hash),
+    #[command(name = "bundle")]
+    Bundle(MakeBundle),
+    Test(Test),
     Revoke(Revoke),
 }
 
@@ -23,7 +31,7 @@ pub enum Program {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  collective program hash mean.wasm")]
 pub struct Hash {
-    /// The component.
+    /// The component, the bundle or the runtime.
     file: PathBuf,
     /// Print JSON.
     #[arg(long)]
@@ -52,6 +60,8 @@ impl Program {
     pub async fn run(self) -> Result<bool> {
         match self {
             Self::Hash(hash) => hash.run(),
+            Self::Bundle(bundle) => bundle.run(),
+            Self::Test(test) => test.run(),
             Self::Revoke(revoke) => revoke.run().await,
         }
     }

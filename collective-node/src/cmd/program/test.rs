@@ -1,0 +1,215 @@
+//! `collective program test`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use collective::approval::Manifest;
+use collective::bundle::Bundle;
+use collective::permit::{Binary, Code};
+use collective::source::Source;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::bundle::of_folder;
+use crate::cmd::manifest;
+use crate::sandbox::{Cache, Failure, Limits, MAX_COMPONENT_BYTES, Run, Sandbox, Task};
+
+/// What a program may use where no manifest says it: enough to try out, little enough to wait for.
+const LIMITS: Limits = Limits {
+    fuel: 100_000_000_000,
+    memory_bytes: 1 << 30,
+    seconds: 60,
+    output_bytes: 1 << 20,
+};
+
+/// First bytes of every WebAssembly file.
+const WASM: &[u8] = b"\0asm";
+
+/// Run a program on mock data, in the sandbox that runs it on contributed data.
+///
+/// The output goes to standard output; its log, what it used, and the whole text of its error go to standard error. A folder
+/// or a bundle is a Python program, which needs the runtime that it is to be approved with. The seed is all zeroes.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  collective program test jobs/logit-python --runtime python-runtime.wasm \\
+      --source survey.json --records mock.csv --arguments age,vote
+  collective program test mean.wasm --source survey.json --records mock.csv --manifest mean.json")]
+pub struct Test {
+    /// A folder of Python sources, a bundle of them, or a component.
+    program: PathBuf,
+    /// The interpreter of a Python program.
+    #[arg(long, value_name = "FILE", env = "COLLECTIVE_PYTHON_RUNTIME")]
+    runtime: Option<PathBuf>,
+    /// Declaration of the records, as JSON.
+    #[arg(long, value_name = "FILE")]
+    source: PathBuf,
+    /// The records, one a line.
+    #[arg(long, value_name = "FILE")]
+    records: PathBuf,
+    /// Take arguments, columns, limits and output rule from this manifest.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["arguments", "columns"])]
+    manifest: Option<PathBuf>,
+    /// What the program is started with.
+    #[arg(long, default_value = "")]
+    arguments: String,
+    /// The columns that it sees, joined by commas; all, if not given.
+    #[arg(long, value_delimiter = ',')]
+    columns: Vec<String>,
+    /// Folder for compiled programs and the key that guards them; without it every test compiles.
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Test {
+    pub fn run(self) -> Result<bool> {
+        let manifest = self.manifest.as_deref().map(manifest::read).transpose()?;
+        let code = self.code()?;
+        if let (Some(manifest), Some(id)) = (&manifest, another(manifest.as_ref(), &code)) {
+            let named = manifest.program.sha256();
+            eprintln!("the manifest names program {named}, this one is {id}");
+        }
+        let task = self.task(code, manifest.as_ref())?;
+        let records = fs::read(&self.records).with_context(|| reading(&self.records))?;
+        let lines = records.split_inclusive(|byte| *byte == b'\n');
+        let lines = lines.map(|line| Zeroizing::new(line.to_vec()));
+        let cache = self.cache.as_deref().map(cache).transpose()?;
+        let sandbox = Sandbox::of_this_binary(vec![], cache);
+        match sandbox.try_out(&task, lines) {
+            Ok(run) => self.show(&run, manifest.as_ref()),
+            Err(Failure::Program(stop)) => {
+                eprint!("{}", stop.text.as_ref().map_or("", |text| text.reveal()));
+                eprintln!(
+                    "the program stopped: {}; {} fuel used",
+                    stop.trap, stop.usage.fuel
+                );
+                Ok(false)
+            }
+            Err(Failure::Operator(fault)) => Err(fault.into()),
+        }
+    }
+
+    fn code(&self) -> Result<Code> {
+        if self.program.is_dir() {
+            return self.python(of_folder(&self.program)?);
+        }
+        let bytes = bounded(&self.program)?;
+        if bytes.starts_with(WASM) {
+            return Ok(Code::Component(Binary::new(bytes)));
+        }
+        self.python(Bundle::parse(&bytes)?)
+    }
+
+    fn python(&self, bundle: Bundle) -> Result<Code> {
+        let runtime = self.runtime.as_deref();
+        let runtime =
+            runtime.context("a Python program needs its interpreter: give it with --runtime")?;
+        Ok(Code::python(bundle, Binary::new(bounded(runtime)?))?)
+    }
+
+    fn task(&self, code: Code, manifest: Option<&Manifest>) -> Result<Task> {
+        let source: Source = serde_json::from_slice(&bounded(&self.source)?)
+            .with_context(|| format!("{} declares no source", self.source.display()))?;
+        let names = match manifest {
+            Some(manifest) => manifest.dataset.columns.clone(),
+            None if self.columns.is_empty() => source
+                .columns
+                .iter()
+                .map(|column| column.name.clone())
+                .collect(),
+            None => self.columns.clone(),
+        };
+        Ok(Task {
+            code,
+            arguments: manifest.map_or_else(|| self.arguments.clone(), |m| m.arguments.clone()),
+            limits: manifest.map_or(LIMITS, Limits::of),
+            columns: source.select(&names)?,
+            source,
+            seed: [0; 32],
+            keep_log: true,
+        })
+    }
+
+    fn show(&self, run: &Run, manifest: Option<&Manifest>) -> Result<bool> {
+        let contributors = u32::try_from(run.accepted).unwrap_or(u32::MAX);
+        let rule = manifest.map(|manifest| manifest.output.check(&run.output, contributors));
+        let broken = rule
+            .and_then(Result::err)
+            .map(|refusal| refusal.to_string());
+        if self.json {
+            let value = json!({
+                "output": String::from_utf8_lossy(&run.output),
+                "log": run.log,
+                "accepted": run.accepted,
+                "rejected": run.rejected,
+                "fuel": run.usage.fuel.to_string(),
+                "memoryBytes": run.usage.memory_bytes,
+                "milliseconds": u64::try_from(run.usage.wall.as_millis()).unwrap_or(u64::MAX),
+                "refused": broken,
+            });
+            println!("{}", serde_json::to_string_pretty(&value)?);
+        } else {
+            use std::io::Write;
+            std::io::stdout().write_all(&run.output)?;
+            eprint!("{}", run.log);
+            eprintln!(
+                "{} records read, {} left out; {} fuel, {} bytes of memory, {:.0?}",
+                run.accepted,
+                run.rejected.count,
+                run.usage.fuel,
+                run.usage.memory_bytes,
+                run.usage.wall
+            );
+            if let Some(reason) = &broken {
+                eprintln!("this output would stay inside: {reason}");
+            }
+        }
+        Ok(broken.is_none())
+    }
+}
+
+/// The program's name, where it is not the one in the manifest.
+fn another(manifest: Option<&Manifest>, code: &Code) -> Option<collective::id::BlobId> {
+    let id = match code {
+        Code::Component(component) => component.id(),
+        Code::Python { bundle, .. } => bundle.id(),
+    };
+    manifest
+        .filter(|manifest| manifest.program.sha256() != id)
+        .map(|_| id)
+}
+
+/// A folder of compiled programs, with a key of its own in it.
+fn cache(folder: &Path) -> Result<Cache> {
+    use crate::keystore::write_new;
+    fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+    let path = folder.join("key");
+    if !path.exists() {
+        write_new(&path, &rand::random::<[u8; 32]>())?;
+    }
+    let key: [u8; 32] = fs::read(&path)
+        .with_context(|| reading(&path))?
+        .try_into()
+        .ok()
+        .with_context(|| format!("{} is no key of a cache: remove it", path.display()))?;
+    Ok(Cache::new(folder.to_owned(), &key))
+}
+
+/// A file that is not larger than anything a program consists of.
+fn bounded(path: &Path) -> Result<Vec<u8>> {
+    let length = fs::metadata(path).with_context(|| reading(path))?.len();
+    ensure!(
+        length <= MAX_COMPONENT_BYTES as u64,
+        "{} is too large",
+        path.display()
+    );
+    fs::read(path).with_context(|| reading(path))
+}
+
+fn reading(path: &Path) -> String {
+    format!("reading {}", path.display())
+}
