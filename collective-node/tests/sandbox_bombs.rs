@@ -569,8 +569,8 @@ fn child_with(memory: u64) -> Option<i32> {
         })
 }
 
-/// A running child has no environment, and nothing open but its pipes and the null device. Only root
-/// may look: the child is not dumpable.
+/// A running child has no environment, and nothing open but its pipes and the program in sealed memory.
+/// Only root may look: the child is not dumpable.
 fn look_at(child: i32) {
     let folder = PathBuf::from(format!("/proc/{child}"));
     let (Ok(environment), Ok(open)) = (
@@ -585,7 +585,7 @@ fn look_at(child: i32) {
         let target = std::fs::read_link(entry.expect("readable").path()).expect("a link");
         let target = target.to_string_lossy();
         assert!(
-            target.starts_with("pipe:") || target == "/dev/null",
+            target.starts_with("pipe:") || target == "/memfd:compiled (deleted)",
             "{target}"
         );
     }

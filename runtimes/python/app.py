@@ -21,6 +21,7 @@ _REPORT = 4096  # characters of an exception that are reported: its beginning an
 
 class WitWorld:
     def run(self, arguments):
+        files = {}
         try:
             files = json.loads(source.bundle())["files"]
             install(files)

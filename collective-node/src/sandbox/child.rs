@@ -9,7 +9,6 @@ use collective::limits::MAX_BUNDLE_BYTES;
 
 use super::component::{self, World, check_imports};
 use super::failure::Trap;
-use super::sys::Mapped;
 use super::wire::{Kind, MAX_FRAME_BYTES, Report, TaskFrame, read_frame, write_frame};
 use super::{MAX_COMPILED_BYTES, MAX_COMPONENT_BYTES, engine, execute, jail, probe, sys};
 
@@ -102,11 +101,10 @@ fn compile(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
 fn run(mut from: execute::Input, mut to: File) -> io::Result<()> {
     let (bundle, task) = gather(&mut from, Kind::Bundle, Kind::Task, MAX_BUNDLE_BYTES)?;
     let task: TaskFrame = serde_json::from_slice(&task)?;
-    let compiled = Mapped::new(&io::stderr(), task.compiled_bytes)?;
-    let Some(loaded) = execute::load(compiled.bytes()) else {
+    let compiled = sys::map(&io::stderr(), task.compiled_bytes)?;
+    let Some(loaded) = execute::load(compiled) else {
         return write_frame(&mut to, Kind::Stale, &[]);
     };
-    drop(compiled);
     execute::arm(&loaded, task.limits.seconds)?;
     write_frame(&mut to, Kind::Ready, &[])?;
     let (mut from, mut to, ended) = execute::run(&loaded, task, bundle, from, to)?;

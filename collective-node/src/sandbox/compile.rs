@@ -24,7 +24,7 @@ pub struct CompileLimits {
 }
 
 impl Default for CompileLimits {
-    /// Three times the memory and six times the time that a Python interpreter takes.
+    /// Three times of either that a Python interpreter takes.
     fn default() -> Self {
         Self {
             memory_bytes: 1 << 30,

@@ -3,10 +3,12 @@
 //! Every setting that changes results, machine code or accepted programs stands in [`SETTINGS`] too,
 //! which is hashed into the engine's id: receipts name it and the cache of compiled programs uses it.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use aws_lc_rs::digest;
 use wasmtime::{Config, Engine, Strategy, WasmFeatures};
+
+use super::sys::Mapped;
 
 /// The engine, by name and version.
 pub const ENGINE: &str = "wasmtime 48.0.8";
@@ -88,6 +90,8 @@ fn config() -> Config {
     // One thread: the jail allows no other, and its processor time is counted.
     config.parallel_compilation(false);
     config.strategy(Strategy::Cranelift);
+    // Compiled programs lie in memory that all children share, and are made executable where they are.
+    config.with_custom_code_memory(Some(Arc::new(Mapped)));
     config
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader};
+use std::ptr::NonNull;
 
 use thiserror::Error;
 use wasmtime::component::{Component, Linker, WasmList, WasmStr};
@@ -38,15 +39,15 @@ pub(super) struct Loaded {
 
 /// Loads a compiled form that the parent vouches for. None: it was made by another engine, with other
 /// settings, or for another processor.
-pub(super) fn load(compiled: &[u8]) -> Option<Loaded> {
+pub(super) fn load(compiled: NonNull<[u8]>) -> Option<Loaded> {
     let engine = engine::engine().ok()?;
-    // SAFETY: `deserialize` runs whatever machine code it is given, so the bytes must come from
-    // `precompile_component` unchanged. They came down the pipe that only the parent holds, and the
-    // parent sends nothing but what a compiling child returned just now or what its own MAC covers
-    // (cache.rs). Should a hostile component have taken over the compiling child, the code can only
+    // SAFETY: `deserialize_raw` runs whatever machine code it is given, so the bytes must come from
+    // `precompile_component`, and stay there as they are. They are mapped for good from memory that the
+    // parent sealed, and the parent puts nothing there but what a compiling child returned just now or
+    // what its own MAC covers (cache.rs). Should a hostile component have taken over the compiling child, the code can only
     // stand for that same component, in this process, behind this jail.
     #[allow(unsafe_code)]
-    let component = unsafe { Component::deserialize(&engine, compiled) }.ok()?;
+    let component = unsafe { Component::deserialize_raw(&engine, compiled) }.ok()?;
     Some(Loaded { engine, component })
 }
 

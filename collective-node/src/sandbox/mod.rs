@@ -73,7 +73,7 @@ pub const MAX_LOG_BYTES: usize = 64 << 10;
 const START_LIMIT: Duration = Duration::from_secs(20);
 /// Memory of the child besides the program's own: the process, the engine, chunks in flight.
 const HOST_BYTES: u64 = 64 << 20;
-/// Memory of the child for each byte of compiled program: the image, and its data where the program has it.
+/// Memory of the child for each byte of compiled program: its data where the program has it, and what the engine notes.
 const COPIES: u64 = 2;
 
 /// What one run may use. Fuel decides; the others catch what fuel does not count.

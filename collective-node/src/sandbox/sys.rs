@@ -4,10 +4,11 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::ptr::NonNull;
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use wasmtime::Engine;
+use wasmtime::{CustomCodeMemory, Engine};
 
 /// Closes every descriptor but the first three.
 pub(super) fn close_inherited() -> io::Result<()> {
@@ -161,39 +162,44 @@ pub(super) fn sealed(bytes: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
-/// Bytes of a sealed file that lie where the kernel keeps them.
-pub(super) struct Mapped {
-    at: *const u8,
-    length: usize,
+/// Maps the first `length` bytes of a file that [`sealed`] made, for as long as this process lives: they are not copied.
+pub(super) fn map(file: &impl AsFd, length: usize) -> io::Result<NonNull<[u8]>> {
+    let descriptor = file.as_fd().as_raw_fd();
+    // SAFETY: a new mapping, which takes the place of none.
+    let at = unsafe {
+        let (read, flags) = (libc::PROT_READ, libc::MAP_PRIVATE);
+        libc::mmap(std::ptr::null_mut(), length, read, flags, descriptor, 0)
+    };
+    if at == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    let at = NonNull::new(at.cast()).ok_or_else(|| io::Error::other("mapped at zero"))?;
+    Ok(NonNull::slice_from_raw_parts(at, length))
 }
 
-impl Mapped {
-    /// The first `length` bytes of a file that [`sealed`] made and that has at least as many.
-    pub(super) fn new(file: &impl AsFd, length: usize) -> io::Result<Self> {
-        let descriptor = file.as_fd().as_raw_fd();
-        // SAFETY: a new mapping, which takes the place of none.
-        let at = unsafe {
-            let (read, shared) = (libc::PROT_READ, libc::MAP_SHARED | libc::MAP_POPULATE);
-            libc::mmap(std::ptr::null_mut(), length, read, shared, descriptor, 0)
-        };
-        if at == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let at = at.cast_const().cast();
-        Ok(Self { at, length })
+/// Turns a part of what [`map`] mapped into code, and back.
+pub(super) struct Mapped;
+
+impl CustomCodeMemory for Mapped {
+    fn required_alignment(&self) -> usize {
+        // SAFETY: takes an integer and touches no memory.
+        let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        usize::try_from(bytes).expect("a page has a size")
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
-        // SAFETY: mapped until `self` is dropped; the seals let nobody write to the file or cut it.
-        unsafe { std::slice::from_raw_parts(self.at, self.length) }
+    fn publish_executable(&self, at: *const u8, length: usize) -> wasmtime::Result<()> {
+        protect(at, length, libc::PROT_READ | libc::PROT_EXEC)
+    }
+
+    fn unpublish_executable(&self, at: *const u8, length: usize) -> wasmtime::Result<()> {
+        protect(at, length, libc::PROT_READ)
     }
 }
 
-impl Drop for Mapped {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is this object's own, and nothing borrows from it any more.
-        unsafe { libc::munmap(self.at.cast_mut().cast(), self.length) };
-    }
+fn protect(at: *const u8, length: usize, access: libc::c_int) -> wasmtime::Result<()> {
+    // SAFETY: the engine names whole pages of its own code, which nothing borrows as writable: they never were.
+    let changed = unsafe { libc::mprotect(at.cast_mut().cast(), length, access) };
+    Ok(check(changed.into())?)
 }
 
 /// Whether there is something to read (or the end) before `deadline`.
@@ -277,5 +283,21 @@ pub(super) fn interfaces() -> io::Result<Vec<String>> {
         }
         libc::if_freenameindex(list);
         Ok(names)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sealed_can_be_mapped_and_not_changed() {
+        let mut file = sealed(b"machine code").expect("memory");
+        assert!(file.write_all(b"other").is_err());
+        assert!(file.set_len(0).is_err() && file.set_len(99).is_err());
+        let mapped = map(&file, 12).expect("mapped");
+        // SAFETY: mapped just now, for good, and read only.
+        assert_eq!(unsafe { mapped.as_ref() }, b"machine code");
+        assert!(map(&file, 0).is_err(), "nothing to map");
     }
 }

@@ -123,8 +123,8 @@ fn reply(
             handle.resource_drop(&mut store)?;
         }
     }
-    // A function without a result has no place for one.
-    if let (Some(place), Some(answer)) = (answers.first_mut(), answer) {
+    // Nothing that is answered here is without a result, whatever a component says of it.
+    if let Some(place) = answers.first_mut() {
         *place = answer;
     }
     Ok(())
@@ -135,12 +135,11 @@ fn answer(
     store: &mut StoreContextMut<'_, Host>,
     question: &str,
     asked: &[Val],
-) -> wasmtime::Result<Option<Val>> {
-    let nothing = Val::List(vec![]);
-    Ok(Some(match (question, asked) {
+) -> wasmtime::Result<Val> {
+    Ok(match (question, asked) {
         // No variable, no argument, no folder, no terminal.
         ("wasi:cli/environment#get-environment" | "wasi:cli/environment#get-arguments", _)
-        | ("wasi:filesystem/preopens#get-directories", _) => nothing,
+        | ("wasi:filesystem/preopens#get-directories", _) => Val::List(vec![]),
         ("wasi:cli/environment#initial-cwd", _)
         | ("wasi:cli/terminal-stdin#get-terminal-stdin", _)
         | ("wasi:cli/terminal-stdout#get-terminal-stdout", _)
@@ -202,7 +201,7 @@ fn answer(
         ) => done(None),
 
         _ => return Err(Halt::Trap(Trap::Denied(question.into())).into()),
-    }))
+    })
 }
 
 fn moment(seconds: u64, nanoseconds: u64) -> Val {
