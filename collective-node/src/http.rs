@@ -39,7 +39,7 @@ pub use jobs::JobAnswer;
 pub use relay::{MAX_CLAIMS, Relayed, RelayedClaims, RelayedRevocation};
 pub use rewards::ClaimAnswer;
 pub use status::{CollectiveAnswer, StatusAnswer};
-pub use votes::{Delegations, MemberAnswer};
+pub use votes::{Ballots, Delegations, MemberAnswer};
 
 /// Bytes of a program, a manifest or a charter that anybody may upload: a hundred times a usual component, or 100,000
 /// admitted accounts. What is larger, such as a runtime, the operator adds (`collective node keep`).
@@ -64,6 +64,8 @@ pub struct App {
     pub holder: Option<Arc<Holder>>,
     /// Bytes that strangers have left since the node started.
     pub guest_bytes: Arc<AtomicU64>,
+    /// Members' votes that it has sent and not seen mined.
+    pub ballots: Ballots,
     /// Whose delegations the node paid for lately.
     pub delegations: Delegations,
     /// What key holders did wrong, as this node saw it.

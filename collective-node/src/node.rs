@@ -197,6 +197,7 @@ impl Node {
             rewards: rewards.clone(),
             holder: own.clone(),
             guest_bytes: Arc::default(),
+            ballots: Arc::default(),
             delegations: Arc::default(),
             faults: committee.faults.clone(),
         };

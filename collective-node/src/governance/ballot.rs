@@ -70,7 +70,7 @@ pub struct SignedBallot {
     pub ballot: Ballot,
     /// Whose word.
     pub voter: Address,
-    /// 65 bytes, or what the voter's contract account takes (ERC-1271).
+    /// 65 bytes.
     pub signature: Bytes,
 }
 
@@ -83,25 +83,35 @@ impl SignedBallot {
         ballot: Ballot,
         nonce: u64,
     ) -> Self {
+        let mut unsigned = Self {
+            proposal,
+            ballot,
+            voter: account.address(),
+            signature: Bytes::new(),
+        };
+        unsigned.signature = signature(account, unsigned.digest(deployment, nonce));
+        unsigned
+    }
+
+    /// Whether the voter's own key signed exactly this under this nonce.
+    pub fn is_the_voters(&self, deployment: &Deployment, nonce: u64) -> bool {
+        is_of(&self.signature, self.digest(deployment, nonce), self.voter)
+    }
+
+    fn digest(&self, deployment: &Deployment, nonce: u64) -> B256 {
         let domain = eip712_domain! {
             name: "CollectiveGovernor",
             version: "1",
             chain_id: deployment.chain_id,
             verifying_contract: deployment.governor,
         };
-        let voter = account.address();
         let typed = typed::Ballot {
-            proposalId: proposal,
-            support: ballot.support(),
-            voter,
+            proposalId: self.proposal,
+            support: self.ballot.support(),
+            voter: self.voter,
             nonce: U256::from(nonce),
         };
-        Self {
-            proposal,
-            ballot,
-            voter,
-            signature: signature(account, typed.eip712_signing_hash(&domain)),
-        }
+        typed.eip712_signing_hash(&domain)
     }
 }
 
@@ -145,10 +155,7 @@ impl SignedDelegation {
 
     /// Whether the member signed exactly this.
     pub fn is_the_members(&self, deployment: &Deployment, name: &str) -> bool {
-        let signature = Signature::try_from(self.signature.as_ref());
-        let signer = signature
-            .and_then(|it| it.recover_address_from_prehash(&self.digest(deployment, name)));
-        signer.is_ok_and(|signer| signer == self.member)
+        is_of(&self.signature, self.digest(deployment, name), self.member)
     }
 
     fn digest(&self, deployment: &Deployment, name: &str) -> B256 {
@@ -172,6 +179,12 @@ fn signature(account: &PrivateKeySigner, digest: B256) -> Bytes {
         .sign_hash_sync(&digest)
         .expect("a local key signs any digest");
     signature.as_bytes().into()
+}
+
+fn is_of(signature: &[u8], digest: B256, account: Address) -> bool {
+    let signature = Signature::try_from(signature);
+    let signer = signature.and_then(|it| it.recover_address_from_prehash(&digest));
+    signer.is_ok_and(|signer| signer == account)
 }
 
 mod typed {

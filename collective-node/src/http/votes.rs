@@ -3,7 +3,7 @@
 //! The node pays, so it asks first what each is worth: a ballot counts once for each vote that was there when the
 //! vote opened, and only a member delegates, once an hour.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,8 +23,8 @@ use collective_contracts::{CollectiveGovernor, Membership};
 /// member who wants to use up the node's gas.
 const DELEGATION_PAUSE: Duration = Duration::from_secs(3_600);
 
-/// Bytes of a signature: 65 of an account's key; what contract accounts take is some of these joined.
-const MAX_SIGNATURE_BYTES: usize = 4_096;
+/// Ballots that are on their way to a block: a second one of the same voter would be paid for and fail.
+pub type Ballots = Arc<Mutex<HashSet<(U256, Address)>>>;
 
 /// When the node last paid for a member's delegation. As many entries as members who delegate in an hour.
 pub type Delegations = Arc<Mutex<HashMap<Address, Instant>>>;
@@ -76,7 +76,6 @@ pub async fn cast(
     State(app): State<App>,
     Json(signed): Json<SignedBallot>,
 ) -> Result<Json<Relayed>, Problem> {
-    short(&signed.signature)?;
     let standing = Standing::read(&app.chain, signed.proposal).await?;
     let governor = CollectiveGovernor::new(deployment(&app).governor, app.chain.provider());
     let voted = governor
@@ -103,13 +102,26 @@ pub async fn cast(
             signed.voter
         )));
     }
-    let call = governor.castVoteBySig(
-        signed.proposal,
-        signed.ballot.support(),
-        signed.voter,
-        signed.signature,
-    );
-    let receipt = app.chain.submit(call).await?;
+    let nonce = governor.nonces(signed.voter).call().await;
+    let nonce = nonce.map_err(ChainError::from)?.saturating_to();
+    if !signed.is_the_voters(deployment(&app), nonce) {
+        // A contract account decides in its own code, when the node has paid: it votes with its own gas.
+        return Err(forbidden(
+            "the signature is not that of the voter's key over this ballot: ask for the nonce and sign again; contract \
+             accounts vote from themselves",
+        ));
+    }
+    let turn = Turn::take(&app.ballots, (signed.proposal, signed.voter))?;
+    let (chain, ballot) = (app.chain.clone(), signed.clone());
+    // In a task of its own: a member who hangs up does not end the turn before the ballot is mined.
+    let sent = tokio::spawn(async move {
+        let _turn = turn;
+        let governor = CollectiveGovernor::new(chain.deployment().governor, chain.provider());
+        let (support, voter) = (ballot.ballot.support(), ballot.voter);
+        let call = governor.castVoteBySig(ballot.proposal, support, voter, ballot.signature);
+        chain.submit(call).await
+    });
+    let receipt = sent.await.map_err(Problem::operator)??;
     Ok(Json(Relayed {
         block: receipt.block_number.unwrap_or_default(),
         note: format!("{} by {}; {}", signed.ballot, signed.voter, standing.next()),
@@ -154,14 +166,40 @@ pub async fn delegate(
         ));
     }
     take_turn(&app.delegations, signed.member)?;
-    let receipt = app.chain.submit(call).await.inspect_err(|_| {
-        // It cost nothing: the call is tried before it is sent.
-        lock(&app.delegations).remove(&signed.member);
+    let receipt = app.chain.submit(call).await.inspect_err(|error| {
+        if !matches!(error, ChainError::NotMined { .. }) {
+            // It cost nothing: the call is tried before it is sent.
+            lock(&app.delegations).remove(&signed.member);
+        }
     })?;
     Ok(Json(Relayed {
         block: receipt.block_number.unwrap_or_default(),
         note: "Counts in votes that open from now on; votes that are open keep the delegates they opened with.".into(),
     }))
+}
+
+/// A ballot on its way, until it is mined or was not sent.
+struct Turn {
+    ballots: Ballots,
+    ballot: (U256, Address),
+}
+
+impl Turn {
+    fn take(ballots: &Ballots, ballot: (U256, Address)) -> Result<Self, Problem> {
+        let mut waiting = ballots.lock().unwrap_or_else(PoisonError::into_inner);
+        if !waiting.insert(ballot) {
+            return Err(conflict("a ballot of this member is on its way"));
+        }
+        let ballots = ballots.clone();
+        Ok(Self { ballots, ballot })
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut waiting = self.ballots.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.remove(&self.ballot);
+    }
 }
 
 /// Notes that the node pays for this member now, unless it did within the pause.
@@ -188,15 +226,6 @@ fn parts(signature: &[u8]) -> Option<(u8, B256, B256)> {
     let (&v, rs) = signature.split_last()?;
     let (r, s) = rs.split_at_checked(32)?;
     Some((v, r.try_into().ok()?, s.try_into().ok()?))
-}
-
-fn short(signature: &[u8]) -> Result<(), Problem> {
-    if signature.len() > MAX_SIGNATURE_BYTES {
-        return Err(Problem::malformed(format!(
-            "a signature has at most {MAX_SIGNATURE_BYTES} bytes"
-        )));
-    }
-    Ok(())
 }
 
 fn conflict(detail: impl ToString) -> Problem {
