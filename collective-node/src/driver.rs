@@ -13,7 +13,7 @@ use collective::approval::Recipient;
 use collective::committee::assembly::Assembled;
 use collective::id::{BlobId, NodeId};
 use collective::permit::{
-    ApprovalStatus, ApprovedTerms, Case, Fault, Grant, Permit, Refusal, grant, permit,
+    ApprovalStatus, ApprovedTerms, Case, Code, Fault, Grant, Permit, Refusal, grant, permit,
 };
 use collective::receipt::{BlockRef, Outcome, Receipt};
 use thiserror::Error;
@@ -32,7 +32,7 @@ use crate::keystore::Keystore;
 use crate::ledger::{Ledger, LedgerError};
 use crate::pace::Pace;
 use crate::run::{self, Files, Ran, RunError};
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Failure, Sandbox};
 
 pub use progress::{Left, Progress};
 use record::seal_output;
@@ -378,6 +378,7 @@ impl Driver {
         // All that the run will need, before the clock of its receipt starts.
         let permit = self.permit(&facts.case(fact, self.node), &facts).await?;
         self.files(permit.grant()).await?;
+        self.prepare(permit.code().clone()).await?;
         let release = permit.grant().release();
         let inputs = keep_inputs(&self.blobs, permit.grant()).await?;
         self.ledger
@@ -395,6 +396,19 @@ impl Driver {
         self.chain.submit(call).await?;
         tracing::info!(job, count = release.input_count, "released the input set");
         Ok(())
+    }
+
+    /// Compiles a program where that is not done yet. What the program did wrong is for its run to say.
+    async fn prepare(&self, code: Code) -> Result<(), DriveError> {
+        let sandbox = self.sandbox.clone();
+        let prepared = tokio::task::spawn_blocking(move || sandbox.prepare(&code)).await;
+        match prepared {
+            Ok(Err(Failure::Operator(fault))) => Err(RunError::from(fault).into()),
+            Ok(_) => Ok(()),
+            Err(error) => {
+                Err(RunError::Missing(format!("compiling was interrupted: {error}")).into())
+            }
+        }
     }
 
     /// Released, and that is final: has it run, unless a run of this attempt is kept; then hands the
