@@ -17,13 +17,16 @@ use crate::blobs::{BlobError, Blobs};
 use crate::chain::Deployment;
 use crate::follower::View;
 use crate::intake::check_file;
-use crate::sandbox::{Failure, Fault, Layers, Sandbox};
+use crate::sandbox::{Failure, Fault, Layers, Sandbox, Trap};
 
 /// Sealed files that wait for the sandbox: enough to hide the disk, little enough for memory.
 const AHEAD: usize = 16;
 
 /// All that is said of an output that stays inside; how it broke the rule is made from data.
 const BROKE_RULE: &str = "the output broke the approved output rule";
+
+/// All that is said of a program that asked for what no program has.
+const DENIED: &str = "it asked for something that is denied to every program";
 
 /// All that is said when too many of the granted records were none.
 const TOO_FEW: &str = "fewer readable records than the approved minimum group";
@@ -135,11 +138,19 @@ fn judge(rule: &OutputRule, result: Result<crate::sandbox::Run, Failure>) -> Res
             })
         }
         Err(Failure::Program(stop)) => Ok(Ran {
-            output: Err(stop.trap.to_string()),
+            output: Err(told(&stop.trap)),
             usage: rounded(&stop.usage),
             layers: stop.layers,
         }),
         Err(Failure::Operator(fault)) => Err(fault.into()),
+    }
+}
+
+/// What everybody may hear of a trap. What a program asked for when it was denied it could choose by the data.
+fn told(trap: &Trap) -> String {
+    match trap {
+        Trap::Denied(_) => DENIED.into(),
+        trap => trap.to_string(),
     }
 }
 
@@ -166,4 +177,16 @@ async fn read(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_denied_is_not_told() {
+        let asked = |name: &str| told(&Trap::Denied(name.into()));
+        assert_eq!(asked("wasi:cli/exit#exit"), asked("wasi:sockets/tcp#f77"));
+        assert_eq!(told(&Trap::OutOfFuel), Trap::OutOfFuel.to_string());
+    }
 }

@@ -105,6 +105,11 @@ pub(super) fn bad_import(name: &str) -> Trap {
     Trap::BadImport(cut(name, MAX_NAME_BYTES))
 }
 
+/// What a runtime asked for and no program has, its name cut to what a report carries.
+pub(super) fn denied(question: &str) -> Trap {
+    Trap::Denied(cut(question, MAX_NAME_BYTES))
+}
+
 /// A refusal with the reason cut to what a report carries.
 pub(super) fn invalid(reason: &dyn std::fmt::Display) -> Trap {
     Trap::Invalid(cut(&format!("{reason:#}"), MAX_REASON_BYTES))

@@ -299,7 +299,7 @@ impl Sandbox {
             seconds: task.limits.seconds + 1,
         };
         let deadline = Instant::now() + START_LIMIT;
-        let file = compiled.file.try_clone().map_err(Fault::Memory)?;
+        let file = sys::reopened(&compiled.file).map_err(Fault::Memory)?;
         let (mut worker, layers) = self.start("run", limits, Some(file), deadline)?;
         let bundle = task.code.bundle().map_or(&[][..], Bundle::as_bytes);
         let frame = serde_json::to_vec(&TaskFrame::of(task, compiled.length))

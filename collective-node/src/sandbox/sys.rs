@@ -149,17 +149,30 @@ pub(super) fn raise_epoch_after(engine: &Engine, seconds: u32) -> io::Result<()>
 /// A file in memory with these bytes, which nobody can change any more.
 pub(super) fn sealed(bytes: &[u8]) -> io::Result<File> {
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
-    // SAFETY: a live string that ends with a zero; the kernel gives a new descriptor, which has no other owner.
-    let mut file = unsafe {
-        let descriptor = libc::memfd_create(c"compiled".as_ptr(), flags);
-        check(descriptor.into())?;
-        File::from(OwnedFd::from_raw_fd(descriptor))
+    // A file that nobody starts as a program: some systems allow no other. Kernels before 6.3 do not know the flag.
+    let mut file = match memory_file(flags | libc::MFD_NOEXEC_SEAL) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => memory_file(flags)?,
+        made => made?,
     };
     file.write_all(bytes)?;
     let seals = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
     // SAFETY: an open descriptor and integers.
     check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) }.into())?;
     Ok(file)
+}
+
+fn memory_file(flags: libc::c_uint) -> io::Result<File> {
+    // SAFETY: a live string that ends with a zero; the kernel gives a new descriptor, which has no other owner.
+    unsafe {
+        let descriptor = libc::memfd_create(c"compiled".as_ptr(), flags);
+        check(descriptor.into())?;
+        Ok(File::from(OwnedFd::from_raw_fd(descriptor)))
+    }
+}
+
+/// Opens a file of this process once more, to read: the other opening has a place of its own in it.
+pub(super) fn reopened(file: &File) -> io::Result<File> {
+    File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 /// Maps the first `length` bytes of a file that [`sealed`] made, for as long as this process lives: they are not copied.

@@ -12,8 +12,8 @@ use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, Linker, Resource, ResourceType, Val};
 
 use super::MAX_LOG_BYTES;
+use super::component::denied;
 use super::execute::{Halt, Host, charge};
-use super::failure::Trap;
 
 /// The interfaces that a runtime may import, in any version of WASI 0.2.
 const INTERFACES: [&str; 25] = [
@@ -182,8 +182,6 @@ fn answer(
             [_, Val::List(bytes)],
         ) => {
             charge(store, bytes.len())?;
-            let host = store.data_mut();
-            host.spend_log(bytes.len())?;
             let bytes: Vec<u8> = bytes
                 .iter()
                 .map(|byte| match byte {
@@ -191,7 +189,11 @@ fn answer(
                     _ => b'?',
                 })
                 .collect();
-            host.log(String::from_utf8_lossy(&bytes).trim_end_matches('\n'))?;
+            // What is no UTF-8 grows when it is replaced: the log pays for what it is handed.
+            let text = String::from_utf8_lossy(&bytes);
+            let host = store.data_mut();
+            host.spend_log(text.len())?;
+            host.log(text.trim_end_matches('\n'))?;
             done(None)
         }
         (
@@ -200,7 +202,7 @@ fn answer(
             _,
         ) => done(None),
 
-        _ => return Err(Halt::Trap(Trap::Denied(question.into())).into()),
+        _ => return Err(Halt::Trap(denied(question)).into()),
     })
 }
 

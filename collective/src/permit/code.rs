@@ -1,5 +1,6 @@
 //! The bytes that run, once they are known to be those that the manifest names.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use thiserror::Error;
@@ -85,6 +86,21 @@ pub enum CodeRefusal {
     /// Nothing to start with.
     #[error("the bundle has no {PYTHON_ENTRY}, where a Python program has its `run(arguments)`")]
     NoEntry,
+    /// Two files of which an import finds one, or a file that it finds under a name that is not its own.
+    #[error(
+        "`import {name}` finds {found}, and {hidden} beside it: members would read one file and run the other"
+    )]
+    TwoModules {
+        /// The module.
+        name: String,
+        /// What runs.
+        found: String,
+        /// What does not.
+        hidden: String,
+    },
+    /// A module whose name has a dot in it is taken for one of a folder.
+    #[error("{0}: a module's file has no dot in its name but the one before `py`")]
+    DottedModule(String),
 }
 
 impl Code {
@@ -128,13 +144,32 @@ impl Code {
         Ok(Self::Python { bundle, runtime })
     }
 
-    /// Whether these sources are a Python program, whichever interpreter runs it.
+    /// Whether these sources are a Python program, whichever interpreter runs it: every module is one file.
     ///
     /// # Errors
-    /// [`CodeRefusal::NoEntry`].
+    /// [`CodeRefusal::NoEntry`], [`CodeRefusal::TwoModules`], [`CodeRefusal::DottedModule`].
     pub fn check_python(bundle: &Bundle) -> Result<(), CodeRefusal> {
-        let entry = bundle.text(PYTHON_ENTRY);
-        entry.map(drop).ok_or(CodeRefusal::NoEntry)
+        if bundle.text(PYTHON_ENTRY).is_none() {
+            return Err(CodeRefusal::NoEntry);
+        }
+        let mut modules = BTreeMap::new();
+        for (path, _) in bundle.files() {
+            let Some(stem) = path.strip_suffix(".py") else {
+                continue;
+            };
+            if stem.contains('.') {
+                return Err(CodeRefusal::DottedModule(path.into()));
+            }
+            let name = stem.strip_suffix("/__init__").unwrap_or(stem);
+            if let Some(hidden) = modules.insert(name, path) {
+                return Err(CodeRefusal::TwoModules {
+                    name: name.replace('/', "."),
+                    found: path.into(),
+                    hidden: hidden.into(),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// What the engine compiles.
@@ -159,8 +194,13 @@ mod tests {
     use super::*;
 
     fn bundle(path: &str) -> Bundle {
-        Bundle::new([(path.to_owned(), "def run(arguments): pass\n".to_owned())].into())
-            .expect("a good path")
+        bundle_of(&[path])
+    }
+
+    fn bundle_of(paths: &[&str]) -> Bundle {
+        let text = "def run(arguments): pass\n";
+        let files = paths.iter().map(|path| ((*path).into(), text.into()));
+        Bundle::new(files.collect()).expect("good paths")
     }
 
     /// The program, and the bytes of both of its parts.
@@ -192,6 +232,25 @@ mod tests {
             let refusal = Code::approved(&program, bytes.clone(), Some(bent));
             assert!(matches!(refusal, Err(CodeRefusal::AnotherRuntime { .. })));
         }
+    }
+
+    #[test]
+    fn every_module_is_one_file() {
+        let check = |paths: &[&str]| Code::check_python(&bundle_of(paths));
+        assert_eq!(
+            check(&["main.py", "a/__init__.py", "a/b.py", "a/c.csv"]),
+            Ok(())
+        );
+        for paths in [["main.py", "main/__init__.py"], ["a.py", "a/__init__.py"]] {
+            let paths = [&["main.py"][..], &paths].concat();
+            let paths: std::collections::BTreeSet<_> = paths.into_iter().collect();
+            let paths: Vec<_> = paths.into_iter().collect();
+            assert!(matches!(check(&paths), Err(CodeRefusal::TwoModules { .. })));
+        }
+        assert_eq!(
+            check(&["main.py", "a.b.py"]),
+            Err(CodeRefusal::DottedModule("a.b.py".into()))
+        );
     }
 
     #[test]
