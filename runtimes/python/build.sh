@@ -7,14 +7,16 @@
 # so the file in the cache is kept as long as what it is made of stays: a collective approves the runtime that somebody built, by
 # its SHA-256, and everybody runs that one.
 set -euo pipefail
+file=${1:+$(realpath -m "$1")}
 cd "$(dirname "$0")/../.."
 . .ci/tools.sh
 
-sources=(wit/program.wit wit/runtime.wit runtimes/python/{requirements.txt,app.py,collective.py,standard.py})
-runtime=${1:-$COLLECTIVE_CACHE/python-runtime-$(cat "${sources[@]}" | sha256sum | cut -c1-16).wasm}
+sources=(wit/program.wit wit/runtime.wit runtimes/python/{build.sh,requirements.txt,app.py,collective.py,standard.py})
+runtime=${file:-$COLLECTIVE_CACHE/python-runtime-$(cat "${sources[@]}" | sha256sum | cut -c1-16).wasm}
 if [ $# -gt 0 ] || [ ! -e "$runtime" ]; then
     tools=$(dirname "$(python_with runtimes/python/requirements.txt)")
-    work=$(mktemp -d)
+    # Beside its place, into which it is moved whole: a build that is cut leaves nothing that looks like a runtime.
+    work=$(mktemp -d "$runtime.XXXXXX")
     trap 'rm -rf "$work"' EXIT
     cp runtimes/python/{app,collective,standard}.py "$work"
     "$tools/componentize-py" --quiet -d wit/program.wit -d wit/runtime.wit -w collective:runtime/runtime \

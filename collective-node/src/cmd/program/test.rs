@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::bundle::of_folder;
 use crate::cmd::manifest;
-use crate::sandbox::{Cache, Failure, Limits, MAX_COMPONENT_BYTES, Run, Sandbox, Task};
+use crate::sandbox::{Cache, Failure, Layers, Limits, MAX_COMPONENT_BYTES, Run, Sandbox, Task};
 
 /// What a program may use where no manifest says it: enough to try out, little enough to wait for.
 const LIMITS: Limits = Limits {
@@ -29,7 +29,7 @@ const WASM: &[u8] = b"\0asm";
 
 /// Run a program on mock data, in the sandbox that runs it on contributed data.
 ///
-/// The output goes to standard output; its log, what it used, and the whole text of its error go to standard error. A folder
+/// The output goes to standard output; its log, what it used, and the text of its error, which ends its log, go to standard error. A folder
 /// or a bundle is a Python program, which needs the runtime that it is to be approved with. The seed is all zeroes.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -69,9 +69,8 @@ impl Test {
     pub fn run(self) -> Result<bool> {
         let manifest = self.manifest.as_deref().map(manifest::read).transpose()?;
         let code = self.code()?;
-        if let (Some(manifest), Some(id)) = (&manifest, another(manifest.as_ref(), &code)) {
-            let named = manifest.program.sha256();
-            eprintln!("the manifest names program {named}, this one is {id}");
+        if let Some(manifest) = &manifest {
+            compare(manifest, &code);
         }
         let task = self.task(code, manifest.as_ref())?;
         let records = fs::read(&self.records).with_context(|| reading(&self.records))?;
@@ -82,7 +81,9 @@ impl Test {
         match sandbox.try_out(&task, lines) {
             Ok(run) => self.show(&run, manifest.as_ref()),
             Err(Failure::Program(stop)) => {
-                eprint!("{}", stop.text.as_ref().map_or("", |text| text.reveal()));
+                let text = stop.text.as_ref().map_or("", |text| text.reveal());
+                eprint!("{}", printable(text));
+                warn_of_layers(&stop.layers);
                 eprintln!(
                     "the program stopped: {}; {} fuel used",
                     stop.trap, stop.usage.fuel
@@ -155,7 +156,8 @@ impl Test {
         } else {
             use std::io::Write;
             std::io::stdout().write_all(&run.output)?;
-            eprint!("{}", run.log);
+            eprint!("{}", printable(&run.log));
+            warn_of_layers(&run.layers);
             eprintln!(
                 "{} records read, {} left out; {} fuel, {} bytes of memory, {:.0?}",
                 run.accepted,
@@ -172,15 +174,38 @@ impl Test {
     }
 }
 
-/// The program's name, where it is not the one in the manifest.
-fn another(manifest: Option<&Manifest>, code: &Code) -> Option<collective::id::BlobId> {
-    let id = match code {
-        Code::Component(component) => component.id(),
-        Code::Python { bundle, .. } => bundle.id(),
+/// Says where program or interpreter are others than the manifest names: what is tried is then not what would run.
+fn compare(manifest: &Manifest, code: &Code) {
+    let (id, runtime) = match code {
+        Code::Component(component) => (component.id(), None),
+        Code::Python { bundle, runtime } => (bundle.id(), Some(runtime.id())),
     };
-    manifest
-        .filter(|manifest| manifest.program.sha256() != id)
-        .map(|_| id)
+    let named = manifest.program.sha256();
+    if id != named {
+        eprintln!("not what would run: the manifest names program {named}, this one is {id}");
+    }
+    if let (Some(named), Some(runtime)) = (manifest.program.runtime(), runtime)
+        && named != runtime
+    {
+        eprintln!("not what would run: the manifest names runtime {named}, this one is {runtime}");
+    }
+}
+
+/// What a program wrote, without what would move a terminal's cursor.
+fn printable(text: &str) -> String {
+    let shown = |letter: char| match letter {
+        '\n' | '\t' => letter,
+        letter if letter.is_control() => ' ',
+        letter => letter,
+    };
+    text.chars().map(shown).collect()
+}
+
+/// A node refuses to start where a layer is missing; somebody who tries a program out is told.
+fn warn_of_layers(layers: &Layers) {
+    for (layer, reason) in &layers.denied {
+        eprintln!("this machine denies the sandbox's layer {layer}: {reason}");
+    }
 }
 
 /// A folder of compiled programs, with a key of its own in it.
