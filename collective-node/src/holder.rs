@@ -198,6 +198,13 @@ impl Holder {
     async fn look_after_shares(&self) -> Result<(), HolderRefusal> {
         let _alone = self.changing.lock().await;
         self.take_over_accepted().await?;
+        let (epoch, came_back) = {
+            let view = self.view.borrow();
+            (view.committee.epoch, view.epochs.came_back())
+        };
+        if came_back {
+            return Err(HolderRefusal::EarlierKey(epoch));
+        }
         self.erase_old_shares().await?;
         self.tend_renewals().await
     }
@@ -208,7 +215,7 @@ impl Holder {
     ///
     /// # Errors
     /// [`HolderRefusal`]; nothing is erased then.
-    pub async fn erase_old_shares(&self) -> Result<(), HolderRefusal> {
+    async fn erase_old_shares(&self) -> Result<(), HolderRefusal> {
         let committee = self.view.borrow().committee;
         let epoch = committee.epoch;
         let taken_over = match self.keys.shares().of(epoch) {

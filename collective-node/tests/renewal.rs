@@ -4,6 +4,7 @@
 mod ceremony_world;
 
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use alloy::primitives::{B256, Signature};
 use alloy::rpc::client::RpcClient;
@@ -219,6 +220,49 @@ async fn no_copy_of_the_old_seed_outlives_it_whatever_ceremonies_came_to_nothing
         assert_eq!(at.epochs(number), [4, 5]);
         let kept = at.members[number].folder.join("keys.ceremonies");
         assert_eq!(std::fs::read_dir(kept).expect("a folder").count(), 0);
+    }
+    assert_eq!(at.run().await, 4);
+}
+
+/// Of two ceremonies from one committee the one that renewed is accepted, then the one that did not, which brings the old key
+/// back: every copy that is left of either key stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_erased_once_an_earlier_key_came_back() {
+    let at = CeremonyWorld::found(3).await;
+    let members = at.ids(&[0, 1, 2]);
+    let convening = at.convening().await;
+    let plan = convening.plan_new(&members, 2, 0).await;
+    at.hold(plan.expect("a plan")).await.expect("a committee");
+    let first = at.world.recipient().expect("a committee");
+    for row in 0..4 {
+        at.contribute(row).await;
+    }
+    at.all_anchored(4).await;
+    let plan = convening.plan_renewal(&members, 2, 0).await;
+    let renewed = convening.hold(plan.expect("a plan")).await;
+    let renewed = renewed.expect("a renewed key");
+    let plan = convening.plan_reshare(&members, 2, 1).await;
+    let refreshed = convening.hold(plan.expect("a plan")).await;
+    let refreshed = refreshed.expect("a committee");
+    let by = at.world.provider(&at.world.deployer);
+    let published = convening.publish(&by, &renewed).await.expect("published");
+    at.accept(published).await;
+    at.until("the old shares are gone", async || {
+        (0..3).all(|number| at.epochs(number) == [3, 4])
+    })
+    .await;
+    let published = convening.publish(&by, &refreshed).await.expect("published");
+    at.accept(published).await;
+    assert_eq!(at.world.recipient().expect("a committee"), first);
+    at.world.wait(RENEWAL_GRACE + 1).await.expect("an hour");
+    at.world.chain.finalize().await.expect("final");
+    // Members look after their shares several times meanwhile.
+    assert_eq!(at.run().await, 4);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for number in 0..3 {
+        assert_eq!(at.epochs(number), [3, 4], "member {number}");
+        let seeds = at.members[number].keys.renewals().with_seed();
+        assert_eq!(seeds, [3], "member {number}");
     }
     assert_eq!(at.run().await, 4);
 }

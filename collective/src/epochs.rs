@@ -99,6 +99,23 @@ impl Epochs {
         })
     }
 
+    /// Whether a key under the P-256 key in force was replaced and came back: a committee was accepted that another ceremony
+    /// of the same old committee had made before. Then no epoch says any more which copies of a seed are needed.
+    pub fn came_back(&self) -> bool {
+        let Some(present) = self.present() else {
+            return false;
+        };
+        let point = present.recipient.point();
+        let of_point = self.0.iter().rev();
+        let mut of_point = of_point.take_while(|key| key.recipient.point() == point);
+        let mut seen: Vec<&TaggedRecipient> = Vec::new();
+        of_point.any(|key| {
+            let known = seen.contains(&&key.recipient);
+            seen.push(&key.recipient);
+            known
+        })
+    }
+
     /// The newest renewal, whether its time is over or not.
     pub fn renewal(&self) -> Option<Renewal> {
         self.renewal_of(u64::MAX)
@@ -181,5 +198,18 @@ mod tests {
             "what an earlier committee opened"
         );
         assert_eq!(Epochs::default().first_of_point(1), 0);
+    }
+
+    #[test]
+    fn a_key_has_come_back_until_another_p256_key_is_accepted() {
+        let came_back = |keys: &[(u64, u8, u8)]| epochs(keys).came_back();
+        assert!(!came_back(&[]));
+        assert!(!came_back(&[(1, 1, 1), (3, 1, 1), (4, 1, 2), (6, 1, 3)]));
+        assert!(came_back(&[(1, 1, 1), (4, 1, 2), (6, 1, 1)]));
+        assert!(
+            came_back(&[(1, 1, 1), (4, 1, 2), (6, 1, 1), (7, 1, 3)]),
+            "what was sealed to the second is still to be opened"
+        );
+        assert!(!came_back(&[(1, 1, 1), (4, 1, 2), (6, 1, 1), (7, 2, 4)]));
     }
 }

@@ -85,6 +85,13 @@ pub enum HolderRefusal {
          with this member, which hands the record over"
     )]
     NoRecord(u64),
+    /// A key that was replaced is in force again.
+    #[error(
+        "nothing of the collective's key is erased here any more: epoch {0} is in force, and under its P-256 key an earlier ML-KEM \
+         key came back after another had replaced it. What was sealed to the other opens with a share of its own epoch alone. \
+         The collective should have what was sealed meanwhile contributed again, and make a new key with `collective committee new`"
+    )]
+    EarlierKey(u64),
     /// The record is of no renewal of this collective, or of one whose time still runs.
     #[error(
         "the record says it is of epoch {0}, which renewed no key of this collective, or whose old key still counts"
@@ -185,6 +192,7 @@ impl HolderRefusal {
             | Self::Halted(_) => Fault::Peer,
             Self::NoShare(_)
             | Self::NoRecord(_)
+            | Self::EarlierKey(_)
             | Self::Rewrap(_)
             | Self::AnotherCommittee(_)
             | Self::Rewards(_)

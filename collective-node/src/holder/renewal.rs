@@ -95,7 +95,7 @@ impl Holder {
     ///
     /// # Errors
     /// [`HolderRefusal`]; what is not done is tried again.
-    pub async fn tend_renewals(&self) -> Result<(), HolderRefusal> {
+    pub(super) async fn tend_renewals(&self) -> Result<(), HolderRefusal> {
         for epoch in self.keys.renewals().wiped() {
             self.note_erased(epoch).await?;
         }
@@ -143,7 +143,7 @@ impl Holder {
         if self.is_under_way(begun_before).await? {
             return Ok(());
         }
-        self.erase_other_copies(renewal.epoch).await?;
+        self.erase_other_copies(view, renewal.epoch).await?;
         self.keys.renewals().wipe_seed(renewal.epoch)?;
         self.note_erased(renewal.epoch).await
     }
@@ -222,8 +222,8 @@ impl Holder {
     }
 
     /// Erases every share that has the seed which `epoch` renewed, whether its epoch was accepted or not, and what is kept of
-    /// ceremonies with it.
-    async fn erase_other_copies(&self, epoch: u64) -> Result<(), HolderRefusal> {
+    /// ceremonies with it. The share in force stays in any case.
+    async fn erase_other_copies(&self, view: &View, epoch: u64) -> Result<(), HolderRefusal> {
         let Some(retired) = self.keys.renewals().retired(epoch) else {
             return Ok(());
         };
@@ -238,8 +238,9 @@ impl Holder {
         }
         for share in self.keys.shares().all() {
             let certificate = share.certificate();
-            if certificate.recipient().digest() == *retired.recipient() {
-                let epoch = certificate.epoch();
+            let epoch = certificate.epoch();
+            let same = certificate.recipient().digest() == *retired.recipient();
+            if same && epoch != view.committee.epoch {
                 self.keys.shares().erase(epoch)?;
                 let event = LogEvent::ShareErased { epoch };
                 self.log.note(now(), event).await?;
