@@ -221,6 +221,16 @@ async fn no_copy_of_the_old_seed_outlives_it_whatever_ceremonies_came_to_nothing
         let kept = at.members[number].folder.join("keys.ceremonies");
         assert_eq!(std::fs::read_dir(kept).expect("a folder").count(), 0);
     }
+    // The power goes between the zeros and the end of a seed that was never renewed: the record of the one that was stays.
+    at.stop(0).await;
+    let zeros = folder.join("keys.renewals/epoch-5.seed.age");
+    std::fs::write(&zeros, [0; 64]).expect("put back");
+    at.stop(0).await;
+    at.start(0).await.expect("it starts");
+    at.until("the zeros are gone", async || !zeros.exists())
+        .await;
+    assert!(at.members[0].keys.renewals().record(epoch).is_some());
+    assert!(erasures(&at, 0, 5).is_empty());
     assert_eq!(at.run().await, 4);
 }
 

@@ -96,10 +96,15 @@ impl Holder {
     /// # Errors
     /// [`HolderRefusal`]; what is not done is tried again.
     pub(super) async fn tend_renewals(&self) -> Result<(), HolderRefusal> {
-        for epoch in self.keys.renewals().wiped() {
-            self.note_erased(epoch).await?;
-        }
         let view = self.view()?;
+        for epoch in self.keys.renewals().wiped() {
+            let renewal = view.epochs.renewal_of(epoch);
+            match renewal.is_some_and(|renewal| renewal.epoch == epoch) {
+                true => self.note_erased(epoch).await?,
+                // It renewed nothing, and other renewals still need their records.
+                false => self.keys.renewals().forget_seed(epoch)?,
+            }
+        }
         for epoch in self.keys.renewals().with_seed() {
             if self.keys.renewals().retired(epoch).is_none() {
                 // Gone with another epoch's, of which it was a copy.
@@ -252,13 +257,17 @@ impl Holder {
     /// Writes the line about a seed that is gone, removes its file, and the records before.
     async fn note_erased(&self, epoch: u64) -> Result<(), HolderRefusal> {
         let kept = self.keys.renewals();
-        let record = kept.record(epoch);
-        // Zero where this member had left before a record was due.
-        let record = record.map_or(B256::ZERO, |record| record.record.digest());
-        let event = LogEvent::SeedErased { epoch, record };
+        let record = kept.record(epoch).map(|record| record.record.digest());
+        let event = LogEvent::SeedErased {
+            epoch,
+            // Zero where this member had left before a record was due.
+            record: record.unwrap_or(B256::ZERO),
+        };
         self.log.note(now(), event).await?;
         kept.forget_seed(epoch)?;
-        kept.forget_records_before(epoch)?;
+        if record.is_some() {
+            kept.forget_records_before(epoch)?;
+        }
         tracing::info!(epoch, "erased the ML-KEM seed that was renewed");
         Ok(())
     }
