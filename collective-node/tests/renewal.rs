@@ -152,8 +152,20 @@ async fn what_was_sealed_before_a_renewal_opens_after_it_and_the_old_seed_is_gon
     at.contribute(10).await;
     at.all_anchored(9).await;
     assert_eq!(at.run().await, 8);
+    // Member 3 loses the record before: it makes none that lacks what is in there, and keeps the seed until it has another's.
+    at.stop(3).await;
+    let name = format!("keys.renewals/epoch-{epoch}.record");
+    std::fs::remove_file(at.members[3].folder.join(name)).expect("kept");
+    at.stop(3).await;
+    at.start(3).await.expect("it starts");
     at.world.wait(RENEWAL_GRACE + 1).await.expect("an hour");
     at.world.chain.finalize().await.expect("final");
+    all_erased(&at, &[0, 1, 2], next).await;
+    let stands = renewal(&at, 3).await;
+    assert_eq!((stands.record, stands.old_seed), (None, true));
+    let whole = whole_record(&at, &[0, 1, 2], next).await;
+    let given = ask(&at, 3, &REWRAPPED, whole.to_bytes().into()).await;
+    given.expect("it takes the others' record");
     all_erased(&at, &[0, 1, 2, 3], next).await;
     assert_eq!(at.run().await, 8);
     assert!(at.members[1].keys.renewals().record(epoch).is_none());
@@ -279,20 +291,7 @@ async fn nothing_is_erased_once_an_earlier_key_came_back() {
 
 /// What a member of the committee whose key was never renewed, or not yet for good, refuses to take for a record.
 async fn records_that_are_not_signed(at: &CeremonyWorld, epoch: u64) {
-    let mut whole: Option<SignedRecord> = None;
-    for number in 1..5 {
-        let body = Bytes::copy_from_slice(&epoch.to_be_bytes());
-        let answer = ask(at, number, &RECORD, body).await.expect("a record");
-        let said = SignedRecord::parse(&answer).expect("a record");
-        match &mut whole {
-            None => whole = Some(said),
-            Some(whole) => {
-                assert_eq!(whole.record, said.record);
-                whole.signatures.extend(said.signatures);
-            }
-        }
-    }
-    let whole = whole.expect("four members");
+    let whole = whole_record(at, &[1, 2, 3, 4], epoch).await;
     assert_eq!(whole.signatures.len(), 4);
     let take = async |record: &RewrapRecord, signatures: &[Signature]| {
         let given = SignedRecord {
@@ -342,6 +341,24 @@ async fn records_that_are_not_signed(at: &CeremonyWorld, epoch: u64) {
     assert!(at.members[0].keys.renewals().record(epoch).is_none());
 }
 
+/// The record that these members keep, with the signatures of all.
+async fn whole_record(at: &CeremonyWorld, numbers: &[usize], epoch: u64) -> SignedRecord {
+    let mut whole: Option<SignedRecord> = None;
+    for &number in numbers {
+        let body = Bytes::copy_from_slice(&epoch.to_be_bytes());
+        let answer = ask(at, number, &RECORD, body).await.expect("a record");
+        let said = SignedRecord::parse(&answer).expect("a record");
+        match &mut whole {
+            None => whole = Some(said),
+            Some(whole) => {
+                assert_eq!(whole.record, said.record);
+                whole.signatures.extend(said.signatures);
+            }
+        }
+    }
+    whole.expect("members")
+}
+
 async fn refused_until_over(at: &CeremonyWorld, plan: Plan) {
     match at.convening().await.hold(plan).await {
         Err(ConveneError::GivenUp(refusals)) => {
@@ -374,12 +391,15 @@ async fn all_erased(at: &CeremonyWorld, numbers: &[usize], epoch: u64) -> B256 {
         assert_eq!(erasures(at, number, epoch), [record]);
         records.push(record);
         let folder = at.members[number].folder.join("keys.renewals");
-        let left = std::fs::read_dir(folder).expect("a folder").map(|entry| {
-            let name = entry.expect("an entry").file_name();
-            name.into_string().expect("a name")
-        });
-        let left: Vec<String> = left.collect();
-        assert_eq!(left, [format!("epoch-{epoch}.record")]);
+        let only = [format!("epoch-{epoch}.record")];
+        at.until("the record alone is left", async || {
+            let left = std::fs::read_dir(&folder).expect("a folder").map(|entry| {
+                let name = entry.expect("an entry").file_name();
+                name.into_string().expect("a name")
+            });
+            left.collect::<Vec<String>>() == only
+        })
+        .await;
     }
     records.dedup();
     assert_eq!(records.len(), 1, "members have made different records");

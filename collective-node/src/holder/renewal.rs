@@ -164,6 +164,9 @@ impl Holder {
         let Some(retired) = self.keys.renewals().retired(renewal.epoch) else {
             return Ok(());
         };
+        if let Some(missing) = self.lacks_record_before(view, renewal) {
+            return Err(HolderRefusal::NoRecord(missing));
+        }
         let earlier = self.earlier_keys(share)?;
         let mut secrets = Rewrapped::default();
         for anchored in self.counting(view, renewal, block).await? {
@@ -195,6 +198,13 @@ impl Holder {
         self.keys.renewals().keep_record(record)?;
         tracing::info!(epoch, record = %digest, count, "wrapped contributions anew");
         Ok(())
+    }
+
+    /// The renewal before this one whose record is missing: without it what is sealed to still earlier keys would be left out.
+    fn lacks_record_before(&self, view: &View, renewal: Renewal) -> Option<u64> {
+        let before = view.epochs.renewal_of(renewal.epoch.saturating_sub(1))?;
+        let missing = self.keys.renewals().record(before.epoch).is_none();
+        missing.then_some(before.epoch)
     }
 
     /// The contributions under keys before a renewal that were neither revoked nor at the end of their terms at `block`.
