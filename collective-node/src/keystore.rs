@@ -400,6 +400,7 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<(), KeystoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use collective::seal::tagged::MlKemKey;
 
     const QUICK: Option<u8> = Some(10);
 
@@ -439,6 +440,28 @@ mod tests {
         keys.shares().erase(1).expect("erased");
         let opened = Keystore::open(&path, words("one")).expect("the keys");
         assert!(opened.shares().newest().is_none());
+    }
+
+    #[test]
+    fn an_old_seed_that_was_not_written_as_a_whole_is_not_taken_for_an_erased_one() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("keys.age");
+        let keys = Keystore::create(&path, words("one"), QUICK, &mut rand::rng()).expect("keys");
+        let share = keys.make_sole_share(&mut rand::rng()).expect("a share");
+        let point = share.certificate().recipient().point();
+        let old = || MlKemKey::from_seed(&[1; 64]);
+        let keep = |keys: &Keystore| keys.keep_old_seed(2, old(), point, &mut rand::rng());
+        let seed = folder.path().join("keys.renewals/epoch-2.seed.age");
+        std::fs::create_dir_all(seed.parent().expect("a folder")).expect("a folder");
+        std::fs::write(seed.with_extension("next"), [1; 7]).expect("what a crash left");
+        keep(&keys).expect("kept");
+        let opened = Keystore::open(&path, words("one")).expect("the keys");
+        assert_eq!(opened.renewals().with_seed(), [2]);
+        std::fs::write(&seed, []).expect("a torn file");
+        assert!(Keystore::open(&path, words("one")).is_err());
+        std::fs::write(&seed, [0; 64]).expect("zeros");
+        let opened = Keystore::open(&path, words("one")).expect("the keys");
+        assert_eq!(opened.renewals().wiped(), [2]);
     }
 
     #[test]

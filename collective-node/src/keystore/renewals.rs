@@ -19,8 +19,8 @@ use collective::seal::{self, Identity, Recipient};
 use rand::CryptoRng;
 use zeroize::Zeroizing;
 
-use super::shares::wipe;
-use super::{KeystoreError, replace, write_new};
+use super::shares::{is_wiped, wipe};
+use super::{KeystoreError, replace};
 
 /// Bytes of a sealed seed.
 const MAX_SEED_FILE: u64 = 16 * 1024;
@@ -142,7 +142,7 @@ impl Renewals {
         plain.extend_from_slice(&point.compressed());
         fs::create_dir_all(&self.folder).map_err(failed(&self.folder))?;
         let sealed = seal::seal(std::slice::from_ref(to), &plain, rng)?;
-        write_new(&self.path(epoch, SEED), &sealed)?;
+        replace(&self.path(epoch, SEED), &sealed)?;
         self.write().seeds.insert(epoch, Seed::Kept(retired));
         Ok(())
     }
@@ -246,7 +246,7 @@ impl Renewals {
 
 fn read_seed(path: &Path, identity: &Identity) -> Result<Seed, KeystoreError> {
     let sealed = read_at_most(path, MAX_SEED_FILE)?;
-    if sealed.iter().all(|&byte| byte == 0) {
+    if is_wiped(&sealed) {
         return Ok(Seed::Wiped);
     }
     let plain = Zeroizing::new(seal::open(std::slice::from_ref(identity), &sealed)?);

@@ -12,7 +12,7 @@ use collective::seal::{self, Identity, Recipient};
 use rand::CryptoRng;
 use zeroize::Zeroizing;
 
-use super::{KeystoreError, write_new};
+use super::{KeystoreError, replace, write_new};
 
 /// Bytes of a share file: a certificate of the largest committee takes 4 KiB.
 const MAX_SHARE_FILE: u64 = 64 * 1024;
@@ -88,11 +88,15 @@ impl Shares {
                 Err(KeystoreError::Exists(path))
             };
         }
+        // Another process may have kept one since these were opened.
+        if path.exists() {
+            return Err(KeystoreError::Exists(path));
+        }
         std::fs::create_dir_all(&self.folder).map_err(|error| KeystoreError::File {
             path: self.folder.clone(),
             error,
         })?;
-        write_new(&path, &seal::seal(&[to], &share.to_bytes(), rng)?)?;
+        replace(&path, &seal::seal(&[to], &share.to_bytes(), rng)?)?;
         let share = Arc::new(share);
         self.write().insert(epoch, share.clone());
         Ok(share)
@@ -161,6 +165,11 @@ pub(super) fn erase(path: &Path) -> Result<(), KeystoreError> {
         path: path.to_owned(),
         error,
     })
+}
+
+/// Whether these are the bytes of a file that was overwritten with zeros. An empty one is not: nobody wrote it as a whole.
+pub(super) fn is_wiped(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|&byte| byte == 0)
 }
 
 /// Overwrites a file with zeros.
