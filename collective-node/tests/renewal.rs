@@ -178,6 +178,11 @@ async fn what_was_sealed_before_a_renewal_opens_after_it_and_the_old_seed_is_gon
     at.hold(plan).await.expect("a smaller committee");
     assert_eq!(at.world.recipient().expect("a committee"), third);
     at.only_epoch(&[5, 1, 0], last).await;
+    for number in [5, 1, 0] {
+        let record = at.members[number].keys.renewals().record(next);
+        let signed = record.expect("handed over").signatures.len();
+        assert_eq!(signed, 3, "member {number} has those of 0, 1 and 2");
+    }
     at.stop(1).await;
     assert_eq!(at.run().await, 8);
     assert!(erasures(&at, 5, next).is_empty());

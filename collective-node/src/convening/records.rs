@@ -1,4 +1,4 @@
-//! The record of the newest renewal, carried to members of the next committee who lack it: they certify nothing without.
+//! The record of the newest renewal, carried to the members of the next committee: they certify nothing without.
 //!
 //! Whoever carries it is not trusted: a member takes it with the signatures of t members of its epoch, and of nothing else.
 
@@ -17,8 +17,8 @@ use crate::keystore::SignedRecord;
 use crate::wire::Remote;
 
 impl Convening {
-    /// Hands the record to every member of the plan that says it has none. What goes wrong shows where that member is asked
-    /// to certify.
+    /// Hands the record, with the signatures of all who have signed, to every member of the plan: who has it may lack
+    /// signatures. What goes wrong shows where that member is asked to certify.
     pub(super) async fn hand_records(
         &self,
         plan: &Plan,
@@ -27,18 +27,21 @@ impl Convening {
         let block = self.chain.finalized().await?;
         let asked = plan.members().map(|(_, party)| party.node);
         let asked = asked.map(async |node| (node, self.status(&block, node).await));
-        let mut lacking = Vec::new();
+        let mut concerned: BTreeMap<u64, Vec<NodeId>> = BTreeMap::new();
         for (node, status) in join_all(asked).await {
             let renewal = status.ok().and_then(|status| status.renewal);
-            if let Some(renewal) = renewal.filter(|renewal| renewal.record.is_none()) {
-                lacking.push((node, renewal.epoch));
+            if let Some(renewal) = renewal {
+                concerned.entry(renewal.epoch).or_default().push(node);
             }
         }
-        for (node, epoch) in lacking {
+        for (epoch, nodes) in concerned {
             for record in self.records(epoch).await? {
                 let body = Bytes::from(record.to_bytes());
-                if let Err(why) = self.ask(&REWRAPPED, lines[&node].clone(), body).await {
-                    tracing::warn!(%node, why, "does not take the record of the renewal");
+                for &node in &nodes {
+                    let line = lines[&node].clone();
+                    if let Err(why) = self.ask(&REWRAPPED, line, body.clone()).await {
+                        tracing::warn!(%node, why, "does not take the record of the renewal");
+                    }
                 }
             }
         }

@@ -3,7 +3,7 @@
 //!
 //! Every step may happen twice, and a crash between two of them is gone on from: what is on the disk says what is next.
 
-use alloy::primitives::{B256, Signature};
+use alloy::primitives::B256;
 use bytes::Bytes;
 use collective::committee::KeyShare;
 use collective::committee::log::LogEvent;
@@ -329,7 +329,7 @@ impl Holder {
         Ok(Bytes::from(record.to_bytes()))
     }
 
-    /// Takes over a record that t members of its epoch have signed. Doing it twice is doing it once.
+    /// Takes over a record that t members of its epoch have signed, or their signatures where it is kept. Doing it twice is doing it once.
     ///
     /// # Errors
     /// [`HolderRefusal::RecordNotSigned`].
@@ -354,20 +354,8 @@ impl Holder {
         let epoch = head.epoch;
         let committee = self.chain.committee_of(&view.finalized, epoch).await?;
         let members = self.chain.members(&view.finalized, &committee).await?;
-        let hash = given.record.signing_hash();
-        let mut signers: Vec<_> = members.iter().map(|member| member.signer).collect();
-        let mut signatures: Vec<Signature> = Vec::new();
-        for signature in &given.signatures {
-            let Ok(signer) = signature.recover_address_from_prehash(&hash) else {
-                continue;
-            };
-            // Each member counts once.
-            if let Some(place) = signers.iter().position(|known| *known == signer) {
-                signers.swap_remove(place);
-                signatures.push(*signature);
-            }
-        }
-        let (found, needed) = (signatures.len(), committee.threshold);
+        let given = given.signed_by(members.iter().map(|member| member.signer));
+        let (found, needed) = (given.signatures.len(), committee.threshold);
         if found < usize::from(needed) {
             return Err(HolderRefusal::RecordNotSigned {
                 epoch,
@@ -375,9 +363,7 @@ impl Holder {
                 needed,
             });
         }
-        let record = given.record;
-        let kept = SignedRecord { record, signatures };
-        self.keys.renewals().keep_record(kept)?;
+        self.keys.renewals().keep_record(given)?;
         Ok(())
     }
 }

@@ -4,13 +4,13 @@
 //! A seed is sealed to the node's own identity and erased in two steps: zeros first, and the file removed only when the log
 //! says so. Zeros that are found at a start tell that the line is missing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
-use alloy::primitives::Signature;
+use alloy::primitives::{Address, Signature};
 use collective::committee::rewrap::{MAX_RECORD_BYTES, Retired, RewrapRecord};
 use collective::limits::MAX_MEMBERS;
 use collective::seal::curve::{COMPRESSED_LEN, Point};
@@ -53,6 +53,28 @@ impl SignedRecord {
         }
         out.extend_from_slice(self.record.to_bytes());
         out
+    }
+
+    /// With the first signature of each signer alone.
+    fn once_each(self) -> Self {
+        let mut known = BTreeSet::new();
+        self.retain(|signer| known.insert(signer))
+    }
+
+    /// With the signatures of these accounts alone, the first of each.
+    pub fn signed_by(self, accounts: impl IntoIterator<Item = Address>) -> Self {
+        let mut open: BTreeSet<Address> = accounts.into_iter().collect();
+        self.retain(|signer| open.remove(&signer))
+    }
+
+    fn retain(mut self, mut keeps: impl FnMut(Address) -> bool) -> Self {
+        let hash = self.record.signing_hash();
+        let mut counts = |signature: &Signature| {
+            let signer = signature.recover_address_from_prehash(&hash);
+            signer.is_ok_and(&mut keeps)
+        };
+        self.signatures.retain(&mut counts);
+        self
     }
 
     /// Reads [`SignedRecord::to_bytes`]. Whose the signatures are is for the caller to check.
@@ -197,14 +219,22 @@ impl Renewals {
         self.read().records.get(&epoch).cloned()
     }
 
-    /// Keeps a record. It is on the disk as a whole when this returns. Another one that is kept already stays.
+    /// Keeps a record. It is on the disk as a whole when this returns. Another one that is kept already stays; the same one
+    /// gains the signatures that it lacked. Whose they are the caller has checked.
     ///
     /// # Errors
     /// [`KeystoreError`].
-    pub fn keep_record(&self, record: SignedRecord) -> Result<(), KeystoreError> {
+    pub fn keep_record(&self, mut record: SignedRecord) -> Result<(), KeystoreError> {
         let epoch = record.record.head().epoch;
-        if self.record(epoch).is_some() {
-            return Ok(());
+        if let Some(kept) = self.record(epoch) {
+            if kept.record != record.record {
+                return Ok(());
+            }
+            record.signatures.splice(..0, kept.signatures.clone());
+            record = record.once_each();
+            if record.signatures.len() == kept.signatures.len() {
+                return Ok(());
+            }
         }
         fs::create_dir_all(&self.folder).map_err(failed(&self.folder))?;
         replace(&self.path(epoch, RECORD), &record.to_bytes())?;
