@@ -97,6 +97,11 @@ pub enum HolderRefusal {
         "the record says it is of epoch {0}, which renewed no key of this collective, or whose old key still counts"
     )]
     AnotherRecord(u64),
+    /// This member still has the seed and takes nobody's word.
+    #[error(
+        "this member has the ML-KEM seed that epoch {0} renewed, and makes the record itself: wait until it has"
+    )]
+    MakesRecord(u64),
     /// Too few members have signed it.
     #[error("{found} members of epoch {epoch} have signed the record, {needed} must")]
     RecordNotSigned {
@@ -186,6 +191,7 @@ impl HolderRefusal {
             Self::NotFinal { .. }
             | Self::AnotherInput { .. }
             | Self::AnotherRewardRoot { .. }
+            | Self::MakesRecord(_)
             | Self::Chain(_)
             | Self::Facts(_)
             | Self::Headers(_)

@@ -3,6 +3,8 @@
 //!
 //! Every step may happen twice, and a crash between two of them is gone on from: what is on the disk says what is next.
 
+use std::sync::Arc;
+
 use alloy::primitives::B256;
 use bytes::Bytes;
 use collective::committee::KeyShare;
@@ -129,16 +131,11 @@ impl Holder {
         if view.finalized.time < renewal.until {
             return Ok(());
         }
-        let shares = self.keys.shares().all();
-        let of_new_key = |share: &KeyShare| {
-            let made = view.epochs.renewal_of(share.certificate().epoch());
-            made == Some(renewal) && share.certificate().epoch() <= view.committee.epoch
-        };
         let block = first_block(&self.chain, view, renewal).await?;
         let kept = self.keys.renewals().record(renewal.epoch);
-        match (kept, shares.iter().find(|share| of_new_key(share))) {
+        match (kept, self.share_of_renewed(view, renewal)) {
             (Some(_), _) => {}
-            (None, Some(share)) => self.wrap_anew(view, renewal, &block, share).await?,
+            (None, Some(share)) => self.wrap_anew(view, renewal, &block, &share).await?,
             // It has left the committee since, and has nothing to wrap to.
             (None, None) if view.committee.epoch > renewal.epoch => {}
             (None, None) => return Ok(()),
@@ -151,6 +148,25 @@ impl Holder {
         self.erase_other_copies(view, renewal.epoch).await?;
         self.keys.renewals().wipe_seed(renewal.epoch)?;
         self.note_erased(renewal.epoch).await
+    }
+
+    /// A share with the key that a renewal made.
+    fn share_of_renewed(&self, view: &View, renewal: Renewal) -> Option<Arc<KeyShare>> {
+        let shares = self.keys.shares().all();
+        shares.into_iter().find(|share| {
+            let epoch = share.certificate().epoch();
+            epoch <= view.committee.epoch && view.epochs.renewal_of(epoch) == Some(renewal)
+        })
+    }
+
+    /// Whether this member has everything that it makes the record of a renewal from, and has not made it: then it takes
+    /// nobody's word for what counts.
+    fn makes_record(&self, view: &View, renewal: Renewal) -> bool {
+        let kept = self.keys.renewals();
+        kept.record(renewal.epoch).is_none()
+            && kept.retired(renewal.epoch).is_some()
+            && self.share_of_renewed(view, renewal).is_some()
+            && self.lacks_record_before(view, renewal).is_none()
     }
 
     /// Makes, signs and keeps the record of a renewal, from the index and what was revoked or had ended at `block`.
@@ -332,10 +348,11 @@ impl Holder {
     /// Takes over a record that t members of its epoch have signed, or their signatures where it is kept. Doing it twice is doing it once.
     ///
     /// # Errors
-    /// [`HolderRefusal::RecordNotSigned`].
+    /// [`HolderRefusal::RecordNotSigned`]; [`HolderRefusal::MakesRecord`] while it can still make its own.
     pub async fn take_record(&self, bytes: &[u8]) -> Result<(), HolderRefusal> {
         let malformed = || HolderRefusal::Malformed("not a signed record".into());
         let given = SignedRecord::parse(bytes).ok_or_else(malformed)?;
+        let _alone = self.changing.lock().await;
         let head = *given.record.head();
         let view = self.view()?;
         let deployment = self.chain.deployment();
@@ -352,6 +369,9 @@ impl Holder {
             return Err(HolderRefusal::AnotherRecord(head.epoch));
         }
         let epoch = head.epoch;
+        if self.makes_record(&view, renewal) {
+            return Err(HolderRefusal::MakesRecord(epoch));
+        }
         let committee = self.chain.committee_of(&view.finalized, epoch).await?;
         let members = self.chain.members(&view.finalized, &committee).await?;
         let given = given.signed_by(members.iter().map(|member| member.signer));
