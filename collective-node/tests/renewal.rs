@@ -21,6 +21,7 @@ use collective::committee::log::LogEvent;
 use collective::committee::rewrap::{RewrapHead, RewrapRecord, Rewrapped};
 use collective::contribution::SignedContribution;
 use collective::epochs::RENEWAL_GRACE;
+use collective::limits::MAX_MEMBERS;
 use collective::seal::tagged::{MlKemKey, TaggedRecipient};
 use collective_contracts::NodeRegistry::{CommitteeAccepted, CommitteePublished};
 use collective_node::blobs::Blobs;
@@ -169,6 +170,21 @@ async fn what_was_sealed_before_a_renewal_opens_after_it_and_the_old_seed_is_gon
     all_erased(&at, &[0, 1, 2, 3], next).await;
     assert_eq!(at.run().await, 8);
     assert!(at.members[1].keys.renewals().record(epoch).is_none());
+
+    // Member 2 keeps signatures of nobody, and as many as fit.
+    at.stop(2).await;
+    let path = format!("keys.renewals/epoch-{next}.record");
+    let path = at.members[2].folder.join(path);
+    let kept = std::fs::read(&path).expect("a record");
+    let mut kept = SignedRecord::parse(&kept).expect("a record");
+    let junk = (1..=MAX_MEMBERS).map(|n| {
+        let digest = B256::repeat_byte(u8::try_from(n).expect("a few"));
+        at.members[5].keys.sign(digest)
+    });
+    kept.signatures = junk.collect();
+    std::fs::write(&path, kept.to_bytes()).expect("written");
+    at.stop(2).await;
+    at.start(2).await.expect("it starts");
 
     // Handed on: who comes last never had an old seed, and opens everything with the others.
     let plan = convening.plan_reshare(&at.ids(&[5, 1, 0]), 2, 0).await;

@@ -3,11 +3,10 @@
 //! Whoever carries it is not trusted: a member takes it with the signatures of t members of its epoch, and of nothing else.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
-use alloy::primitives::Signature;
 use bytes::Bytes;
 use collective::committee::ceremony::plan::Plan;
-use collective::committee::rewrap::RewrapRecord;
 use collective::id::NodeId;
 use futures_util::future::join_all;
 
@@ -48,7 +47,7 @@ impl Convening {
         Ok(())
     }
 
-    /// What members of the accepted committee keep of a renewal, with all their signatures; one record if all are honest.
+    /// What members of the accepted committee keep of a renewal, with the signatures of members of its epoch; one record if all are honest.
     async fn records(&self, epoch: u64) -> Result<Vec<SignedRecord>, ConveneError> {
         let block = self.chain.finalized().await?;
         let accepted = self.chain.committee(&block).await?;
@@ -59,18 +58,23 @@ impl Convening {
             let answer = self.ask(&RECORD, line, question).await.ok()?;
             SignedRecord::parse(&answer)
         });
-        let mut found: BTreeMap<Vec<u8>, (RewrapRecord, Vec<Signature>)> = BTreeMap::new();
+        let renewed = self.chain.committee_of(&block, epoch).await?;
+        let renewed = self.chain.members(&block, &renewed).await?;
+        let signers = renewed.iter().map(|member| member.signer);
+        let mut found: BTreeMap<Vec<u8>, SignedRecord> = BTreeMap::new();
         for said in join_all(asked).await.into_iter().flatten() {
-            let bytes = said.record.to_bytes().to_vec();
-            let (_, signatures) = found.entry(bytes).or_insert((said.record, vec![]));
-            for signature in said.signatures {
-                if !signatures.contains(&signature) {
-                    signatures.push(signature);
+            // Others' are left out at once: a record with more than one of each member does not parse.
+            let said = said.signed_by(signers.clone());
+            match found.entry(said.record.to_bytes().to_vec()) {
+                Entry::Vacant(free) => {
+                    free.insert(said);
                 }
+                Entry::Occupied(mut same) => same.get_mut().signatures.extend(said.signatures),
             }
         }
         let found = found.into_values();
-        let signed = found.map(|(record, signatures)| SignedRecord { record, signatures });
-        Ok(signed.collect())
+        Ok(found
+            .map(|record| record.signed_by(signers.clone()))
+            .collect())
     }
 }
