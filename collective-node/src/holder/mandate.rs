@@ -20,6 +20,10 @@ use crate::follower::View;
 /// their own, and what comes after them shares the last one. Far above what members try before they accept one.
 pub const MAX_EPOCH_STEP: u64 = 16;
 
+/// Contributions with which a renewal may begin: half of what one record holds. More to the old key count until its time is
+/// over, and a record that cannot be made then would keep the old seed, and every later ceremony, waiting for ever.
+pub const MAX_TO_RENEW: usize = MAX_REWRAPPED / 2;
+
 /// Why a plan is not followed.
 #[derive(Debug, Error)]
 pub enum PlanRefusal {
@@ -85,7 +89,7 @@ pub enum PlanRefusal {
     },
     /// There is more than one record holds.
     #[error(
-        "the plan renews the key's ML-KEM half, and {0} contributions would have to be wrapped anew: {MAX_REWRAPPED} can be"
+        "the plan renews the key's ML-KEM half, and {0} contributions would have to be wrapped anew: {MAX_TO_RENEW} may be"
     )]
     TooManyToWrap(usize),
     /// Nobody has voted for it.
@@ -194,7 +198,7 @@ async fn check_reshare(
         return Err(PlanRefusal::Renewing { until });
     }
     let count = view.anchored().len();
-    if plan.makes_ml_kem_key() && count > MAX_REWRAPPED {
+    if plan.makes_ml_kem_key() && count > MAX_TO_RENEW {
         return Err(PlanRefusal::TooManyToWrap(count));
     }
     if !accepted.is_shared_by(from) {

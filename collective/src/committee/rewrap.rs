@@ -21,8 +21,8 @@ pub use earlier::{EarlierKeys, Retired};
 
 mod earlier;
 
-/// Contributions in one record: 16 MiB, which travel in one message as a large ceremony does. A collective that has more
-/// cannot renew: its members refuse the ceremony.
+/// Contributions in one record: 16 MiB, which travel in one message as a large ceremony does. A collective that comes
+/// near cannot renew: its members refuse the ceremony.
 pub const MAX_REWRAPPED: usize = 256 * 1024;
 
 /// Longest record.
