@@ -443,6 +443,27 @@ mod tests {
     }
 
     #[test]
+    fn zeros_that_a_power_cut_left_of_a_share_or_a_ceremony_are_removed() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("keys.age");
+        let keys = Keystore::create(&path, words("one"), QUICK, &mut rand::rng()).expect("keys");
+        keys.make_sole_share(&mut rand::rng()).expect("a share");
+        let share = folder.path().join("keys.shares/epoch-1.age");
+        let ceremony = folder.path().join("keys.ceremonies/epoch-2-ab.age");
+        std::fs::create_dir_all(ceremony.parent().expect("a folder")).expect("a folder");
+        for file in [&share, &ceremony] {
+            std::fs::write(file, [0; 64]).expect("zeros");
+        }
+        let opened = Keystore::open(&path, words("one")).expect("the keys");
+        assert!(opened.shares().newest().is_none() && !share.exists());
+        assert!(opened.certified_shares(2).expect("none").is_empty());
+        assert!(!ceremony.exists());
+        // One that lost its content in any other way is told of.
+        std::fs::write(&share, []).expect("an empty file");
+        assert!(Keystore::open(&path, words("one")).is_err());
+    }
+
+    #[test]
     fn an_old_seed_that_was_not_written_as_a_whole_is_not_taken_for_an_erased_one() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("keys.age");

@@ -20,7 +20,7 @@ use rand::CryptoRng;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::shares::erase;
+use super::shares::{erase, is_wiped, remove};
 use super::{KeystoreError, replace, write_new};
 
 /// Ceremonies that a node keeps at a time. Every accepted node may convene one, and a ceremony is over when its epoch is.
@@ -199,6 +199,11 @@ impl Ceremonies {
             Ok(_) => {}
         }
         let sealed = fs::read(path).map_err(failed(path))?;
+        if is_wiped(&sealed) {
+            // The power went before the erased file was gone.
+            remove(path)?;
+            return Ok(None);
+        }
         let opened = seal::open(std::slice::from_ref(identity), &sealed);
         let plain = Zeroizing::new(opened.map_err(KeystoreError::Closed)?);
         let state = State::parse(&plain);

@@ -19,7 +19,7 @@ use collective::seal::{self, Identity, Recipient};
 use rand::CryptoRng;
 use zeroize::Zeroizing;
 
-use super::shares::{is_wiped, wipe};
+use super::shares::{is_wiped, remove, wipe};
 use super::{KeystoreError, replace};
 
 /// Bytes of a sealed seed.
@@ -208,8 +208,7 @@ impl Renewals {
     /// # Errors
     /// [`KeystoreError::File`].
     pub fn forget_seed(&self, epoch: u64) -> Result<(), KeystoreError> {
-        let path = self.path(epoch, SEED);
-        fs::remove_file(&path).map_err(failed(&path))?;
+        remove(&self.path(epoch, SEED))?;
         self.write().seeds.remove(&epoch);
         Ok(())
     }

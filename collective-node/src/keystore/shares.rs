@@ -44,7 +44,13 @@ impl Shares {
             if path.extension().is_none_or(|extension| extension != "age") {
                 continue;
             }
-            let share = read(&path, identity)?;
+            let sealed = read_sealed(&path)?;
+            if is_wiped(&sealed) {
+                // The power went before the erased file was gone.
+                remove(&path)?;
+                continue;
+            }
+            let share = open_share(&path, &sealed, identity)?;
             by_epoch.insert(share.certificate().epoch(), Arc::new(share));
         }
         Ok(Self {
@@ -146,25 +152,46 @@ pub fn back_up(
 /// # Errors
 /// [`KeystoreError`].
 pub fn read(path: &Path, identity: &Identity) -> Result<KeyShare, KeystoreError> {
-    let failed = |error| KeystoreError::File {
-        path: path.to_owned(),
-        error,
-    };
-    if std::fs::metadata(path).map_err(failed)?.len() > MAX_SHARE_FILE {
+    open_share(path, &read_sealed(path)?, identity)
+}
+
+fn read_sealed(path: &Path) -> Result<Vec<u8>, KeystoreError> {
+    if std::fs::metadata(path).map_err(failed(path))?.len() > MAX_SHARE_FILE {
         return Err(KeystoreError::NotAShare(path.to_owned()));
     }
-    let sealed = std::fs::read(path).map_err(failed)?;
-    let plain = Zeroizing::new(seal::open(std::slice::from_ref(identity), &sealed)?);
+    std::fs::read(path).map_err(failed(path))
+}
+
+fn open_share(path: &Path, sealed: &[u8], identity: &Identity) -> Result<KeyShare, KeystoreError> {
+    let plain = Zeroizing::new(seal::open(std::slice::from_ref(identity), sealed)?);
     KeyShare::parse(&plain).map_err(|_| KeystoreError::NotAShare(path.to_owned()))
+}
+
+fn failed(path: &Path) -> impl Fn(std::io::Error) -> KeystoreError {
+    let path = path.to_owned();
+    move |error| KeystoreError::File {
+        path: path.clone(),
+        error,
+    }
 }
 
 /// Overwrites a file with zeros, then removes it. Journals and flash may keep what was there.
 pub(super) fn erase(path: &Path) -> Result<(), KeystoreError> {
     wipe(path)?;
-    std::fs::remove_file(path).map_err(|error| KeystoreError::File {
-        path: path.to_owned(),
-        error,
-    })
+    remove(path)
+}
+
+/// Removes a file, which another process that opened the same keys may have done, so that it stays away after a power cut.
+pub(super) fn remove(path: &Path) -> Result<(), KeystoreError> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(failed(path)(error));
+        }
+        _ => {}
+    }
+    let folder = path.parent().expect("the file lies in a folder");
+    let synced = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
+    synced.map_err(failed(folder))
 }
 
 /// Whether these are the bytes of a file that was overwritten with zeros. An empty one is not: nobody wrote it as a whole.
