@@ -377,19 +377,17 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> Result<(), KeystoreError> {
     Ok(())
 }
 
+/// Extension of a file that is being written in the place of another.
+const NEXT: &str = "next";
+
 /// Puts other bytes in a file's place at once: after a crash it has the old ones or the new ones.
 fn replace(path: &Path, bytes: &[u8]) -> Result<(), KeystoreError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |error| KeystoreError::File { path, error }
     };
-    let next = path.with_extension("next");
-    match std::fs::remove_file(&next) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(failed(&next)(error));
-        }
-        _ => {}
-    }
+    shares::erase_unfinished(path)?;
+    let next = path.with_extension(NEXT);
     write_new(&next, bytes)?;
     std::fs::rename(&next, path).map_err(failed(path))?;
     let folder = path.parent().expect("the file lies in a folder");
@@ -483,6 +481,22 @@ mod tests {
         std::fs::write(&seed, [0; 64]).expect("zeros");
         let opened = Keystore::open(&path, words("one")).expect("the keys");
         assert_eq!(opened.renewals().wiped(), [2]);
+    }
+
+    #[test]
+    fn what_a_crash_left_half_written_of_a_ceremony_is_erased_with_any() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("keys.age");
+        let keys = Keystore::create(&path, words("one"), QUICK, &mut rand::rng()).expect("keys");
+        let left = folder.path().join("keys.ceremonies/epoch-9-ab.next");
+        std::fs::create_dir_all(left.parent().expect("a folder")).expect("a folder");
+        let leave = || std::fs::write(&left, [1; 64]).expect("left");
+        leave();
+        keys.ceremonies().erase_through(3).expect("erased");
+        assert!(!left.exists());
+        leave();
+        keys.erase_certified_with(&[0; 32]).expect("erased");
+        assert!(!left.exists());
     }
 
     #[test]

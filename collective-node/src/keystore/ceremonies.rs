@@ -21,7 +21,7 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::shares::{erase, is_wiped, remove};
-use super::{KeystoreError, replace, write_new};
+use super::{KeystoreError, NEXT, replace, write_new};
 
 /// Ceremonies that a node keeps at a time. Every accepted node may convene one, and a ceremony is over when its epoch is.
 const MAX_CEREMONIES: usize = 64;
@@ -142,6 +142,7 @@ impl Ceremonies {
         identity: &Identity,
     ) -> Result<(), TakePartError> {
         let _one_at_a_time = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        self.erase_unfinished()?;
         for path in self.files()? {
             let state = self.read(&path, identity)?;
             let Some(bytes) = state.and_then(|state| state.share) else {
@@ -162,6 +163,7 @@ impl Ceremonies {
     /// [`KeystoreError::File`].
     pub fn erase_through(&self, epoch: u64) -> Result<(), KeystoreError> {
         let _one_at_a_time = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        self.erase_unfinished()?;
         for path in self.files()? {
             if epoch_of(&path).is_some_and(|of| of <= epoch) {
                 erase(&path)?;
@@ -217,16 +219,29 @@ impl Ceremonies {
         self.folder.join(format!("epoch-{epoch}-{id}.age"))
     }
 
+    /// Erases what crashes left half written, of whichever epoch: it may hold a seed and a share, and is never read.
+    fn erase_unfinished(&self) -> Result<(), KeystoreError> {
+        let paths = self.paths()?.into_iter();
+        for path in paths.filter(|path| path.extension().is_some_and(|it| it == NEXT)) {
+            erase(&path)?;
+        }
+        Ok(())
+    }
+
     fn files(&self) -> Result<Vec<PathBuf>, KeystoreError> {
+        let mut paths = self.paths()?;
+        paths.retain(|path| epoch_of(path).is_some());
+        Ok(paths)
+    }
+
+    fn paths(&self) -> Result<Vec<PathBuf>, KeystoreError> {
         let entries = match fs::read_dir(&self.folder) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
             entries => entries.map_err(failed(&self.folder))?,
         };
         let paths = entries.map(|entry| entry.map(|entry| entry.path()));
         let paths = paths.collect::<Result<Vec<_>, _>>();
-        let mut paths = paths.map_err(failed(&self.folder))?;
-        paths.retain(|path| epoch_of(path).is_some());
-        Ok(paths)
+        paths.map_err(failed(&self.folder))
     }
 }
 

@@ -19,7 +19,7 @@ use collective::seal::{self, Identity, Recipient};
 use rand::CryptoRng;
 use zeroize::Zeroizing;
 
-use super::shares::{is_wiped, remove, wipe};
+use super::shares::{erase_unfinished, is_wiped, remove, wipe};
 use super::{KeystoreError, replace};
 
 /// Bytes of a sealed seed.
@@ -198,7 +198,9 @@ impl Renewals {
     /// # Errors
     /// [`KeystoreError::File`].
     pub fn wipe_seed(&self, epoch: u64) -> Result<(), KeystoreError> {
-        wipe(&self.path(epoch, SEED))?;
+        let path = self.path(epoch, SEED);
+        erase_unfinished(&path)?;
+        wipe(&path)?;
         self.write().seeds.insert(epoch, Seed::Wiped);
         Ok(())
     }

@@ -12,7 +12,7 @@ use collective::seal::{self, Identity, Recipient};
 use rand::CryptoRng;
 use zeroize::Zeroizing;
 
-use super::{KeystoreError, replace, write_new};
+use super::{KeystoreError, NEXT, replace, write_new};
 
 /// Bytes of a share file: a certificate of the largest committee takes 4 KiB.
 const MAX_SHARE_FILE: u64 = 64 * 1024;
@@ -113,7 +113,9 @@ impl Shares {
     /// # Errors
     /// [`KeystoreError::File`].
     pub fn erase(&self, epoch: u64) -> Result<(), KeystoreError> {
-        erase(&self.path(epoch))?;
+        let path = self.path(epoch);
+        erase_unfinished(&path)?;
+        erase(&path)?;
         self.write().remove(&epoch);
         Ok(())
     }
@@ -179,6 +181,15 @@ fn failed(path: &Path) -> impl Fn(std::io::Error) -> KeystoreError {
 pub(super) fn erase(path: &Path) -> Result<(), KeystoreError> {
     wipe(path)?;
     remove(path)
+}
+
+/// Erases what a crash in [`super::replace`] left beside a file: nothing that it binds the node to has left it.
+pub(super) fn erase_unfinished(path: &Path) -> Result<(), KeystoreError> {
+    let next = path.with_extension(NEXT);
+    match next.exists() {
+        true => erase(&next),
+        false => Ok(()),
+    }
 }
 
 /// Removes a file, which another process that opened the same keys may have done, so that it stays away after a power cut.
