@@ -15,9 +15,11 @@ use crate::limits::{
 use crate::seal;
 use crate::terms::Purpose;
 
+pub use origin::{Build, FolderPath, GitId, Origin, OriginRefusal, Repository};
 pub use output::{OutputKind, OutputRefusal, OutputRule};
-pub use program::{Origin, Program};
+pub use program::Program;
 
+mod origin;
 mod output;
 mod program;
 

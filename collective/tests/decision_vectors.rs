@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use alloy_primitives::{Address, B256, U256};
 use collective::admission::AdmissionList;
 use collective::approval::{
-    Evidence, Format, Limits, Manifest, OutputKind, OutputRule, Payment, Program, Recipient,
-    Selector, SplitRule,
+    Evidence, Format, Limits, Manifest, Origin, OutputKind, OutputRule, Payment, Program,
+    Recipient, Selector, SplitRule,
 };
 use collective::bundle::Bundle;
 use collective::charter::Charter;
@@ -99,6 +99,31 @@ fn python_manifest() -> Manifest {
     }
 }
 
+/// The same manifest for a program that was built from a folder of a repository.
+fn built_manifest() -> Manifest {
+    let origin = Origin {
+        repository: "https://forge.example/collective/programs.git"
+            .parse()
+            .expect("an address"),
+        commit: "6f1ed002ab5595859014ebf0951522d9f4b3f0aa"
+            .parse()
+            .expect("an id"),
+        path: "mean".parse().expect("a folder"),
+        tree: "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+            .parse()
+            .expect("an id"),
+        source: BlobId(B256::repeat_byte(4)),
+        build: "c zig-0.17.1".parse().expect("a recipe"),
+    };
+    Manifest {
+        program: Program::Component {
+            sha256: BlobId(B256::repeat_byte(1)),
+            origin: Some(origin),
+        },
+        ..manifest()
+    }
+}
+
 fn vectors() -> Value {
     let terms = Terms {
         purposes: [Purpose::Statistics, Purpose::Transfer]
@@ -124,6 +149,10 @@ fn vectors() -> Value {
         "pythonManifest": {
             "bytes": text(python_manifest().to_bytes()),
             "digest": python_manifest().digest(),
+        },
+        "builtManifest": {
+            "bytes": text(built_manifest().to_bytes()),
+            "digest": built_manifest().digest(),
         },
         "terms": {"purposes": u8::from(terms.purposes), "expiry": terms.expiry, "digest": terms.digest()},
         "payload": {
@@ -178,6 +207,11 @@ fn the_vectors_parse_back_to_what_made_them() {
         .expect("text")
         .as_bytes();
     assert_eq!(Manifest::parse(bytes), Ok(python_manifest()));
+    let bytes = vectors["builtManifest"]["bytes"]
+        .as_str()
+        .expect("text")
+        .as_bytes();
+    assert_eq!(Manifest::parse(bytes), Ok(built_manifest()));
     let bytes = vectors["bundle"]["bytes"]
         .as_str()
         .expect("text")

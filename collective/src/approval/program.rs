@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Origin;
 use crate::id::BlobId;
 
 /// A program by its bytes.
@@ -12,7 +13,7 @@ pub enum Program {
     Component {
         /// SHA-256 of the component.
         sha256: BlobId,
-        /// Where the source can be read, if it is published.
+        /// The folder that it was built from, if it is published.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         origin: Option<Origin>,
     },
@@ -22,7 +23,7 @@ pub enum Program {
         sha256: BlobId,
         /// SHA-256 of the interpreter: a component of the world in `wit/runtime.wit`.
         runtime: BlobId,
-        /// Where the source can be read, if it is published.
+        /// The folder that it was built from, if it is published.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         origin: Option<Origin>,
     },
@@ -44,6 +45,13 @@ impl Program {
         }
     }
 
+    /// Where its source can be read, if it is published.
+    pub fn origin(&self) -> Option<&Origin> {
+        match self {
+            Self::Component { origin, .. } | Self::Python { origin, .. } => origin.as_ref(),
+        }
+    }
+
     /// The name of the interpreter that it runs in, if it does.
     pub fn runtime(&self) -> Option<BlobId> {
         match self {
@@ -51,20 +59,6 @@ impl Program {
             Self::Python { runtime, .. } => Some(*runtime),
         }
     }
-}
-
-/// The commit that the bytes were built from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Origin {
-    /// Address of the git repository.
-    pub repository: String,
-    /// Commit id.
-    pub commit: String,
-    /// Tree id of the program's folder.
-    pub tree: String,
-    /// Command that makes the bytes.
-    pub build: String,
 }
 
 #[cfg(test)]
