@@ -27,6 +27,7 @@ pub mod node;
 pub mod pace;
 pub mod peers;
 pub mod plugin;
+pub mod programs;
 pub mod rebuild;
 pub mod registration;
 pub mod requester;

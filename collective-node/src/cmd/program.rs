@@ -10,16 +10,23 @@ use serde_json::json;
 use super::place::ChainAt;
 use super::secret;
 use super::show::show;
+use build::MakeProgram;
 use bundle::MakeBundle;
 use collective_contracts::CodeRegistry;
+use new::New;
 use test::Test;
 
-mod bundle;
+mod build;
+pub mod bundle;
+mod new;
 mod test;
 
 /// Make, try out and look at programs before they are proposed, and stop them.
 #[derive(Debug, Subcommand)]
 pub enum Program {
+    New(New),
+    #[command(name = "build")]
+    Build(MakeProgram),
     Hash(Hash),
     #[command(name = "bundle")]
     Bundle(MakeBundle),
@@ -59,6 +66,8 @@ pub struct Revoke {
 impl Program {
     pub async fn run(self) -> Result<bool> {
         match self {
+            Self::New(new) => new.run(),
+            Self::Build(build) => build.run(),
             Self::Hash(hash) => hash.run(),
             Self::Bundle(bundle) => bundle.run(),
             Self::Test(test) => test.run(),

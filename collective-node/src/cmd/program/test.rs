@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use collective::approval::Manifest;
+use collective::approval::{Manifest, OutputRule};
 use collective::bundle::Bundle;
 use collective::permit::{Binary, Code};
 use collective::source::Source;
@@ -14,6 +14,8 @@ use zeroize::Zeroizing;
 
 use super::bundle::of_folder;
 use crate::cmd::manifest;
+use crate::programs::folder::{DESCRIPTION, Folder};
+use crate::programs::recipe;
 use crate::sandbox::{Cache, Failure, Layers, Limits, MAX_COMPONENT_BYTES, Run, Sandbox, Task};
 
 /// What a program may use where no manifest says it: enough to try out, little enough to wait for.
@@ -29,25 +31,29 @@ const WASM: &[u8] = b"\0asm";
 
 /// Run a program on mock data, in the sandbox that runs it on contributed data.
 ///
-/// The output goes to standard output; its log, what it used, and the text of its error, which ends its log, go to standard error. A folder
-/// or a bundle is a Python program, which needs the runtime that it is to be approved with. The seed is all zeroes.
+/// A folder with a `program.toml` needs nothing more: it is built, and run on its own mock data under its own limits. Anything else
+/// needs --source and --records; a folder or a bundle is then a Python program. A Python program needs the runtime that it is to be
+/// approved with. The output goes to standard output, as a requester would get it; its log, what it used, and the text of its error,
+/// which ends its log, go to standard error. The seed is all zeroes.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
+  collective program test survey-means
   collective program test jobs/logit-python --runtime python-runtime.wasm \\
       --source survey.json --records mock.csv --arguments age,vote
   collective program test mean.wasm --source survey.json --records mock.csv --manifest mean.json")]
 pub struct Test {
-    /// A folder of Python sources, a bundle of them, or a component.
+    /// A program's folder, a folder of Python sources, a bundle of them, or a component.
+    #[arg(default_value = ".")]
     program: PathBuf,
     /// The interpreter of a Python program.
     #[arg(long, value_name = "FILE", env = "COLLECTIVE_PYTHON_RUNTIME")]
     runtime: Option<PathBuf>,
     /// Declaration of the records, as JSON.
     #[arg(long, value_name = "FILE")]
-    source: PathBuf,
-    /// The records, one a line.
+    source: Option<PathBuf>,
+    /// The records, one a line; a program's folder has some.
     #[arg(long, value_name = "FILE")]
-    records: PathBuf,
+    records: Option<PathBuf>,
     /// Take arguments, columns, limits and output rule from this manifest.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["arguments", "columns"])]
     manifest: Option<PathBuf>,
@@ -65,21 +71,26 @@ pub struct Test {
     json: bool,
 }
 
+/// A task on mock records, and the rule for what it may send out.
+struct Trial {
+    task: Task,
+    records: Vec<u8>,
+    output: Option<OutputRule>,
+}
+
 impl Test {
     pub fn run(self) -> Result<bool> {
-        let manifest = self.manifest.as_deref().map(manifest::read).transpose()?;
-        let code = self.code()?;
-        if let Some(manifest) = &manifest {
-            compare(manifest, &code);
-        }
-        let task = self.task(code, manifest.as_ref())?;
-        let records = fs::read(&self.records).with_context(|| reading(&self.records))?;
-        let lines = records.split_inclusive(|byte| *byte == b'\n');
+        let trial = if self.program.join(DESCRIPTION).is_file() {
+            self.of_folder()?
+        } else {
+            self.of_parts()?
+        };
+        let lines = trial.records.split_inclusive(|byte| *byte == b'\n');
         let lines = lines.map(|line| Zeroizing::new(line.to_vec()));
         let cache = self.cache.as_deref().map(cache).transpose()?;
         let sandbox = Sandbox::of_this_binary(vec![], cache);
-        match sandbox.try_out(&task, lines) {
-            Ok(run) => self.show(&run, manifest.as_ref()),
+        match sandbox.try_out(&trial.task, lines) {
+            Ok(run) => self.show(&run, trial.output.as_ref()),
             Err(Failure::Program(stop)) => {
                 let text = stop.text.as_ref().map_or("", |text| text.reveal());
                 eprint!("{}", printable(text));
@@ -92,6 +103,68 @@ impl Test {
             }
             Err(Failure::Operator(fault)) => Err(fault.into()),
         }
+    }
+
+    /// Everything out of a program's folder.
+    fn of_folder(&self) -> Result<Trial> {
+        let parts = self.source.is_some() || self.manifest.is_some();
+        ensure!(
+            !parts && self.arguments.is_empty() && self.columns.is_empty(),
+            "{} says what the program reads and may do: only --records and --runtime go with it",
+            self.program.join(DESCRIPTION).display()
+        );
+        let folder = Folder::parse(of_folder(&self.program)?)?;
+        let built = recipe::build(&folder)?;
+        let described = folder.description();
+        let runtime = self
+            .runtime
+            .as_deref()
+            .filter(|_| described.language.has_runtime());
+        let code = built.code(runtime.map(bounded).transpose()?);
+        let columns = folder.source().select(&described.dataset.columns)?;
+        let task = Task {
+            code: code.context("the interpreter is given with --runtime")?,
+            arguments: described.arguments.clone(),
+            limits: Limits {
+                fuel: described.limits.fuel,
+                memory_bytes: described.limits.memory_bytes,
+                seconds: described.limits.seconds,
+                output_bytes: folder.output().max_bytes,
+            },
+            columns,
+            source: folder.source().clone(),
+            seed: [0; 32],
+            keep_log: true,
+        };
+        let records = match &self.records {
+            Some(file) => fs::read(file).with_context(|| reading(file))?,
+            None => folder.records().as_bytes().to_vec(),
+        };
+        Ok(Trial {
+            task,
+            records,
+            output: Some(folder.output().clone()),
+        })
+    }
+
+    /// Everything out of files that the caller names.
+    fn of_parts(&self) -> Result<Trial> {
+        let (Some(source), Some(records)) = (&self.source, &self.records) else {
+            anyhow::bail!(
+                "{} is no program's folder (it has no {DESCRIPTION}), so name its mock data: --source and --records",
+                self.program.display()
+            );
+        };
+        let manifest = self.manifest.as_deref().map(manifest::read).transpose()?;
+        let code = self.code()?;
+        if let Some(manifest) = &manifest {
+            compare(manifest, &code);
+        }
+        Ok(Trial {
+            task: self.task(code, source, manifest.as_ref())?,
+            records: fs::read(records).with_context(|| reading(records))?,
+            output: manifest.map(|manifest| manifest.output),
+        })
     }
 
     fn code(&self) -> Result<Code> {
@@ -112,9 +185,9 @@ impl Test {
         Ok(Code::python(bundle, Binary::new(bounded(runtime)?))?)
     }
 
-    fn task(&self, code: Code, manifest: Option<&Manifest>) -> Result<Task> {
-        let source: Source = serde_json::from_slice(&bounded(&self.source)?)
-            .with_context(|| format!("{} declares no source", self.source.display()))?;
+    fn task(&self, code: Code, source: &Path, manifest: Option<&Manifest>) -> Result<Task> {
+        let source: Source = serde_json::from_slice(&bounded(source)?)
+            .with_context(|| format!("{} declares no source", source.display()))?;
         let names = match manifest {
             Some(manifest) => manifest.dataset.columns.clone(),
             None if self.columns.is_empty() => source
@@ -135,10 +208,10 @@ impl Test {
         })
     }
 
-    fn show(&self, run: &Run, manifest: Option<&Manifest>) -> Result<bool> {
+    fn show(&self, run: &Run, rule: Option<&OutputRule>) -> Result<bool> {
         let contributors = u32::try_from(run.accepted).unwrap_or(u32::MAX);
-        let rule = manifest.map(|manifest| manifest.output.check(&run.output, contributors));
-        let broken = rule
+        let checked = rule.map(|rule| rule.check(&run.output, contributors));
+        let broken = checked
             .and_then(Result::err)
             .map(|refusal| refusal.to_string());
         if self.json {
@@ -225,7 +298,7 @@ fn cache(folder: &Path) -> Result<Cache> {
 }
 
 /// A file that is not larger than anything a program consists of.
-fn bounded(path: &Path) -> Result<Vec<u8>> {
+pub fn bounded(path: &Path) -> Result<Vec<u8>> {
     let length = fs::metadata(path).with_context(|| reading(path))?.len();
     ensure!(
         length <= MAX_COMPONENT_BYTES as u64,

@@ -1,0 +1,75 @@
+//! `collective program new`.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use collective::bundle::Bundle;
+use collective::id::BlobId;
+use serde_json::json;
+
+use super::test::bounded;
+use crate::cmd::show::show;
+use crate::programs::description::Language;
+use crate::programs::scaffold;
+
+/// Make a folder with a program that works: sources, `program.toml`, and mock data to try it out on.
+///
+/// It counts people by group and says the mean of their scores; change it into what you need. A program in a language with an
+/// interpreter is approved together with that, so its hash stands in `program.toml`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  collective program new survey-means --lang c
+  collective program new survey-means --lang python --runtime python-runtime.wasm")]
+pub struct New {
+    /// The folder, which is not there yet; its name is the program's.
+    folder: PathBuf,
+    /// The language.
+    #[arg(long = "lang", value_name = "LANGUAGE")]
+    language: Language,
+    /// The interpreter, for a language that has one.
+    #[arg(long, value_name = "FILE", env = "COLLECTIVE_PYTHON_RUNTIME")]
+    runtime: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl New {
+    pub fn run(self) -> Result<bool> {
+        let name = self.folder.file_name().and_then(|name| name.to_str());
+        Bundle::check_path(name.context("the folder needs a name")?)?;
+        ensure!(
+            !self.folder.exists(),
+            "{} is there already",
+            self.folder.display()
+        );
+        let runtime = match (self.language.has_runtime(), &self.runtime) {
+            (false, _) => None,
+            (true, Some(file)) => Some(BlobId::of(&bounded(file)?)),
+            (true, None) => anyhow::bail!(
+                "a program in {} is approved with its interpreter: give it with --runtime",
+                self.language
+            ),
+        };
+        let files = scaffold::files(self.language, runtime);
+        for (path, text) in &files {
+            let path = self.folder.join(path);
+            let writing = || format!("writing {}", path.display());
+            fs::create_dir_all(path.parent().expect("a file in a folder")).with_context(writing)?;
+            fs::write(&path, text).with_context(writing)?;
+        }
+        let paths: Vec<_> = files.iter().map(|(path, _)| *path).collect();
+        let value =
+            json!({ "folder": self.folder, "language": self.language.to_string(), "files": paths });
+        let folder = self.folder.display();
+        let rows = [
+            ("folder", folder.to_string()),
+            ("files", paths.join(", ")),
+            ("try it", format!("collective program test {folder}")),
+        ];
+        show(self.json, &value, &rows)?;
+        Ok(true)
+    }
+}

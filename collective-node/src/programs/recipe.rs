@@ -1,0 +1,425 @@
+//! How bytes are made of sources: one recipe for each language, all of them ours.
+//!
+//! A recipe runs nothing that comes with the sources: no build script, no macro that is compiled first, no package manager. So a
+//! reviewer can make the bytes of a stranger's folder. Equal sources give equal bytes with an equal compiler, wherever they lie.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use collective::approval::{Build, Origin, Program};
+use collective::bundle::Bundle;
+use collective::id::BlobId;
+use collective::permit::{Binary, Code, CodeRefusal};
+use thiserror::Error;
+
+use super::description::Language;
+use super::folder::{Folder, FolderRefusal, SOURCES};
+use super::process::{Limits, ProcessError, run};
+use crate::sandbox::{ComponentizeError, MAX_COMPONENT_BYTES, componentize};
+
+/// Seconds that a compiler may take: a program that members can read takes a few.
+const COMPILE_TIME: Duration = Duration::from_secs(180);
+
+/// Bytes that a compiler may write: Zig's cache for one program takes some 20 MB.
+const COMPILE_BYTES: u64 = 512 << 20;
+
+/// Bytes of what a compiler answers when asked who it is.
+const ANSWER_BYTES: usize = 4 * 1024;
+
+/// The Zig that the example programs are built with, and its place where their script put it.
+pub const ZIG_VERSION: &str = "0.17.1";
+
+/// Where to find Zig: the compiler, or a virtual environment with the package `ziglang`.
+const ZIG: &str = "COLLECTIVE_ZIG";
+
+/// Where to find rustc.
+const RUSTC: &str = "COLLECTIVE_RUSTC";
+
+const RUST_TARGET: &str = "wasm32-unknown-unknown";
+
+/// Fixed target and no host's features.
+const ZIG_CPU: &str = "-mcpu=mvp+bulk_memory+sign_ext+nontrapping_fptoint";
+
+/// A program's bytes, and what made them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Built {
+    made: Made,
+    build: Build,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Made {
+    Component(Binary),
+    Python { bundle: Bundle, runtime: BlobId },
+}
+
+/// Why no bytes were made.
+#[derive(Debug, Error)]
+pub enum BuildError {
+    /// The compiler is not installed: who builds has to act.
+    #[error("no compiler for {language} here: {install}")]
+    NoCompiler {
+        /// For which language.
+        language: Language,
+        /// How to get one.
+        install: &'static str,
+    },
+    /// The sources do not compile: their author has to act.
+    #[error("the sources do not compile:\n{0}")]
+    Sources(String),
+    /// The sources have no file to start with.
+    #[error(transparent)]
+    Folder(#[from] FolderRefusal),
+    /// What was compiled is no program.
+    #[error(transparent)]
+    Component(#[from] ComponentizeError),
+    /// The sources are no program in their language.
+    #[error(transparent)]
+    Code(#[from] CodeRefusal),
+    /// What was compiled is too large to be voted on.
+    #[error("the program has {0} bytes, a program has at most {MAX_COMPONENT_BYTES}")]
+    Oversize(u64),
+    /// The compiler did not come to an end.
+    #[error("the compiler {0}: {1}")]
+    Process(String, ProcessError),
+    /// The compiler answered something else.
+    #[error("{0} does not say which version it is")]
+    NoVersion(String),
+    /// The temporary folder.
+    #[error("the temporary folder for compiling: {0}")]
+    Place(#[from] io::Error),
+}
+
+/// Makes the bytes of a folder. Blocks: a compiler takes seconds.
+///
+/// # Errors
+/// [`BuildError`].
+pub fn build(folder: &Folder) -> Result<Built, BuildError> {
+    let language = folder.description().language;
+    let (made, compiler) = match language {
+        Language::Python => (python(folder)?, None),
+        Language::C | Language::Zig => {
+            let zig = Zig::find(language)?;
+            let module = match language {
+                Language::C => compile(folder, |work| zig.c(folder, work))?,
+                _ => compile(folder, |work| zig.zig(work))?,
+            };
+            (component(&module)?, Some(zig.name))
+        }
+        Language::Rust => {
+            let rustc = Rustc::find()?;
+            let module = compile(folder, |work| rustc.rust(work))?;
+            (component(&module)?, Some(rustc.name))
+        }
+    };
+    let build = compiler.map_or(language.to_string(), |name| format!("{language} {name}"));
+    let build = build.parse().map_err(|_| BuildError::NoVersion(build))?;
+    Ok(Built { made, build })
+}
+
+impl Built {
+    /// What is kept, hashed and voted on.
+    pub fn bytes(&self) -> &[u8] {
+        match &self.made {
+            Made::Component(component) => component.bytes(),
+            Made::Python { bundle, .. } => bundle.as_bytes(),
+        }
+    }
+
+    /// Their name.
+    pub fn id(&self) -> BlobId {
+        match &self.made {
+            Made::Component(component) => component.id(),
+            Made::Python { bundle, .. } => bundle.id(),
+        }
+    }
+
+    /// Recipe and compiler.
+    pub fn build(&self) -> &Build {
+        &self.build
+    }
+
+    /// What a manifest says of the program.
+    pub fn program(&self, origin: Option<Origin>) -> Program {
+        match &self.made {
+            Made::Component(component) => Program::Component {
+                sha256: component.id(),
+                origin,
+            },
+            Made::Python { bundle, runtime } => Program::Python {
+                sha256: bundle.id(),
+                runtime: *runtime,
+                origin,
+            },
+        }
+    }
+
+    /// What the sandbox runs, with the interpreter where there is one.
+    ///
+    /// # Errors
+    /// [`CodeRefusal`], where the interpreter is another one or is missing.
+    pub fn code(&self, runtime: Option<Vec<u8>>) -> Result<Code, CodeRefusal> {
+        Code::approved(&self.program(None), self.bytes().to_vec(), runtime)
+    }
+}
+
+fn python(folder: &Folder) -> Result<Made, BuildError> {
+    let bundle = Bundle::new(folder.sources().clone()).map_err(FolderRefusal::Bundle)?;
+    Code::check_python(&bundle)?;
+    let runtime = folder.description().runtime.ok_or(FolderRefusal::Runtime)?;
+    Ok(Made::Python { bundle, runtime })
+}
+
+fn component(module: &[u8]) -> Result<Made, BuildError> {
+    Ok(Made::Component(Binary::new(componentize(module)?)))
+}
+
+/// Lays the sources out in a fresh folder, runs the compiler there, and reads the module that it makes.
+fn compile(
+    folder: &Folder,
+    command: impl FnOnce(&Path) -> Result<Command, BuildError>,
+) -> Result<Vec<u8>, BuildError> {
+    let work = tempfile::Builder::new()
+        .prefix("collective-build-")
+        .tempdir()?;
+    for (path, text) in folder.sources() {
+        let path = work.path().join(SOURCES).join(path);
+        fs::create_dir_all(path.parent().expect("a file in a folder"))?;
+        fs::write(path, text)?;
+    }
+    let mut command = command(work.path())?;
+    let name = command.get_program().to_string_lossy().into_owned();
+    let command = command.current_dir(work.path());
+    let limits = Limits {
+        time: COMPILE_TIME,
+        output: COMPILE_BYTES as usize,
+        folder: Some((work.path(), COMPILE_BYTES)),
+    };
+    let ended = run(command, b"", limits).map_err(|error| BuildError::Process(name, error))?;
+    if !ended.status.success() {
+        return Err(BuildError::Sources(ended.complaint));
+    }
+    let module = work.path().join(MODULE);
+    let length = fs::metadata(&module)?.len();
+    if length > MAX_COMPONENT_BYTES as u64 {
+        return Err(BuildError::Oversize(length));
+    }
+    Ok(fs::read(module)?)
+}
+
+/// What a compiler makes, in its work folder.
+const MODULE: &str = "program.wasm";
+
+/// A compiler of C and Zig.
+struct Zig {
+    path: PathBuf,
+    name: String,
+}
+
+impl Zig {
+    fn find(language: Language) -> Result<Self, BuildError> {
+        let install = "install the package `ziglang` (PyPI, version 0.17.1) into a virtual environment and name its folder, or \
+                       the compiler, in COLLECTIVE_ZIG; or put `zig` on PATH";
+        let path = zig().ok_or(BuildError::NoCompiler { language, install })?;
+        let version = answer(Command::new(&path).arg("version").env_clear())?;
+        let name = format!("zig-{version}");
+        Ok(Self { path, name })
+    }
+
+    fn command(&self, verb: &str, work: &Path) -> Command {
+        let mut command = Command::new(&self.path);
+        command
+            .arg(verb)
+            .env_clear()
+            .env("ZIG_GLOBAL_CACHE_DIR", work.join("cache"))
+            .env("ZIG_LOCAL_CACHE_DIR", work.join("cache"));
+        command
+    }
+
+    /// The flags of `jobs/build.sh`, but for functions that stay unused.
+    fn c(&self, folder: &Folder, work: &Path) -> Result<Command, BuildError> {
+        let mut command = self.command("cc", work);
+        command
+            .args(["--target=wasm32-freestanding", ZIG_CPU])
+            .args([
+                "-std=c23",
+                "-O2",
+                "-Wall",
+                "-Wextra",
+                "-Werror",
+                // A program need not use all that a header offers.
+                "-Wno-unused-function",
+                "-fno-math-errno",
+                "-ffp-contract=off",
+                "-s",
+            ])
+            .args(["-Wl,--no-entry", "-Wl,-z,stack-size=65536", "-o", MODULE]);
+        let mut files = folder
+            .sources()
+            .keys()
+            .filter(|path| path.ends_with(".c"))
+            .peekable();
+        if files.peek().is_none() {
+            return Err(FolderRefusal::Missing("src/*.c").into());
+        }
+        command.args(files.map(|path| format!("{SOURCES}{path}")));
+        Ok(command)
+    }
+
+    fn zig(&self, work: &Path) -> Result<Command, BuildError> {
+        const ROOT: &str = "src/main.zig";
+        if !work.join(ROOT).is_file() {
+            return Err(FolderRefusal::Missing(ROOT).into());
+        }
+        let mut command = self.command("build-exe", work);
+        command
+            .args([
+                ROOT,
+                "-target",
+                "wasm32-freestanding",
+                ZIG_CPU,
+                "-O",
+                "ReleaseSafe",
+            ])
+            .args(["-fno-entry", "-rdynamic", "-fstrip", "--stack", "65536"])
+            .arg(format!("-femit-bin={MODULE}"));
+        Ok(command)
+    }
+}
+
+/// Named, on PATH, or where `jobs/build.sh` puts it.
+fn zig() -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os(ZIG) {
+        let named = PathBuf::from(named);
+        return if named.is_dir() {
+            in_environment(&named)
+        } else {
+            Some(named)
+        };
+    }
+    on_path("zig").or_else(|| {
+        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+        let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
+        in_environment(
+            &cache
+                .or_else(home)?
+                .join(format!("collective-zig-{ZIG_VERSION}")),
+        )
+    })
+}
+
+/// The compiler that the package `ziglang` has, in a virtual environment.
+fn in_environment(folder: &Path) -> Option<PathBuf> {
+    let libraries = fs::read_dir(folder.join("lib")).ok()?.flatten();
+    let mut places = libraries.map(|python| python.path().join("site-packages/ziglang/zig"));
+    places.find(|path| path.is_file())
+}
+
+fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
+}
+
+/// A compiler of Rust, with the parts for our target.
+struct Rustc {
+    path: PathBuf,
+    name: String,
+}
+
+impl Rustc {
+    fn find() -> Result<Self, BuildError> {
+        let language = Language::Rust;
+        let missing = |install| BuildError::NoCompiler { language, install };
+        let named = std::env::var_os(RUSTC)
+            .map(PathBuf::from)
+            .or_else(|| on_path("rustc"));
+        let install = "install Rust with rustup, or name rustc in COLLECTIVE_RUSTC";
+        let named = named.ok_or_else(|| missing(install))?;
+        // What is on PATH may only choose a compiler, by what it finds in the environment: the sources are compiled without one.
+        let sysroot = answer(
+            Command::new(&named)
+                .args(["--print", "sysroot"])
+                .current_dir("/"),
+        )?;
+        let sysroot = PathBuf::from(sysroot);
+        if !sysroot.join("lib/rustlib").join(RUST_TARGET).is_dir() {
+            return Err(missing("rustup target add wasm32-unknown-unknown"));
+        }
+        let path = sysroot.join("bin/rustc");
+        let version = answer(Command::new(&path).arg("--version").env_clear())?;
+        let version = version.split(' ').nth(1).unwrap_or_default();
+        let name = format!("rustc-{version}");
+        Ok(Self { path, name })
+    }
+
+    fn rust(&self, work: &Path) -> Result<Command, BuildError> {
+        const ROOT: &str = "src/lib.rs";
+        if !work.join(ROOT).is_file() {
+            return Err(FolderRefusal::Missing(ROOT).into());
+        }
+        let mut remap = OsString::from("--remap-path-prefix=");
+        remap.push(work);
+        remap.push("=/program");
+        let mut command = Command::new(&self.path);
+        command
+            .env_clear()
+            .args([
+                "--edition",
+                "2024",
+                "--crate-name",
+                "program",
+                "--crate-type",
+                "cdylib",
+                "--target",
+                RUST_TARGET,
+            ])
+            .args([
+                "-C",
+                "opt-level=2",
+                "-C",
+                "panic=abort",
+                "-C",
+                "codegen-units=1",
+                "-C",
+                "strip=symbols",
+            ])
+            .args([
+                "-C",
+                "link-arg=-zstack-size=65536",
+                "-D",
+                "warnings",
+                "--color",
+                "never",
+            ])
+            .arg(remap)
+            .args([ROOT, "-o", MODULE]);
+        Ok(command)
+    }
+}
+
+/// The first line that a compiler prints.
+fn answer(command: &mut Command) -> Result<String, BuildError> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let limits = Limits {
+        time: COMPILE_TIME,
+        output: ANSWER_BYTES,
+        folder: None,
+    };
+    let ended =
+        run(command, b"", limits).map_err(|error| BuildError::Process(name.clone(), error))?;
+    let text = String::from_utf8(ended.output)
+        .ok()
+        .filter(|_| ended.status.success());
+    let line = text
+        .as_deref()
+        .and_then(|text| text.lines().next())
+        .map(str::to_owned);
+    line.filter(|line| !line.is_empty())
+        .ok_or(BuildError::NoVersion(name))
+}

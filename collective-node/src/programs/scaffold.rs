@@ -1,0 +1,151 @@
+//! A folder to begin with: a program that works on its mock data, in each language.
+
+use collective::id::BlobId;
+
+use super::description::Language;
+use super::folder::{DESCRIPTION, MOCK_RECORDS, MOCK_SOURCE};
+
+/// The world of programs as C sees it, which the example programs share.
+const PROGRAM_H: &str = include_str!("../../../jobs/program.h");
+
+/// The files of a new program by their paths: how many people each group has, and the mean of their scores.
+///
+/// `runtime` names the interpreter, for a language that has one.
+pub fn files(language: Language, runtime: Option<BlobId>) -> Vec<(&'static str, String)> {
+    let runtime = runtime.map_or(String::new(), |id| format!("runtime = \"{id}\"\n"));
+    let description = include_str!("scaffold/program.toml")
+        .replace("{language}", &language.to_string())
+        .replace("{runtime}", &runtime);
+    let sources: &[(&str, &str)] = match language {
+        Language::Python => &[("src/main.py", include_str!("scaffold/python/main.py"))],
+        Language::C => &[
+            ("src/main.c", include_str!("scaffold/c/main.c")),
+            ("src/program.h", PROGRAM_H),
+        ],
+        Language::Zig => &[
+            ("src/main.zig", include_str!("scaffold/zig/main.zig")),
+            ("src/program.zig", include_str!("scaffold/zig/program.zig")),
+        ],
+        Language::Rust => &[
+            ("src/lib.rs", include_str!("scaffold/rust/lib.rs")),
+            ("src/program.rs", include_str!("scaffold/rust/program.rs")),
+        ],
+    };
+    let mut files = vec![
+        (DESCRIPTION, description),
+        (
+            "output.json",
+            include_str!("scaffold/output.json").to_owned(),
+        ),
+        (MOCK_SOURCE, include_str!("scaffold/source.json").to_owned()),
+        (
+            MOCK_RECORDS,
+            include_str!("scaffold/records.csv").to_owned(),
+        ),
+    ];
+    files.extend(
+        sources
+            .iter()
+            .map(|(path, text)| (*path, (*text).to_owned())),
+    );
+    files
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy::primitives::B256;
+    use clap::ValueEnum;
+    use collective::bundle::Bundle;
+
+    use super::*;
+    use crate::programs::folder::Folder;
+
+    fn bundle(language: Language) -> Bundle {
+        let runtime = language
+            .has_runtime()
+            .then_some(BlobId(B256::repeat_byte(1)));
+        let files = files(language, runtime).into_iter();
+        let files = files.map(|(path, text)| (path.to_owned(), text));
+        Bundle::new(files.collect()).expect("files that a bundle takes")
+    }
+
+    #[test]
+    fn a_new_folder_has_all_its_parts() {
+        for language in Language::value_variants() {
+            let folder = Folder::parse(bundle(*language)).expect("a program's folder");
+            assert_eq!(folder.description().language, *language);
+            assert!(
+                folder
+                    .output()
+                    .schema
+                    .as_ref()
+                    .is_some_and(|schema| schema.is_object())
+            );
+            for record in folder.records().split_inclusive('\n') {
+                folder
+                    .source()
+                    .parse(record.as_bytes())
+                    .expect("a record of the source");
+            }
+        }
+    }
+
+    #[test]
+    fn a_folder_without_a_part_or_with_one_that_does_not_fit_is_refused() {
+        let bundle = bundle(Language::C);
+        let changed = |change: &dyn Fn(&str, &str) -> Option<String>| {
+            let files = bundle
+                .files()
+                .filter_map(|(path, text)| Some((path.to_owned(), change(path, text)?)));
+            let refusal = Folder::parse(Bundle::new(files.collect()).expect("a bundle"));
+            refusal.expect_err("a defect").to_string()
+        };
+        for part in [DESCRIPTION, MOCK_SOURCE, MOCK_RECORDS, "output.json"] {
+            let said = changed(&|path, text| (path != part).then(|| text.to_owned()));
+            assert!(said.contains(&format!("no {part}")), "{said}");
+        }
+        let said = changed(&|path, text| (!path.starts_with("src/")).then(|| text.to_owned()));
+        assert!(said.contains("no src/"), "{said}");
+        for (was, is, says) in [
+            ("purpose = ", "purposes = ", "unknown field `purposes`"),
+            (
+                "language = \"c\"",
+                "language = \"cobol\"",
+                "unknown variant `cobol`",
+            ),
+            ("language = \"c\"", "language = \"python\"", "`runtime`"),
+            (
+                "\"survey\"",
+                "\"poll\"",
+                "reads source 'poll', mock/source.json declares 'survey'",
+            ),
+            ("\"score\"]", "\"age\"]", "no column 'age'"),
+            (
+                "{ days = 90 }",
+                "{ days = 90, date = 2027-12-31 }",
+                "expiry",
+            ),
+            ("price = \"10000000\"", "price = 10000000", "price"),
+        ] {
+            let said = changed(&|path, text| {
+                Some(if path == DESCRIPTION {
+                    text.replace(was, is)
+                } else {
+                    text.to_owned()
+                })
+            });
+            assert!(said.contains(says), "{is}: {said}");
+        }
+        let said = changed(&|path, text| {
+            Some(if path == "output.json" {
+                "{".into()
+            } else {
+                text.to_owned()
+            })
+        });
+        assert!(
+            said.contains("output.json") && said.contains("no JSON"),
+            "{said}"
+        );
+    }
+}
