@@ -15,7 +15,7 @@ use collective::id::{BlobId, NodeId};
 use collective::permit::{
     ApprovalStatus, ApprovedTerms, Case, Code, Fault, Grant, Permit, Refusal, grant, permit,
 };
-use collective::receipt::{BlockRef, Outcome, Receipt};
+use collective::receipt::{BlockRef, Receipt};
 use thiserror::Error;
 use tokio::sync::watch;
 
@@ -31,11 +31,10 @@ use crate::holder::{HolderRefusal, headers_of, keep_inputs, released_files};
 use crate::keystore::Keystore;
 use crate::ledger::{Ledger, LedgerError};
 use crate::pace::Pace;
-use crate::run::{self, Files, Ran, RunError};
+use crate::run::{self, Files, Published, RunError};
 use crate::sandbox::{Failure, Sandbox};
 
 pub use progress::{Left, Progress};
-use record::seal_output;
 pub use record::{RunRecord, SandboxDescription, on_chain};
 
 mod progress;
@@ -479,8 +478,14 @@ impl Driver {
         let took = asked.elapsed();
         let quorum = self.keep_quorum(job, &opened).await?;
         files.keys = opened.files.into_iter().map(Result::ok).collect();
-        let ran = run::run(permit, files, &self.sandbox).await?;
-        let mut record = self.record(job, &granted, inputs, quorum, ran).await?;
+        let published = run::run(permit, files, &self.sandbox).await?;
+        Step::RanNotStored.reached();
+        // Until then the result is in memory, sealed; nothing that it changes may show: no blob, no record, and no other
+        // job in its place.
+        tokio::time::sleep_until(published.at.into()).await;
+        let mut record = self
+            .record(job, &granted, inputs, quorum, published)
+            .await?;
         record.opening_milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         Ok(record)
     }
@@ -503,32 +508,24 @@ impl Driver {
         Ok(permit)
     }
 
-    /// Seals the output, describes the sandbox, signs the receipt.
+    /// Keeps the sealed output, describes the sandbox, signs the receipt.
     async fn record(
         &self,
         job: u64,
         granted: &Grant,
         inputs: BlobId,
         quorum: BlobId,
-        ran: Ran,
+        published: Published,
     ) -> Result<RunRecord, DriveError> {
-        Step::RanNotStored.reached();
         let description = SandboxDescription {
             engine: crate::sandbox::ENGINE.into(),
             engine_id: B256::from(crate::sandbox::engine_id().0),
-            layers: ran.layers,
+            layers: published.layers,
         };
         let description = serde_json::to_vec(&description).expect("plain JSON values");
         let sandbox = self.blobs.put(Bytes::from(description)).await?;
-        let (outcome, output, failure) = match ran.output {
-            Ok(plain) => {
-                let sealed = seal_output(&granted.manifest().recipient, &plain)?;
-                (Outcome::Ran, Bytes::from(sealed), None)
-            }
-            Err(failure) => (Outcome::Failed, Bytes::new(), Some(failure)),
-        };
-        let output_bytes = output.len() as u64;
-        let output = self.blobs.put(output).await?;
+        let output_bytes = published.output.len() as u64;
+        let output = self.blobs.put(published.output).await?;
         let release = granted.release();
         let receipt = Receipt {
             job,
@@ -538,10 +535,10 @@ impl Driver {
             deny_hash: release.deny.hash,
             input_root: release.input_root,
             input_count: release.input_count,
-            outcome,
+            outcome: published.outcome,
             output,
             output_bytes,
-            usage: ran.usage,
+            usage: published.usage,
             sandbox: sandbox.0,
             evidence: B256::ZERO,
             lag: granted.lag(),
@@ -555,7 +552,7 @@ impl Driver {
             inputs,
             sandbox,
             opening_milliseconds: 0,
-            failure,
+            failure: published.failure.map(str::to_owned),
         })
     }
 

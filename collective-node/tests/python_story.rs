@@ -84,7 +84,8 @@ fn manifest(world: &World, bundle: &Value, runtime: &Path) -> String {
     let mut manifest: Value = serde_json::from_slice(&text).expect("JSON");
     let hash = world.json(&format!("program hash {}", runtime.display()));
     manifest["program"] = json!({"kind": "python", "sha256": bundle, "runtime": hash["sha256"]});
-    manifest["limits"] = json!({"fuel": "20000000000", "memoryBytes": 256 << 20, "seconds": 60});
+    manifest["limits"] =
+        json!({"fuel": "20000000000", "memoryBytes": 256 << 20, "seconds": 60, "bucketSeconds": 1});
     let path = world.path("manifests/logit-python.json");
     std::fs::write(&path, manifest.to_string()).expect("written");
     let checked = world.json(&format!("manifest check {path}"));

@@ -136,7 +136,15 @@ fn programs_refuse_what_they_cannot_answer() {
         (LOGIT, &[], "no single answer"),
     ];
     for (component, lines, text) in unanswerable {
-        let stop = stopped(sandbox().try_out(&task(component), records(lines)));
+        let try_out = |keep_log| {
+            let task = Task {
+                keep_log,
+                ..task(component)
+            };
+            stopped(sandbox().try_out(&task, records(lines)))
+        };
+        assert_eq!(try_out(false).text, None, "made from contributed data");
+        let stop = try_out(true);
         assert_eq!(stop.trap, Trap::ReturnedError);
         let said = stop.text.expect("a text");
         assert!(said.reveal().starts_with(text), "{}", said.reveal());

@@ -15,12 +15,16 @@ use crate::limits::{
 use crate::seal;
 use crate::terms::Purpose;
 
+pub use leak::Leak;
 pub use origin::{Build, FolderPath, GitId, Origin, OriginRefusal, Repository};
 pub use output::{OutputKind, OutputRefusal, OutputRule};
+pub use padding::{NotPadded, pad, unpad};
 pub use program::Program;
 
+mod leak;
 mod origin;
 mod output;
+mod padding;
 mod program;
 
 /// Everything a program may do, read, send out and cost.
@@ -122,6 +126,17 @@ pub struct Limits {
     pub memory_bytes: u64,
     /// Seconds of wall clock.
     pub seconds: u32,
+    /// Seconds between the moments at which the end of a run may show. Without them there is one, after [`Limits::seconds`],
+    /// and the time of a run tells nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket_seconds: Option<u32>,
+}
+
+impl Limits {
+    /// Seconds between the moments at which the end of a run may show.
+    pub fn bucket(&self) -> u32 {
+        self.bucket_seconds.unwrap_or(self.seconds)
+    }
 }
 
 /// What a run costs. The contracts hold the same figures and enforce them.
@@ -189,6 +204,14 @@ pub enum ManifestRefusal {
         "a run has 1 to {MAX_RUN_SECONDS} seconds and at most {MAX_RUN_MEMORY} bytes of memory"
     )]
     LimitsOutOfRange,
+    /// The last moment would not be the deadline.
+    #[error("the {seconds} seconds of a run are no whole number of buckets of {bucket} seconds")]
+    UnevenBuckets {
+        /// Seconds of a bucket.
+        bucket: u32,
+        /// Seconds of a run.
+        seconds: u32,
+    },
     /// The output's schema is no JSON Schema, or refers to something outside itself.
     #[error("the output's schema is unusable: {0}")]
     BadSchema(String),
@@ -230,6 +253,10 @@ impl Manifest {
             || limits.memory_bytes > MAX_RUN_MEMORY
         {
             return Err(ManifestRefusal::LimitsOutOfRange);
+        }
+        let (bucket, seconds) = (limits.bucket(), limits.seconds);
+        if !seconds.is_multiple_of(bucket) {
+            return Err(ManifestRefusal::UnevenBuckets { bucket, seconds });
         }
         manifest
             .output
@@ -314,6 +341,15 @@ mod tests {
             refused(|m| m.limits.memory_bytes = 1 << 40),
             ManifestRefusal::LimitsOutOfRange
         );
+        for (bucket, seconds) in [(0, 10), (3, 10), (11, 10)] {
+            let mut uneven = manifest();
+            uneven.limits.seconds = seconds;
+            uneven.limits.bucket_seconds = Some(bucket);
+            assert_eq!(
+                Manifest::parse(&uneven.to_bytes()),
+                Err(ManifestRefusal::UnevenBuckets { bucket, seconds })
+            );
+        }
         assert!(matches!(
             refused(|m| m.recipient = Recipient::Age("age1nobody".into())),
             ManifestRefusal::BadRecipient(_)

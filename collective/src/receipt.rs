@@ -105,15 +105,16 @@ impl From<Outcome> for u8 {
     }
 }
 
-/// What a run used up. Rounded up by the node, so that the figures say little about the records.
+/// What a run used up, as far as it is said: the approved limits, and the end of the bucket of time in which it ended, so that
+/// the figures say nothing else of the records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Usage {
-    /// Units of fuel.
+    /// Units of fuel, at most: the manifest's limit.
     pub fuel: u64,
-    /// Bytes of linear memory at most.
+    /// Bytes of linear memory, at most: the manifest's limit.
     pub memory_bytes: u64,
-    /// Milliseconds of wall clock.
+    /// Milliseconds of wall clock: a whole number of the manifest's buckets.
     pub milliseconds: u64,
 }
 
@@ -139,7 +140,7 @@ pub struct Receipt {
     pub outcome: Outcome,
     /// SHA-256 of the sealed output; of the empty string where there is none.
     pub output: BlobId,
-    /// Bytes of the sealed output.
+    /// Bytes of the sealed output: the same for every output of a manifest.
     pub output_bytes: u64,
     /// What it used up.
     pub usage: Usage,

@@ -106,6 +106,7 @@ pub fn manifest() -> Manifest {
             fuel: 1_000_000,
             memory_bytes: 1 << 20,
             seconds: 10,
+            bucket_seconds: None,
         },
         payment: Payment {
             token: Address::repeat_byte(0x70),

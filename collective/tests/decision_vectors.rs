@@ -60,6 +60,7 @@ fn manifest() -> Manifest {
             fuel: 1_000_000_000,
             memory_bytes: 67_108_864,
             seconds: 20,
+            bucket_seconds: None,
         },
         payment: Payment {
             token: Address::with_last_byte(0xee),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
+use collective::approval::unpad;
 use collective::seal;
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -152,7 +153,10 @@ fn describe(answer: &JobAnswer) -> (Vec<(&'static str, String)>, bool) {
         rows.push(("input root", receipt.input_root.to_string()));
         rows.push((
             "run time",
-            format!("at most {} ms", receipt.usage.milliseconds),
+            format!(
+                "in the bucket that ends at {} ms",
+                receipt.usage.milliseconds
+            ),
         ));
         match &record.failure {
             None => rows.push(("sealed output", format!("{} bytes", receipt.output_bytes))),
@@ -169,13 +173,12 @@ impl Output {
     async fn run(self) -> Result<bool> {
         let identities = secret::identities(&self.identity)?;
         let sealed = self.node.client()?.output(self.job).await?;
-        let output = Zeroizing::new(
-            seal::open(&identities, &sealed)
-                .with_context(|| format!("opening the output of job {}", self.job))?,
-        );
+        let opening = || format!("opening the output of job {}", self.job);
+        let padded = Zeroizing::new(seal::open(&identities, &sealed).with_context(opening)?);
+        let output = unpad(&padded).with_context(opening)?;
         match &self.output {
-            Some(path) => write(path, &output)?,
-            None => std::io::stdout().write_all(&output)?,
+            Some(path) => write(path, output)?,
+            None => std::io::stdout().write_all(output)?,
         }
         Ok(true)
     }

@@ -146,6 +146,7 @@ pub fn manifest(
             fuel: 5_000_000_000,
             memory_bytes: 64 << 20,
             seconds: 20,
+            bucket_seconds: Some(1),
         },
         payment: Payment {
             token: world.deployment.token,

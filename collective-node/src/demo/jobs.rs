@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use collective::approval::unpad;
 use collective::receipt::{Outcome, Receipt};
 use collective::seal::{self, Identity};
 use serde::Deserialize;
@@ -151,11 +152,11 @@ pub async fn tell_run(
         ),
     );
     account.figure(
-        format!("job {job}: program's run time, rounded up"),
+        format!("job {job}: end of the bucket of time that the run ended in"),
         format!("{} ms", receipt.usage.milliseconds),
     );
     account.figure(
-        format!("job {job}: sealed output"),
+        format!("job {job}: sealed output, as long as every one of this manifest"),
         format!("{} bytes", receipt.output_bytes),
     );
     layers(world, &record, account).await?;
@@ -172,14 +173,15 @@ async fn compare(
 ) -> Result<()> {
     let sealed = world.client.output(job).await?;
     let identity: Identity = approved.identity.to_secret_string().parse()?;
-    let output = seal::open(&[identity], &sealed).context("opening the output")?;
+    let padded = seal::open(&[identity], &sealed).context("opening the output")?;
+    let output = unpad(&padded).context("opening the output")?;
     let stranger = seal::x25519::Identity::random(&mut rand::rng());
     account.check(
         "the requester opens the output; another key does not",
         seal::open(&[Identity::X25519(stranger)], &sealed).is_err(),
         format!("{} bytes inside", output.len()),
     );
-    let fit: Fit = serde_json::from_slice(&output).context("reading the output")?;
+    let fit: Fit = serde_json::from_slice(output).context("reading the output")?;
     let known: Reference = serde_json::from_str(REFERENCE).context("reading the reference")?;
     let known = known
         .runs

@@ -1,14 +1,11 @@
 //! What a run left: the record that the ledger keeps and HTTP shows.
 
 use alloy::primitives::{B256, Signature, U256};
-use collective::approval::Recipient;
 use collective::id::BlobId;
 use collective::receipt::Receipt;
-use collective::seal;
 use collective_contracts::JobEscrow;
 use serde::{Deserialize, Serialize};
 
-use crate::run::RunError;
 use crate::sandbox::Layers;
 
 /// What a run left: everything that a receipt's reader asks for.
@@ -26,7 +23,7 @@ pub struct RunRecord {
     /// From asking the committee to the last file's key, in milliseconds.
     #[serde(default)]
     pub opening_milliseconds: u64,
-    /// Why the program failed, out of a closed set of sentences.
+    /// One sentence for whatever kept an output inside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
 }
@@ -63,25 +60,5 @@ pub fn on_chain(receipt: &Receipt) -> JobEscrow::Receipt {
         evidence: receipt.evidence,
         lag: receipt.lag,
         quorum: receipt.quorum.0,
-    }
-}
-
-/// Seals a plain output to the approved recipient.
-///
-/// # Errors
-/// [`RunError::Missing`] where nobody could open it.
-pub(super) fn seal_output(recipient: &Recipient, plain: &[u8]) -> Result<Vec<u8>, RunError> {
-    let unusable = |what: String| RunError::Missing(format!("the output's recipient: {what}"));
-    match recipient {
-        Recipient::Age(text) => {
-            let recipient: seal::Recipient = text
-                .parse()
-                .map_err(|error: seal::KeyStringError| unusable(error.to_string()))?;
-            seal::seal(&[recipient], plain, &mut rand::rng())
-                .map_err(|error| unusable(error.to_string()))
-        }
-        Recipient::Node { id, .. } => Err(unusable(format!(
-            "node {id}: outputs go to age recipients in this version"
-        ))),
     }
 }

@@ -96,7 +96,10 @@ pub(super) fn run(
     let trap = match ended {
         Ok(Ok(())) => None,
         Ok(Err(text)) => {
-            write_frame(&mut host.to, Kind::Text, text.as_bytes())?;
+            // As the log: on contributed data nobody may read it, so it does not leave this process.
+            if host.keep_log {
+                write_frame(&mut host.to, Kind::Text, text.as_bytes())?;
+            }
             Some(Trap::ReturnedError)
         }
         Err(Halt::Trap(trap)) => Some(trap),

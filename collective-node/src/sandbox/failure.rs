@@ -25,7 +25,7 @@ pub enum Failure {
 pub struct Stop {
     /// Why.
     pub trap: Trap,
-    /// What the program itself said of it ([`Trap::ReturnedError`] only).
+    /// What the program itself said of it ([`Trap::ReturnedError`] of a run whose log is kept only).
     pub text: Option<ProgramText>,
     /// What it used until then.
     pub usage: Usage,
@@ -54,8 +54,8 @@ impl Failure {
     }
 }
 
-/// Why a program stopped. A closed set: together with the fuel it is all that may be published, as
-/// everything else a program says is made from the data.
+/// Why a program stopped, for its author in a trial on mock data. On contributed data a program can choose it by the
+/// records, so nothing of it is published.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Error)]
 #[serde(rename_all = "kebab-case")]
 pub enum Trap {

@@ -120,7 +120,7 @@ pub struct Task {
     pub columns: Vec<usize>,
     /// What `random.seed` answers.
     pub seed: [u8; 32],
-    /// Keep the log lines: only for mock data.
+    /// Keep the log lines and the text of a returned error: only for mock data.
     pub keep_log: bool,
 }
 

@@ -210,6 +210,7 @@ pub fn manifest(deployment: &Deployment, recipient: String) -> Manifest {
             fuel: 1_000_000_000,
             memory_bytes: 64 << 20,
             seconds: 20,
+            bucket_seconds: Some(1),
         },
         payment: Payment {
             token: deployment.token,

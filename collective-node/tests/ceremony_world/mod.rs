@@ -10,7 +10,7 @@ use alloy::network::TransactionBuilder;
 use alloy::primitives::{B256, U256};
 use alloy::providers::Provider;
 use alloy::rpc::types::TransactionRequest;
-use collective::approval::Manifest;
+use collective::approval::{Manifest, unpad};
 use collective::committee::KeyShare;
 use collective::committee::ceremony::plan::Plan;
 use collective::id::NodeId;
@@ -295,8 +295,9 @@ impl CeremonyWorld {
         .await;
         let sealed = self.world.client.output(job).await.expect("an output");
         let identities = std::slice::from_ref(&self.requester);
-        let output = seal::open(identities, &sealed).expect("the requester opens it");
-        let output: serde_json::Value = serde_json::from_slice(&output).expect("JSON");
+        let padded = seal::open(identities, &sealed).expect("the requester opens it");
+        let output = unpad(&padded).expect("a padded output");
+        let output: serde_json::Value = serde_json::from_slice(output).expect("JSON");
         output["n"].as_u64().expect("a count")
     }
 

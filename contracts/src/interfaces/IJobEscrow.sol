@@ -73,10 +73,10 @@ struct Release {
 /// @dev What the node signs about a run (EIP-712 type of the same name and fields).
 /// @param outcome 1 the program ran, 2 it failed by its own fault; both are paid
 /// @param output digest of the sealed output, or zero
-/// @param outputBytes size of the output
-/// @param fuel units that the sandbox counted
-/// @param memoryBytes high-water mark of the program's memory
-/// @param milliseconds wall time of the run
+/// @param outputBytes size of the sealed output: the same for every output of a manifest
+/// @param fuel what the manifest allows, whatever was used
+/// @param memoryBytes what the manifest allows, whatever was used
+/// @param milliseconds end of the bucket of time in which the run ended
 /// @param sandbox digest of the layers that were on and the engine's version
 /// @param evidence digest of attestation evidence, or zero
 /// @param lag seconds from `allowBlock` to `denyBlock`

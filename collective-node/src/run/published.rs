@@ -1,0 +1,235 @@
+//! What everybody may see of a run (SPEC "Receipt's figures").
+//!
+//! A program can choose by the records when it ends, how, with how much of everything used and how much written. What is
+//! made here of that follows the records in two things only, which members vote on ([`collective::approval::Leak`]): whether
+//! there is an output, and at which of the approved moments the end shows.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use collective::approval::{Manifest, Recipient, pad};
+use collective::receipt::{Outcome, Usage};
+use collective::seal;
+
+use super::RunError;
+use crate::sandbox::{Failure, Layers, Run};
+
+/// All that is said of a run without output. One sentence: which of these it was, the program could choose by the records.
+pub const NO_OUTPUT: &str = "no output: the program failed, what it wrote broke the approved output rule, \
+     or it was given fewer readable records than the approved minimum group";
+
+/// What stands around a program's own time: starting a process takes some 10 ms, ending it less. A busy machine gets a
+/// hundred times that.
+const AROUND: Duration = Duration::from_secs(1);
+
+/// For checking, padding and sealing the longest approved output: a hundred times what it takes.
+const FOR_EACH_KIB: Duration = Duration::from_millis(1);
+
+/// What everybody may see of a run.
+pub struct Published {
+    /// Whether there is an output.
+    pub outcome: Outcome,
+    /// The output, padded to the longest that was approved and sealed to the recipient; empty where there is none.
+    pub output: Bytes,
+    /// What the manifest allows, whatever was used, and the end of the bucket in which the run ended.
+    pub usage: Usage,
+    /// [`NO_OUTPUT`], where there is none.
+    pub failure: Option<&'static str>,
+    /// What stood around the program.
+    pub layers: Layers,
+    /// Nothing of the run may show before.
+    pub at: Instant,
+}
+
+/// Applies the output rule to what the sandbox says of a run that was begun at `started`, and seals what passes.
+///
+/// # Errors
+/// [`RunError`] for what the operator has to mend.
+pub fn publish(
+    manifest: &Manifest,
+    started: Instant,
+    result: Result<Run, Failure>,
+) -> Result<Published, RunError> {
+    let (passed, layers) = match result {
+        Ok(run) => {
+            let contributors = u32::try_from(run.accepted).unwrap_or(u32::MAX);
+            let checked = manifest.output.check(&run.output, contributors);
+            (checked.is_ok().then_some(run.output), run.layers)
+        }
+        Err(Failure::Program(stop)) => (None, stop.layers),
+        Err(Failure::Operator(fault)) => return Err(fault.into()),
+    };
+    let (outcome, output, failure) = match passed {
+        Some(plain) => {
+            let padded = pad(&plain, manifest.output.max_bytes);
+            let sealed = seal_output(&manifest.recipient, &padded)?;
+            (Outcome::Ran, Bytes::from(sealed), None)
+        }
+        None => (Outcome::Failed, Bytes::new(), Some(NO_OUTPUT)),
+    };
+    // Last, so that whatever took its time above is hidden, too.
+    let bucket = bucket_end(manifest, started.elapsed());
+    let usage = Usage {
+        fuel: manifest.limits.fuel,
+        memory_bytes: manifest.limits.memory_bytes,
+        milliseconds: u64::try_from(bucket.as_millis()).unwrap_or(u64::MAX),
+    };
+    Ok(Published {
+        outcome,
+        output,
+        usage,
+        failure,
+        layers,
+        at: started + around(manifest) + bucket,
+    })
+}
+
+/// What a run that took `elapsed` is said to have taken: whole buckets, at least one. Its end shows that long after its
+/// start, and what is allowed for around the program later. The deadline ends a program in its last bucket.
+pub fn bucket_end(manifest: &Manifest, elapsed: Duration) -> Duration {
+    let bucket = Duration::from_secs(manifest.limits.bucket().into());
+    let own = elapsed.saturating_sub(around(manifest));
+    let buckets = own.as_nanos().div_ceil(bucket.as_nanos()).max(1);
+    bucket.saturating_mul(u32::try_from(buckets).unwrap_or(u32::MAX))
+}
+
+fn around(manifest: &Manifest) -> Duration {
+    let kib = manifest.output.max_bytes.div_ceil(1024);
+    AROUND + FOR_EACH_KIB * u32::try_from(kib).unwrap_or(u32::MAX)
+}
+
+/// Seals a padded output to the approved recipient.
+fn seal_output(recipient: &Recipient, padded: &[u8]) -> Result<Vec<u8>, RunError> {
+    let unusable = |what: String| RunError::Missing(format!("the output's recipient: {what}"));
+    match recipient {
+        Recipient::Age(text) => {
+            let recipient: seal::Recipient = text
+                .parse()
+                .map_err(|error: seal::KeyStringError| unusable(error.to_string()))?;
+            seal::seal(&[recipient], padded, &mut rand::rng())
+                .map_err(|error| unusable(error.to_string()))
+        }
+        Recipient::Node { id, .. } => Err(unusable(format!(
+            "node {id}: outputs go to age recipients in this version"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use collective::approval::unpad;
+    use collective::seal::{Identity, x25519};
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::sandbox::{Fault, Rejected, Stop, Trap, Usage as Used};
+
+    /// The manifest of SPEC's vectors, to a recipient whose key the test has.
+    fn manifest() -> (Manifest, Identity) {
+        let vectors = include_str!("../../../vectors/decisions.json");
+        let vectors: serde_json::Value = serde_json::from_str(vectors).expect("JSON");
+        let bytes = vectors["manifest"]["bytes"].as_str().expect("a manifest");
+        let mut manifest = Manifest::parse(bytes.as_bytes()).expect("a good one");
+        let identity = x25519::Identity::random(&mut rand::rng());
+        manifest.recipient = Recipient::Age(identity.recipient().to_string());
+        manifest.limits.bucket_seconds = Some(5);
+        (manifest, Identity::X25519(identity))
+    }
+
+    /// A run by so many records that went as it says.
+    fn run(output: &[u8], accepted: u64, usage: Used) -> Result<Run, Failure> {
+        Ok(Run {
+            output: Zeroizing::new(output.to_vec()),
+            log: String::new(),
+            accepted,
+            rejected: Rejected::default(),
+            usage,
+            layers: Layers::default(),
+        })
+    }
+
+    fn stop(trap: Trap, usage: Used) -> Result<Run, Failure> {
+        Err(Failure::Program(Box::new(Stop {
+            trap,
+            text: None,
+            usage,
+            layers: Layers::default(),
+        })))
+    }
+
+    fn used(fuel: u64) -> Used {
+        Used {
+            fuel,
+            memory_bytes: fuel,
+            resident_bytes: Some(fuel),
+            wall: Duration::from_millis(fuel),
+        }
+    }
+
+    #[test]
+    fn runs_without_output_are_alike() {
+        let (manifest, _) = manifest();
+        let started = Instant::now();
+        let failures = [
+            run(br#"{"n":1}"#, 24, used(1)),
+            run(&[b'7'; 1025], 25, used(2)),
+            run(b"no JSON", 25, used(3)),
+            run(br#"{"m":1}"#, 25, used(4)),
+            stop(Trap::OutOfFuel, used(5)),
+            stop(Trap::Denied("wasi:cli/exit#exit".into()), used(6)),
+            stop(Trap::Crashed { signal: 11 }, used(7)),
+            stop(Trap::ReturnedError, used(8)),
+        ];
+        for failure in failures {
+            let published = publish(&manifest, started, failure).expect("the program's fault");
+            let usage = Usage {
+                fuel: 1_000_000_000,
+                memory_bytes: 64 << 20,
+                milliseconds: 5_000,
+            };
+            assert_eq!(
+                (published.outcome, published.failure, published.usage),
+                (Outcome::Failed, Some(NO_OUTPUT), usage)
+            );
+            assert!(published.output.is_empty());
+            assert_eq!(published.at - started, Duration::from_millis(6_001));
+        }
+        let fault = Failure::Operator(Fault::InputStalled);
+        assert!(publish(&manifest, started, Err(fault)).is_err());
+    }
+
+    #[test]
+    fn outputs_are_alike_to_all_but_the_recipient() {
+        let (mut manifest, identity) = manifest();
+        manifest.output.schema = None;
+        let identity = std::slice::from_ref(&identity);
+        let mut lengths = vec![];
+        for (output, fuel) in [(&b""[..], 1), (b"{}", 1 << 40), (&[0x80; 1024], 9)] {
+            let ran = run(output, 25, used(fuel));
+            let published = publish(&manifest, Instant::now(), ran).expect("an output");
+            assert_eq!((published.outcome, published.failure), (Outcome::Ran, None));
+            let padded = seal::open(identity, &published.output).expect("the recipient's");
+            assert_eq!(unpad(&padded), Ok(output));
+            lengths.push((published.output.len(), published.usage));
+        }
+        assert!(
+            lengths.iter().all(|seen| *seen == lengths[0]),
+            "{lengths:?}"
+        );
+    }
+
+    #[test]
+    fn a_run_ends_in_whole_buckets() {
+        let (mut manifest, _) = manifest();
+        let end = |manifest: &Manifest, elapsed| {
+            bucket_end(manifest, Duration::from_millis(elapsed)).as_secs()
+        };
+        for (elapsed, seconds) in [(0, 5), (6_001, 5), (6_002, 10), (21_001, 20), (21_002, 25)] {
+            assert_eq!(end(&manifest, elapsed), seconds, "after {elapsed} ms");
+        }
+        manifest.limits.bucket_seconds = None;
+        for (elapsed, seconds) in [(0, 20), (21_001, 20), (21_002, 40)] {
+            assert_eq!(end(&manifest, elapsed), seconds, "after {elapsed} ms");
+        }
+    }
+}
