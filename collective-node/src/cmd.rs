@@ -26,6 +26,7 @@ mod program;
 mod proposal;
 mod propose;
 mod recipient;
+mod review;
 mod revoke;
 mod rewards;
 mod secret;
@@ -65,6 +66,7 @@ enum Verb {
     Propose(propose::Propose),
     #[command(subcommand)]
     Proposal(proposal::Proposal),
+    Review(review::Review),
     Vote(vote::Vote),
     Delegate(delegate::Delegate),
     #[command(subcommand)]
@@ -99,6 +101,7 @@ pub fn main() -> ExitCode {
             Verb::Manifest(manifest) => manifest.run(),
             Verb::Propose(propose) => propose.run().await,
             Verb::Proposal(proposal) => proposal.run().await,
+            Verb::Review(review) => review.run().await,
             Verb::Vote(vote) => vote.run().await,
             Verb::Delegate(delegate) => delegate.run().await,
             Verb::Job(job) => job.run().await,

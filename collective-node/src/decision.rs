@@ -4,7 +4,9 @@
 
 use alloy::primitives::B256;
 use bytes::Bytes;
+use collective::approval::Manifest;
 use collective::id::{BlobId, ContributorId, NodeId};
+use collective::input::{InputSet, Scope};
 use collective::permit::{Allow, Case, Deny};
 use collective::receipt::BlockRef;
 use thiserror::Error;
@@ -151,6 +153,32 @@ pub async fn newest(chain: &Chain, view: &View, seen: u64) -> Result<BlockRef, F
         });
     }
     Ok(newest)
+}
+
+/// What a run by this manifest reads where `allow` permits and `deny` forbids; nothing, if nobody's data passes.
+///
+/// # Errors
+/// [`ChainError`].
+pub async fn input_set(
+    chain: &Chain,
+    view: &View,
+    manifest: &Manifest,
+    allow: &BlockRef,
+    deny: &BlockRef,
+) -> Result<Option<InputSet>, ChainError> {
+    let revocations = chain.revocations(deny, &named(view)).await?;
+    let admission = chain.admission(allow).await?;
+    let charter = view.charter_at(allow.number);
+    let scope = Scope {
+        selector: &manifest.dataset,
+        purpose: manifest.purpose,
+        allow_block: allow.number,
+        deny_time: deny.time,
+        admission,
+        list: charter.and_then(|charter| charter.admission.as_ref()),
+        revocations: &revocations,
+    };
+    Ok(InputSet::derive(&scope, view.anchored()))
 }
 
 /// Everything anchored, as revocations name it.

@@ -31,6 +31,7 @@ pub mod programs;
 pub mod rebuild;
 pub mod registration;
 pub mod requester;
+pub mod review;
 pub mod rewards;
 pub mod run;
 pub mod sandbox;

@@ -4,17 +4,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy::rpc::types::Filter;
-use alloy::sol_types::SolEvent;
 use collective::id::{NodeId, TransportPin};
-use collective::receipt::BlockRef;
 use tokio::sync::watch;
 
 use crate::chain::{Chain, ChainError};
 use crate::follower::View;
 use crate::holder::serve::Welcome;
 use crate::pace::Pace;
-use collective_contracts::NodeRegistry::NodeAccepted;
 
 /// Looks them up whenever a new block is final.
 pub struct Peers {
@@ -62,7 +58,10 @@ impl Peers {
         if finalized.number < self.read {
             return Ok(());
         }
-        let found = self.accepted_since(&finalized).await?;
+        let found = self
+            .chain
+            .accepted_nodes(self.read, finalized.number)
+            .await?;
         self.ids.extend(found);
         let mut welcome = HashMap::new();
         for &id in &self.ids {
@@ -79,17 +78,5 @@ impl Peers {
             new
         });
         Ok(())
-    }
-
-    /// Nodes that the log says were accepted. A hint: an endpoint that withholds one keeps it out.
-    async fn accepted_since(&self, finalized: &BlockRef) -> Result<Vec<NodeId>, ChainError> {
-        let deployment = self.chain.deployment();
-        let filter = Filter::new()
-            .address(deployment.nodes)
-            .event_signature(NodeAccepted::SIGNATURE_HASH)
-            .topic1(deployment.collective.into_word());
-        let logs = self.chain.logs(filter, self.read, finalized.number).await?;
-        let id = |log: &alloy::rpc::types::Log| log.topics().get(2).copied().map(NodeId);
-        Ok(logs.iter().filter_map(id).collect())
     }
 }

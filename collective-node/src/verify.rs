@@ -7,8 +7,8 @@ use alloy::primitives::{Address, U256};
 use alloy::rpc::types::Filter;
 use alloy::sol_types::SolEvent;
 use collective::approval::Manifest;
-use collective::id::{BlobId, ContributorId};
-use collective::input::{InputSet, Scope};
+use collective::id::BlobId;
+use collective::input::InputSet;
 use collective::permit::{ApprovalStatus, ApprovedTerms};
 use collective::receipt::{BlockRef, Outcome, Receipt, Release, Usage};
 use collective::seal::header::Header;
@@ -18,6 +18,7 @@ use thiserror::Error;
 use crate::blobs::{BlobError, Blobs};
 use crate::chain::facts::{JobFact, JobState};
 use crate::chain::{Chain, ChainError};
+use crate::decision;
 use crate::driver::SandboxDescription;
 use crate::follower::{FollowError, Follower};
 use crate::headers::Headers;
@@ -296,25 +297,7 @@ async fn derive(
         Follower::start(chain.clone(), blobs.clone(), headers.clone(), aggregator).await?;
     let view = view.borrow().clone();
     let view = view.of_epoch(chain, fact.lease.epoch).await?;
-    let named: Vec<(ContributorId, u64)> = view
-        .anchored()
-        .iter()
-        .map(|a| (a.entry.contribution.contributor, a.entry.contribution.nonce))
-        .collect();
-    let revocations = chain.revocations(deny, &named).await?;
-    let admission = chain.admission(allow).await?;
-    let scope = Scope {
-        selector: &manifest.dataset,
-        purpose: manifest.purpose,
-        allow_block: allow.number,
-        deny_time: deny.time,
-        admission,
-        list: view
-            .charter_at(allow.number)
-            .and_then(|charter| charter.admission.as_ref()),
-        revocations: &revocations,
-    };
-    Ok(InputSet::derive(&scope, view.anchored()))
+    Ok(decision::input_set(chain, &view, manifest, allow, deny).await?)
 }
 
 fn from_chain(receipt: &JobEscrow::Receipt) -> Receipt {

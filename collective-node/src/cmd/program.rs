@@ -19,7 +19,7 @@ use test::Test;
 mod build;
 pub mod bundle;
 mod new;
-mod test;
+pub mod test;
 
 /// Make, try out and look at programs before they are proposed, and stop them.
 #[derive(Debug, Subcommand)]

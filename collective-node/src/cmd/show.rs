@@ -1,10 +1,12 @@
 //! How answers are printed: JSON for scripts, a table on a terminal, lines in a pipe.
 
 use std::io::{IsTerminal, Write, stdout};
+use std::time::Duration;
 
 use anyhow::Result;
 use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 /// Prints `value` as one JSON document, or `rows` of name and value for people.
@@ -25,4 +27,34 @@ pub fn show(json: bool, value: &impl Serialize, rows: &[(&str, String)]) -> Resu
         }
     }
     Ok(())
+}
+
+/// Says on a terminal what is being waited for, until it is dropped. Writes nothing into a pipe.
+pub struct Working(ProgressBar);
+
+impl Working {
+    /// Waiting for this.
+    pub fn on(what: &'static str) -> Self {
+        let bar = ProgressBar::new_spinner().with_message(what);
+        let style = ProgressStyle::with_template("{spinner} {msg}, {elapsed}");
+        bar.set_style(style.expect("the template names known fields"));
+        bar.enable_steady_tick(Duration::from_millis(120));
+        Self(bar)
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// What a program wrote, without what would move a terminal's cursor.
+pub fn printable(text: &str) -> String {
+    let shown = |letter: char| match letter {
+        '\n' | '\t' => letter,
+        letter if letter.is_control() => ' ',
+        letter => letter,
+    };
+    text.chars().map(shown).collect()
 }

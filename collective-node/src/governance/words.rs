@@ -2,6 +2,8 @@
 
 use alloy::primitives::B256;
 use alloy::sol_types::SolInterface;
+use collective::id::ManifestDigest;
+use collective::permit::ApprovedTerms;
 
 use super::Action;
 use crate::chain::Deployment;
@@ -41,13 +43,25 @@ impl Action {
         }
     }
 
-    /// The manifest that this action approves, if that is what it does.
-    pub fn approves(&self, deployment: &Deployment) -> Option<B256> {
+    /// The manifest that this action approves and the terms that it stores, if that is what it does.
+    pub fn approves(&self, deployment: &Deployment) -> Option<(ManifestDigest, ApprovedTerms)> {
         if self.target != deployment.code {
             return None;
         }
         match CodeRegistryCalls::abi_decode(&self.call).ok()? {
-            CodeRegistryCalls::approve(call) => Some(call.manifest),
+            CodeRegistryCalls::approve(call) => {
+                let terms = ApprovedTerms {
+                    token: call.terms.token,
+                    price: call.terms.price,
+                    bond: call.terms.bond,
+                    recipient: call.terms.recipient,
+                    expiry: call.terms.expiry,
+                    max_runs: call.terms.maxRuns,
+                    contributors_bps: call.terms.contributorsBps,
+                    node_bps: call.terms.nodeBps,
+                };
+                Some((ManifestDigest(call.manifest), terms))
+            }
             _ => None,
         }
     }

@@ -100,6 +100,22 @@ pub(super) fn check_imports(component: &[u8], world: World) -> Result<(), Trap> 
     Ok(())
 }
 
+/// What a program's component asks for, or that of its runtime: interfaces by their names, all of them in its world.
+///
+/// # Errors
+/// [`Trap`], as at its first run.
+pub fn imports(code: &Code) -> Result<Vec<String>, Trap> {
+    let component = code.component().bytes();
+    check_imports(component, World::of(code))?;
+    let decoded = wit_component::decode(component).map_err(|error| invalid(&error))?;
+    let resolve = decoded.resolve();
+    let worlds = resolve.worlds.iter().flat_map(|(_, world)| &world.imports);
+    let mut names: Vec<_> = worlds.map(|(key, _)| resolve.name_world_key(key)).collect();
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
 /// A refusal of one import.
 pub(super) fn bad_import(name: &str) -> Trap {
     Trap::BadImport(cut(name, MAX_NAME_BYTES))

@@ -41,7 +41,7 @@ use zeroize::Zeroizing;
 pub use cache::Cache;
 pub use child::child_main;
 pub use compile::CompileLimits;
-pub use component::{ComponentizeError, WORLD, componentize};
+pub use component::{ComponentizeError, WORLD, componentize, imports};
 pub use engine::{ENGINE, EngineId, engine_id};
 pub use failure::{Failure, Fault, ProgramText, Stop, Trap};
 pub use jail::{Layer, Layers};

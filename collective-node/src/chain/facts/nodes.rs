@@ -16,6 +16,7 @@ use collective::limits::MAX_MEMBERS;
 use collective::receipt::BlockRef;
 use collective::seal::tagged::TaggedRecipient;
 use collective_contracts::NodeRegistry;
+use collective_contracts::NodeRegistry::NodeAccepted;
 
 use super::{COMMITTEE_HASH, CONVENED, NODES, PUBLISHED, address, at, bits, field, low_u64};
 use crate::chain::{Chain, ChainError};
@@ -136,6 +137,22 @@ pub struct Announcement {
 }
 
 impl Chain {
+    /// Nodes that the collective accepted in these blocks, whatever became of them since. Logs, so a hint: an endpoint that
+    /// withholds one keeps it out.
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    pub async fn accepted_nodes(&self, from: u64, to: u64) -> Result<Vec<NodeId>, ChainError> {
+        let deployment = self.deployment();
+        let filter = Filter::new()
+            .address(deployment.nodes)
+            .event_signature(NodeAccepted::SIGNATURE_HASH)
+            .topic1(deployment.collective.into_word());
+        let logs = self.logs(filter, from, to).await?;
+        let id = |log: &Log| log.topics().get(2).copied().map(NodeId);
+        Ok(logs.iter().filter_map(id).collect())
+    }
+
     /// A node.
     ///
     /// # Errors

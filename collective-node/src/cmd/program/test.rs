@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use super::bundle::of_folder;
 use crate::cmd::manifest;
+use crate::cmd::show::printable;
 use crate::programs::folder::{DESCRIPTION, Folder};
 use crate::programs::recipe;
 use crate::sandbox::{Cache, Failure, Layers, Limits, MAX_COMPONENT_BYTES, Run, Sandbox, Task};
@@ -264,25 +265,15 @@ fn compare(manifest: &Manifest, code: &Code) {
     }
 }
 
-/// What a program wrote, without what would move a terminal's cursor.
-fn printable(text: &str) -> String {
-    let shown = |letter: char| match letter {
-        '\n' | '\t' => letter,
-        letter if letter.is_control() => ' ',
-        letter => letter,
-    };
-    text.chars().map(shown).collect()
-}
-
 /// A node refuses to start where a layer is missing; somebody who tries a program out is told.
-fn warn_of_layers(layers: &Layers) {
+pub fn warn_of_layers(layers: &Layers) {
     for (layer, reason) in &layers.denied {
         eprintln!("this machine denies the sandbox's layer {layer}: {reason}");
     }
 }
 
 /// A folder of compiled programs, with a key of its own in it.
-fn cache(folder: &Path) -> Result<Cache> {
+pub fn cache(folder: &Path) -> Result<Cache> {
     use crate::keystore::write_new;
     fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     let path = folder.join("key");

@@ -1,0 +1,88 @@
+//! Who would be read today, and what each would earn.
+
+use alloy::primitives::U256;
+use collective::approval::Manifest;
+use collective::input::InputSet;
+use serde::Serialize;
+
+use crate::blobs::Blobs;
+use crate::chain::Chain;
+use crate::chain::facts::ROLE_COMPUTE;
+use crate::decision;
+use crate::follower::{FollowError, Follower, View};
+use crate::headers::Headers;
+
+/// What one run pays, in the smallest unit of the manifest's token. Shares round down; the treasury gets what is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Earnings {
+    /// Contributors whose records match at the newest finalized block.
+    pub contributors: u32,
+    /// To each of them.
+    pub each: U256,
+    /// To each of them, if it runs as often as it may.
+    pub each_in_all: U256,
+    /// To the node that runs it.
+    pub node: U256,
+    /// To the treasury.
+    pub treasury: U256,
+}
+
+impl Earnings {
+    /// As JobEscrow and the reward rule divide the price.
+    pub fn of(manifest: &Manifest, contributors: u32) -> Self {
+        let payment = &manifest.payment;
+        let share = |bps: u16| payment.price * U256::from(bps) / U256::from(10_000);
+        let node = share(payment.node_bps);
+        let (each, paid) = match contributors {
+            0 => (U256::ZERO, U256::ZERO),
+            count => {
+                let each = share(payment.contributors_bps) / U256::from(count);
+                (each, each * U256::from(count))
+            }
+        };
+        Self {
+            contributors,
+            each,
+            each_in_all: each.saturating_mul(U256::from(manifest.max_runs)),
+            node,
+            treasury: payment.price - node - paid,
+        }
+    }
+}
+
+/// Everything that is anchored by the first accepted compute node that has anchored anything. `None` where there is none.
+///
+/// # Errors
+/// [`FollowError`].
+pub async fn index(
+    chain: &Chain,
+    blobs: &Blobs,
+    headers: &Headers,
+) -> Result<Option<View>, FollowError> {
+    let finalized = chain.finalized().await?;
+    let first = chain.deployment().first_block;
+    for id in chain.accepted_nodes(first, finalized.number).await? {
+        let node = chain.node(&finalized, id).await?;
+        let is_compute = node.roles & ROLE_COMPUTE != 0;
+        if is_compute && !chain.batch_head(&finalized, node.signer).await?.is_zero() {
+            let (chain, blobs, headers) = (chain.clone(), blobs.clone(), headers.clone());
+            let (_, view) = Follower::start(chain, blobs, headers, node.signer).await?;
+            return Ok(Some(view.borrow().clone()));
+        }
+    }
+    Ok(None)
+}
+
+/// What a run over today's contributions would read.
+///
+/// # Errors
+/// [`FollowError`].
+pub async fn inputs(
+    chain: &Chain,
+    view: &View,
+    manifest: &Manifest,
+) -> Result<Option<InputSet>, FollowError> {
+    let at = view.finalized;
+    Ok(decision::input_set(chain, view, manifest, &at, &at).await?)
+}

@@ -1,0 +1,300 @@
+//! What could go wrong if a manifest is approved, worked out from the manifest and the facts beside it.
+
+use collective::approval::{Manifest, OutputKind, Program, Recipient};
+use collective::source::{ColumnType, Source};
+use collective::terms::Purpose;
+use serde::{Serialize, Serializer};
+use thiserror::Error;
+
+/// Seconds after which an approval outlives what its voters remember.
+const LONG_SECONDS: u64 = 366 * 86_400;
+
+/// Something that a voter should weigh. None of them forbids anything.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Risk {
+    /// Kind `records`.
+    #[error("records themselves leave: the recipient reads what contributors wrote")]
+    SendsRecords,
+    /// Purpose `transfer`, or a node as recipient.
+    #[error(
+        "plaintext leaves the collective's own nodes: whoever runs the recipient's node can read and keep it, and nothing \
+         that the collective decides later takes it back"
+    )]
+    LeavesTheCollective,
+    /// The output is large enough.
+    #[error(
+        "the output could carry records: {room} of the {records} that it reads fit into one run's output, and {all} of them \
+         into the outputs of all runs; what keeps it from carrying them is the program's code alone"
+    )]
+    RoomForRecords {
+        /// Records that one output has room for.
+        room: u64,
+        /// The same for all runs.
+        all: u64,
+        /// Records that it reads.
+        records: u64,
+    },
+    /// No schema on an output that is said to be figures.
+    #[error("no schema: any bytes pass as output, text among them")]
+    NoSchema,
+    /// A group of one.
+    #[error("no minimum group: it may run over a single contributor")]
+    NoMinimumGroup,
+    /// The node does not see groups inside of a program of this kind.
+    #[error(
+        "the minimum group counts the contributors whose records are read, not those behind a figure: whether a figure is \
+         over that many, the program's code decides"
+    )]
+    GroupIsOfTheWhole,
+    /// Nothing to read.
+    #[error("no source for the bytes: nobody can read what would run")]
+    NoSource,
+    /// The source says less than it seems.
+    #[error("the source that is shown does not make the bytes that would run")]
+    AnotherSource,
+    /// Nobody looked.
+    #[error("whether the source makes the bytes was not checked here: {0}")]
+    NotRebuilt(String),
+    /// What people read is not what counts.
+    #[error(
+        "program.toml in the source that is shown says something else than the manifest, which is what counts, of: {0}"
+    )]
+    SaysOtherwise(String),
+    /// More runs than one.
+    #[error(
+        "{0} runs: the difference between two of them can show who joined, left or took something back in between"
+    )]
+    ManyRuns(u32),
+    /// Longer than a year.
+    #[error("it may run for more than a year")]
+    Long,
+    /// Over before it begins.
+    #[error("its time is over, or it has no run: approved, it could never run")]
+    Dead,
+    /// Trust in the operator.
+    #[error(
+        "no evidence is asked of the node: its operator can read what the program reads, and the output is as right as that \
+         node is honest"
+    )]
+    NoEvidence,
+    /// The chain would enforce something else than the manifest says.
+    #[error(
+        "the terms that would be stored are not those of the manifest: no key holder would release anything"
+    )]
+    OtherTerms,
+    /// What it reads is not there.
+    #[error(
+        "no charter in force declares the source as the manifest names it: it would be refused until one does"
+    )]
+    UndeclaredSource,
+    /// Too few.
+    #[error("{contributors} contributors match today, fewer than the minimum group of {minimum}")]
+    GroupTooSmall {
+        /// Today.
+        contributors: u32,
+        /// Asked for.
+        minimum: u32,
+    },
+    /// Bytes that were stopped once.
+    #[error("the same program was approved before, as {0}, and revoked")]
+    RevokedBefore(collective::id::ManifestDigest),
+    /// The bytes ask for what they do not get.
+    #[error("it would be refused at every run: {0}")]
+    WouldNotRun(String),
+    /// The trial did not end well.
+    #[error("on its own mock data it gives nothing that would leave: {0}")]
+    TrialFailed(String),
+}
+
+impl Serialize for Risk {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+/// What the manifest by itself makes a voter weigh. `source` is what the charter in force declares, `contributors` who
+/// would be read today.
+pub fn of_manifest(
+    manifest: &Manifest,
+    source: Option<&Source>,
+    contributors: u32,
+    now: u64,
+) -> Vec<Risk> {
+    let rule = &manifest.output;
+    let mut risks = vec![];
+    let leaves = manifest.purpose == Purpose::Transfer
+        || matches!(manifest.recipient, Recipient::Node { .. });
+    risks.extend(leaves.then_some(Risk::LeavesTheCollective));
+    if rule.kind == OutputKind::Records {
+        risks.push(Risk::SendsRecords);
+    } else {
+        risks.extend(source.and_then(|source| room(manifest, source, contributors)));
+        risks.extend(rule.schema.is_none().then_some(Risk::NoSchema));
+    }
+    if rule.minimum_group <= 1 {
+        risks.push(Risk::NoMinimumGroup);
+    } else if !counts_groups(&manifest.program) {
+        risks.push(Risk::GroupIsOfTheWhole);
+    }
+    if contributors < rule.minimum_group {
+        let minimum = rule.minimum_group;
+        risks.push(Risk::GroupTooSmall {
+            contributors,
+            minimum,
+        });
+    }
+    if manifest.max_runs == 0 || manifest.expiry <= now {
+        risks.push(Risk::Dead);
+    }
+    risks.extend((manifest.max_runs > 1).then_some(Risk::ManyRuns(manifest.max_runs)));
+    risks.extend((manifest.expiry > now + LONG_SECONDS).then_some(Risk::Long));
+    risks.push(match manifest.evidence {
+        collective::approval::Evidence::None => Risk::NoEvidence,
+    });
+    risks.extend(source.is_none().then_some(Risk::UndeclaredSource));
+    risks
+}
+
+/// Whether the node itself sees to the minimum group of every figure.
+fn counts_groups(program: &Program) -> bool {
+    match program {
+        Program::Component { .. } | Program::Python { .. } => false,
+    }
+}
+
+/// How many records fit into the output, written as tersely as their columns allow.
+fn room(manifest: &Manifest, source: &Source, contributors: u32) -> Option<Risk> {
+    let places = source.select(&manifest.dataset.columns).ok()?;
+    let bits: f64 = places
+        .iter()
+        .map(|place| bits(&source.columns[*place].kind))
+        .sum();
+    let records = u64::from(contributors);
+    let fit = |bytes: u64| (((bytes as f64) * 8.0 / bits.max(1.0)) as u64).min(records);
+    let room = fit(manifest.output.max_bytes);
+    let all = fit(manifest
+        .output
+        .max_bytes
+        .saturating_mul(manifest.max_runs.into()));
+    (all > 0).then_some(Risk::RoomForRecords { room, all, records })
+}
+
+/// The most that one field of a column can tell, in bits.
+fn bits(kind: &ColumnType) -> f64 {
+    match kind {
+        ColumnType::Integer { min, max } => (max.abs_diff(*min) as f64 + 1.0).log2(),
+        ColumnType::Choice(words) => (words.len() as f64).log2(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy::primitives::{Address, B256};
+    use serde_json::json;
+
+    use super::*;
+
+    /// The chain's time.
+    const NOW: u64 = 1_800_000_000;
+
+    fn source() -> Source {
+        let declared = json!({"name": "poll", "columns": [
+            {"name": "age", "type": {"integer": {"min": 0, "max": 127}}},
+            {"name": "side", "type": {"choice": ["left", "right"]}},
+        ]});
+        serde_json::from_value(declared).expect("a declaration")
+    }
+
+    /// One that only a careless voter would approve.
+    fn careless() -> Manifest {
+        let manifest = json!({
+            "format": "collective/manifest/v1",
+            "chainId": 1,
+            "collective": Address::repeat_byte(1),
+            "program": {"kind": "component", "sha256": B256::repeat_byte(2)},
+            "arguments": "",
+            "dataset": {"source": "poll", "declaration": source().digest(), "columns": ["age", "side"]},
+            "purpose": "transfer",
+            "recipient": {"node": {"id": B256::repeat_byte(3), "keys": B256::repeat_byte(4)}},
+            "output": {"kind": "aggregate", "maxBytes": 10, "minimumGroup": 1},
+            "limits": {"fuel": "1000", "memoryBytes": 1 << 20, "seconds": 1},
+            "payment": {"token": Address::repeat_byte(5), "price": "10", "bond": "0", "rule": "equal",
+                "contributorsBps": 10_000, "nodeBps": 0},
+            "evidence": "none",
+            "maxRuns": 5,
+            "expiry": NOW + 2 * LONG_SECONDS,
+        });
+        serde_json::from_value(manifest).expect("a manifest")
+    }
+
+    #[test]
+    fn everything_careless_is_told() {
+        // 8 bits a record, 80 bits an output.
+        let room = Risk::RoomForRecords {
+            room: 10,
+            all: 40,
+            records: 40,
+        };
+        assert_eq!(
+            of_manifest(&careless(), Some(&source()), 40, NOW),
+            [
+                Risk::LeavesTheCollective,
+                room,
+                Risk::NoSchema,
+                Risk::NoMinimumGroup,
+                Risk::ManyRuns(5),
+                Risk::Long,
+                Risk::NoEvidence,
+            ]
+        );
+    }
+
+    #[test]
+    fn each_care_that_is_taken_takes_its_risk_away() {
+        let mut manifest = careless();
+        let mut gone = |change: fn(&mut Manifest), risk: &Risk| {
+            let contains = |manifest: &Manifest| {
+                of_manifest(manifest, Some(&source()), 40, NOW).contains(risk)
+            };
+            assert!(contains(&manifest), "{risk}");
+            change(&mut manifest);
+            assert!(!contains(&manifest), "{risk}");
+        };
+        gone(
+            |it| {
+                it.purpose = Purpose::Statistics;
+                it.recipient = Recipient::Age("age1".into());
+            },
+            &Risk::LeavesTheCollective,
+        );
+        gone(
+            |it| it.output.schema = Some(json!({"type": "integer"})),
+            &Risk::NoSchema,
+        );
+        gone(|it| it.output.minimum_group = 10, &Risk::NoMinimumGroup);
+        gone(|it| it.max_runs = 1, &Risk::ManyRuns(5));
+        gone(|it| it.expiry = NOW + 86_400, &Risk::Long);
+        let left = of_manifest(&manifest, Some(&source()), 40, NOW);
+        let room = Risk::RoomForRecords {
+            room: 10,
+            all: 10,
+            records: 40,
+        };
+        assert_eq!(left, [room, Risk::GroupIsOfTheWhole, Risk::NoEvidence]);
+    }
+
+    #[test]
+    fn what_could_not_run_is_told_before_the_vote() {
+        let mut manifest = careless();
+        manifest.output.minimum_group = 50;
+        manifest.expiry = NOW;
+        let risks = of_manifest(&manifest, None, 40, NOW);
+        let small = Risk::GroupTooSmall {
+            contributors: 40,
+            minimum: 50,
+        };
+        for risk in [small, Risk::Dead, Risk::UndeclaredSource] {
+            assert!(risks.contains(&risk), "{risk}");
+        }
+    }
+}
