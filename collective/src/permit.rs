@@ -686,16 +686,23 @@ mod tests {
 
     #[test]
     fn a_program_altered_by_one_bit_gets_no_permit() {
-        let story = Story::new();
-        for bit in 0..story.program.len() * 8 {
-            let mut program = story.program.clone();
+        let program = include_bytes!("../../jobs/mean/mean.wasm");
+        let story = Story::of(program);
+        let permitted = |program: Vec<u8>| {
+            let source = story.source.clone();
+            permit(&story.case(), program, None, source)
+        };
+        permitted(program.to_vec()).expect("the approved bytes");
+        let bits = program.len() * 8;
+        assert!(bits > 80_000, "a program of 10 kB");
+        for bit in 0..bits {
+            let mut program = program.to_vec();
             program[bit / 8] ^= 1 << (bit % 8);
-            let refusal = permit(&story.case(), program, None, story.source.clone())
-                .expect_err("another program");
-            assert!(matches!(
-                refusal,
-                Refusal::Code(CodeRefusal::AnotherProgram { .. })
-            ));
+            let refusal = permitted(program).expect_err("another program");
+            assert!(
+                matches!(refusal, Refusal::Code(CodeRefusal::AnotherProgram { .. })),
+                "bit {bit}: {refusal}"
+            );
             assert_eq!(refusal.fault(), Fault::Program);
         }
     }

@@ -140,7 +140,13 @@ pub struct Story {
 
 impl Story {
     pub fn new() -> Self {
-        let manifest = manifest();
+        Self::of(PROGRAM)
+    }
+
+    /// The same with another program.
+    pub fn of(program: &[u8]) -> Self {
+        let mut manifest = manifest();
+        manifest.program = Program::component(program);
         let list = AdmissionList::new((0..5).map(contributor)).expect("five ids");
         let keys = KeysHash(B256::repeat_byte(0x4e));
         let block = |number: u64| BlockRef {
@@ -187,7 +193,7 @@ impl Story {
             anchored: (0..5).map(|n| anchored(n, 0)).collect(),
             list,
             manifest: manifest.to_bytes(),
-            program: PROGRAM.to_vec(),
+            program: program.to_vec(),
             source: source(),
         }
     }
