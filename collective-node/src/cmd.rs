@@ -63,7 +63,7 @@ enum Verb {
     Program(program::Program),
     #[command(subcommand)]
     Manifest(manifest::ManifestVerb),
-    Propose(propose::Propose),
+    Propose(Box<propose::Propose>),
     #[command(subcommand)]
     Proposal(proposal::Proposal),
     Review(review::Review),

@@ -5,6 +5,7 @@
 
 pub mod description;
 pub mod folder;
+pub mod git;
 pub mod process;
 pub mod recipe;
 pub mod scaffold;

@@ -104,10 +104,11 @@ pub struct Decision {
 
 impl Subject {
     /// Reads files and chain; refused where a manifest is for another collective, or a node or committee is
-    /// not there.
-    pub async fn read(&self, chain: &Chain) -> Result<Decision> {
+    /// not there. `made` is a manifest that was not read from a file.
+    pub async fn read(&self, chain: &Chain, made: Option<Manifest>) -> Result<Decision> {
         let deployment = chain.deployment();
-        let manifest = self.manifest.as_deref().map(manifest::read).transpose()?;
+        let named = self.manifest.as_deref().map(manifest::read).transpose()?;
+        let manifest = made.or(named);
         let charter = self.charter.as_deref().map(charter::read).transpose()?;
         let (mut actions, mut sentences) = (vec![], vec![]);
         if let Some(charter) = &charter {

@@ -16,12 +16,17 @@ use super::secret;
 use super::show::show;
 use crate::client::Client;
 use crate::http::MAX_BLOB_BYTES;
+use branch::Branch;
+
+mod branch;
 
 /// Open a proposal: approve a manifest, set a charter, accept a node or a committee, let a committee hand its key on.
 ///
-/// Manifest, program and charter are kept at the node first, so that members can look at what they vote on.
+/// Manifest, program and charter are kept at the node first, so that members can look at what they vote on. With --branch the
+/// program is built from its folder in a repository, and the manifest names the commit and the folder's bytes, which are kept, too.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
+  collective propose --branch survey-means --program survey-means --recipient age1… --key member.key
   collective propose --manifest mean.json --program mean.wasm --key member.key
   collective propose --manifest logit.json --program logit.bundle --key member.key
   collective propose --charter charter.json --accept-node 0x5f…c1 --accept-committee 0x09…d7 --key member.key
@@ -29,8 +34,11 @@ use crate::http::MAX_BLOB_BYTES;
 pub struct Propose {
     #[command(flatten)]
     subject: Subject,
-    /// The component or bundle that the manifest names; not needed where the node has it.
-    #[arg(long, value_name = "FILE")]
+    #[command(flatten)]
+    branch: Branch,
+    /// The component or bundle that the manifest names; not needed where the node has it. With --branch, the program's folder in
+    /// the repository; not needed where there is one.
+    #[arg(long, value_name = "FILE|FOLDER")]
     program: Option<PathBuf>,
     /// Key file of the proposer's account.
     #[arg(long, value_name = "FILE")]
@@ -48,49 +56,66 @@ impl Propose {
     pub async fn run(self) -> Result<bool> {
         let account = secret::account(&self.key)?;
         let chain = self.chain.signer(account).await?;
-        let decision = self.subject.read(&chain).await?;
+        let client = self.node.client()?;
+        let program = self.program.as_deref();
+        let pinned = self.branch.read(&chain, &client, program).await?;
+        let made = pinned.as_ref().map(|pinned| pinned.manifest.clone());
+        let decision = self.subject.read(&chain, made).await?;
         let motion = decision.motion;
-        ensure!(
-            self.program.is_none() || decision.manifest.is_some(),
-            "--program belongs to a manifest"
-        );
-        if let Some(manifest) = &decision.manifest {
-            keep(&self.node.client()?, manifest, self.program.as_deref()).await?;
+        match (&decision.manifest, pinned) {
+            (Some(manifest), Some(pinned)) => {
+                client.keep(pinned.source.as_bytes().to_vec()).await?;
+                keep(&client, manifest, Some(pinned.program)).await?;
+            }
+            (Some(manifest), None) => {
+                let program = program.map(|path| read(path, manifest)).transpose()?;
+                keep(&client, manifest, program).await?;
+            }
+            (None, _) => ensure!(program.is_none(), "--program belongs to a manifest"),
         }
         if let Some(charter) = &decision.charter {
-            self.node.client()?.keep(charter.to_bytes()).await?;
+            client.keep(charter.to_bytes()).await?;
         }
         let id = motion.propose(chain.provider(), chain.deployment()).await?;
+        let origin = decision
+            .manifest
+            .as_ref()
+            .and_then(|manifest| manifest.program.origin().cloned());
         let manifest = decision.manifest.map(|manifest| manifest.digest());
         let charter = decision.charter.map(|charter| charter.digest());
         let value = json!({
             "proposal": id.to_string(),
             "manifest": manifest,
             "charter": charter,
+            "origin": origin,
             "description": motion.description,
         });
         let mut rows = vec![("proposal", id.to_string())];
         rows.extend(manifest.map(|digest| ("manifest", digest.to_string())));
         rows.extend(charter.map(|digest| ("charter", digest.to_string())));
+        rows.extend(origin.map(|origin| ("commit", origin.commit.to_string())));
         rows.push(("description", motion.description));
         show(self.json, &value, &rows)?;
         Ok(true)
     }
 }
 
-/// Keeps manifest and program at the node, and refuses where the program is another or is missing.
-async fn keep(client: &Client, manifest: &Manifest, program: Option<&Path>) -> Result<()> {
-    let named = manifest.program.sha256();
+/// The program's file, which has to be the one that the manifest names.
+fn read(path: &Path, manifest: &Manifest) -> Result<Vec<u8>> {
+    let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    let (found, named) = (BlobId::of(&bytes), manifest.program.sha256());
+    ensure!(
+        found == named,
+        "{} has the hash {found}, the manifest names {named}",
+        path.display()
+    );
+    Ok(bytes)
+}
+
+/// Keeps manifest and program at the node, and refuses where the program is missing or could not run there.
+async fn keep(client: &Client, manifest: &Manifest, program: Option<Vec<u8>>) -> Result<()> {
     match program {
-        Some(path) => {
-            let bytes =
-                std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-            let found = BlobId::of(&bytes);
-            ensure!(
-                found == named,
-                "{} has the hash {found}, the manifest names {named}",
-                path.display()
-            );
+        Some(bytes) => {
             ensure!(
                 bytes.len() <= MAX_BLOB_BYTES,
                 "the program has more than {MAX_BLOB_BYTES} bytes"
@@ -106,7 +131,10 @@ async fn keep(client: &Client, manifest: &Manifest, program: Option<&Path>) -> R
         }
         None => {
             let missing = "the node does not have the program: give it with --program";
-            client.blob(named).await.context(missing)?;
+            client
+                .blob(manifest.program.sha256())
+                .await
+                .context(missing)?;
         }
     }
     client.keep(manifest.to_bytes()).await?;
