@@ -1,7 +1,10 @@
-//! What `review` shows of proposals whose programs have no source, whose terms are not the manifest's, or whose manifest nobody
-//! can read. What it shows of programs with a source is in `programs.rs`.
+//! What `review` shows of proposals: of a program with its source, of a second version of it, and of what a voter should be
+//! warned of.
 
 mod by_hand;
+mod forge;
+
+use std::path::Path;
 
 use alloy::primitives::{B256, Bytes, U256};
 use alloy::providers::{Provider, ProviderBuilder};
@@ -12,8 +15,10 @@ use collective::approval::Manifest;
 use collective::permit::ApprovedTerms;
 use collective_contracts::{CodeRegistry, CollectiveGovernor};
 use collective_node::chain::Deployment;
+use collective_node::demo::election;
 use collective_node::driver::stored_terms;
-use serde_json::Value;
+use forge::Forge;
+use serde_json::{Value, json};
 
 fn text(path: &str) -> String {
     std::fs::read_to_string(path).expect("a file of the world")
@@ -150,4 +155,190 @@ async fn what_would_be_stored_and_what_nobody_can_read_is_found_out() {
     let id = propose(&world, call, "Bytes that are no manifest.").await;
     world.refused(&format!("review {id}"), "is no manifest");
     world.refused("review 7", "there is no proposal 7");
+}
+
+fn edit(path: &Path, change: impl FnOnce(String) -> String) {
+    let text = std::fs::read_to_string(path).expect("a file of the program");
+    std::fs::write(path, change(text)).expect("written");
+}
+
+/// The folder of a program in C for the world's own source, in the clone; none where there is no compiler.
+fn write_program(world: &World, forge: &Forge) -> Option<std::path::PathBuf> {
+    let folder = forge.clone().join("educ");
+    world.json(&format!("program new {} --lang c", folder.display()));
+    edit(&folder.join("program.toml"), |text| {
+        text.replace("\"survey\"", "\"anes96\"")
+            .replace("[\"group\", \"score\"]", "[\"educ\", \"selfLR\"]")
+    });
+    let source = serde_json::to_string_pretty(&election::source()).expect("JSON");
+    edit(&folder.join("mock/source.json"), |_| source);
+    let records = election::records().expect("the study").into_iter().take(40);
+    let records = records.map(|record| String::from_utf8(record).expect("text"));
+    edit(&folder.join("mock/records.csv"), |_| records.collect());
+    let built = world.run(&format!("program build {}", folder.display()));
+    let error = String::from_utf8_lossy(&built.stderr);
+    if error.contains("no compiler for") {
+        println!("skipped: {error}");
+        return None;
+    }
+    assert!(built.status.success(), "{error}");
+    Some(folder)
+}
+
+/// Has a proposal voted for and executed.
+fn execute(world: &World, id: &str) {
+    let founder = world.key("founder-0");
+    world.pass("61");
+    for n in 0..2 {
+        let key = world.key(&format!("founder-{n}"));
+        world.json(&format!("vote {id} for --key {key}"));
+    }
+    world.pass("3601");
+    world.json(&format!("proposal queue {id} --key {founder}"));
+    world.pass("86401");
+    world.json(&format!("proposal execute {id} --key {founder}"));
+}
+
+fn places(review: &Value) -> Vec<&str> {
+    let changes = review["approvals"][0]["changes"].as_array();
+    let changes = changes.expect("changes").iter();
+    changes
+        .map(|change| change["place"].as_str().expect("a place"))
+        .collect()
+}
+
+#[test]
+fn source_rebuild_trial_and_differences_are_shown() {
+    let temporary = tempfile::tempdir().expect("a folder");
+    let Some(forge) = Forge::start(&temporary.path().join("forge")) else {
+        return;
+    };
+    let world = World::start_with(temporary.path().join("world"), &[]);
+    let Some(folder) = write_program(&world, &forge) else {
+        return;
+    };
+    let founder = world.key("founder-0");
+    let mean = mean(&world);
+    let collective::approval::Recipient::Age(recipient) = &mean.recipient else {
+        panic!("the example goes to an age recipient");
+    };
+    let file = forge.file();
+    let propose = |branch: &str, save: &str| {
+        forge.push(branch);
+        let line = format!(
+            "--recipient {recipient} --key {founder} --save {}",
+            world.path(save)
+        );
+        let opened = world.json(&format!(
+            "propose --branch {branch} --repository {file} {line}"
+        ));
+        opened["proposal"].as_str().expect("an id").to_owned()
+    };
+    let first = propose("first", "first.json");
+    let wasm = world.path("first.wasm");
+    world.json(&format!("program build {} {wasm}", folder.display()));
+
+    let review = world.json(&format!("review {first}"));
+    let approval = &review["approvals"][0];
+    assert_eq!(approval["sameBytes"], "yes");
+    assert_eq!(
+        (&approval["earlier"], &approval["trial"]["ended"]),
+        (&Value::Null, &json!("ran"))
+    );
+    assert_eq!(approval["trial"]["records"], 40);
+    let tried = world.json(&format!("program test {}", folder.display()));
+    assert_eq!(approval["trial"]["output"], tried["output"]);
+    assert!(
+        places(&review).contains(&"src/main.c"),
+        "{:?}",
+        places(&review)
+    );
+    let warned =
+        |review: &Value, words: &str| risks(review).iter().any(|risk| risk.contains(words));
+    for words in ["source", "mock data", "terms", "once"] {
+        assert!(!warned(&review, words), "{words}: {:?}", risks(&review));
+    }
+    execute(&world, &first);
+
+    // A second version shows what is other than in the first.
+    edit(&folder.join("program.toml"), |text| {
+        text.replace("maxRuns = 1", "maxRuns = 3")
+    });
+    edit(&folder.join("src/main.c"), |text| {
+        format!("// Counts, too.\n{text}")
+    });
+    let second = propose("second", "second.json");
+    let review = world.json(&format!("review {second}"));
+    let approval = &review["approvals"][0];
+    assert_eq!(approval["sameBytes"], "yes");
+    let digest =
+        |name: &str| world.json(&format!("manifest check {}", world.path(name)))["digest"].clone();
+    assert_eq!(approval["earlier"], digest("first.json"));
+    let changed = places(&review);
+    for place in [
+        "maxRuns",
+        "program.origin.commit",
+        "program.toml",
+        "src/main.c",
+    ] {
+        assert!(changed.contains(&place), "{place}: {changed:?}");
+    }
+    for place in ["mock/records.csv", "payment.price", "output.maxBytes"] {
+        assert!(!changed.contains(&place), "{place}: {changed:?}");
+    }
+    let page = world.run(&format!("review {second}"));
+    let page = String::from_utf8(page.stdout).expect("text");
+    println!("{page}");
+    assert!(
+        page.contains("\n+// Counts, too.\n") && page.contains("maxRuns: 1 → 3\n"),
+        "{page}"
+    );
+
+    // A manifest that shows another program's source, and allows more than that source says.
+    let mut lying: Value = serde_json::from_str(&text(&world.path("second.json"))).expect("JSON");
+    let mean_wasm = world.path("programs/mean.wasm");
+    lying["program"]["sha256"] = json!(mean.program.sha256());
+    lying["output"]["maxBytes"] = json!(100_000);
+    let path = world.path("lying.json");
+    std::fs::write(&path, lying.to_string()).expect("written");
+    let opened = world.json(&format!(
+        "propose --manifest {path} --program {mean_wasm} --key {founder}"
+    ));
+    let id = opened["proposal"].as_str().expect("an id");
+    let told = world.run(&format!("review {id} --json"));
+    assert_eq!(told.status.code(), Some(1));
+    let review: Value = serde_json::from_slice(&told.stdout).expect("JSON");
+    assert_eq!(review["approvals"][0]["sameBytes"], "no");
+    assert!(warned(&review, "does not make the bytes that would run"));
+    assert!(warned(
+        &review,
+        "something else than the manifest, which is what counts, of: output.maxBytes"
+    ));
+
+    // What was revoked once comes back under another digest, and is known.
+    let digest = digest("first.json");
+    let digest = digest.as_str().expect("a digest");
+    let revoking = world.json(&format!(
+        "propose --revoke-program {digest} --key {founder}"
+    ));
+    execute(&world, revoking["proposal"].as_str().expect("an id"));
+    let mut again: Value = serde_json::from_str(&text(&world.path("first.json"))).expect("JSON");
+    again["arguments"] = json!("once more");
+    let path = world.path("again.json");
+    std::fs::write(&path, again.to_string()).expect("written");
+    let opened = world.json(&format!(
+        "propose --manifest {path} --program {wasm} --key {founder}"
+    ));
+    let review = world.json(&format!(
+        "review {}",
+        opened["proposal"].as_str().expect("an id")
+    ));
+    assert!(
+        warned(
+            &review,
+            &format!("was approved before, as {digest}, and revoked")
+        ),
+        "{:?}",
+        risks(&review)
+    );
 }
