@@ -425,7 +425,11 @@ fn programs_that_ask_for_more_than_the_world_has() {
         (func (export "run") (param "arguments" string) (result (result (error string)))
             (canon lift (core func $i "run") (memory (core memory $i "memory")) (realloc (core func $i "realloc"))))"#,
     );
-    explode("another type", &task(&typed), &Trap::Instantiate);
+    explode(
+        "another type",
+        &task(&typed),
+        &bad("collective:program/random@0.1.0#seed"),
+    );
 }
 
 #[test]

@@ -223,6 +223,7 @@ fn decide(world: &World) -> String {
     let hash = hash.as_str().expect("a hash");
     world.refused(&format!("{propose} --program {logit}"), hash);
     world.refused(&propose, "give it with --program");
+    a_program_that_asks_for_more(world, &manifest, &founder);
     let early = format!(
         "job request --manifest {manifest} --key {}",
         world.key("requester")
@@ -266,6 +267,33 @@ fn decide(world: &World) -> String {
     world.json(&step("execute"));
     state("executed");
     id
+}
+
+/// A component that wants to dial out is refused before anything is kept or voted on, and so is a runtime.
+fn a_program_that_asks_for_more(world: &World, manifest: &str, founder: &str) {
+    let program = wat::parse_str(
+        r#"(component (import "wasi:http/outgoing-handler@0.2.0" (instance (export "handle" (func)))))"#,
+    );
+    let program = program.expect("the text parses");
+    let file = world.path("programs/caller.wasm");
+    std::fs::write(&file, &program).expect("a written file");
+    let text = std::fs::read(manifest).expect("a manifest");
+    let mut calling: Value = serde_json::from_slice(&text).expect("JSON");
+    let hash = world.json(&format!("program hash {file}"))["sha256"].clone();
+    calling["program"] = serde_json::json!({"kind": "component", "sha256": hash});
+    let other = world.path("manifests/caller.json");
+    std::fs::write(&other, calling.to_string()).expect("a written file");
+    let words = "import 'wasi:http/outgoing-handler@0.2.0' is not in the world";
+    world.refused(
+        &format!("propose --manifest {other} --key {founder} --program {file}"),
+        words,
+    );
+    world.refused(
+        &format!("propose --manifest {other} --key {founder}"),
+        "give it with --program",
+    );
+    let config = world.path("node.toml");
+    world.refused(&format!("node keep {file} --config {config}"), words);
 }
 
 fn run_and_read(world: &World, folder: &Path) {

@@ -16,6 +16,7 @@ use super::secret;
 use super::show::show;
 use crate::client::Client;
 use crate::http::MAX_BLOB_BYTES;
+use crate::sandbox::{World, check_world};
 use branch::Branch;
 
 mod branch;
@@ -120,23 +121,32 @@ async fn keep(client: &Client, manifest: &Manifest, program: Option<Vec<u8>>) ->
                 bytes.len() <= MAX_BLOB_BYTES,
                 "the program has more than {MAX_BLOB_BYTES} bytes"
             );
-            if let Some(runtime) = manifest.program.runtime() {
-                Code::check_python(&Bundle::parse(&bytes)?)?;
-                ensure!(
-                    client.has(runtime).await?,
-                    "the node does not have the runtime {runtime}: its operator adds it with `collective node keep FILE`"
-                );
-            }
+            fits(client, manifest, &bytes).await?;
             client.keep(bytes).await?;
         }
         None => {
             let missing = "the node does not have the program: give it with --program";
-            client
+            let bytes = client
                 .blob(manifest.program.sha256())
                 .await
                 .context(missing)?;
+            fits(client, manifest, &bytes).await?;
         }
     }
     client.keep(manifest.to_bytes()).await?;
     Ok(())
+}
+
+/// Refuses what no sandbox would run: nobody needs to vote on it.
+async fn fits(client: &Client, manifest: &Manifest, program: &[u8]) -> Result<()> {
+    let Some(runtime) = manifest.program.runtime() else {
+        return check_world(program, World::Program).context("the program cannot run");
+    };
+    Code::check_python(&Bundle::parse(program)?)?;
+    ensure!(
+        client.has(runtime).await?,
+        "the node does not have the runtime {runtime}: its operator adds it with `collective node keep FILE`"
+    );
+    let runtime = client.blob(runtime).await?;
+    check_world(&runtime, World::Runtime).context("the runtime cannot run")
 }

@@ -7,7 +7,7 @@ use std::panic::{self, AssertUnwindSafe};
 
 use collective::limits::MAX_BUNDLE_BYTES;
 
-use super::component::{self, World, check_imports};
+use super::component::{self, World, check_world};
 use super::failure::Trap;
 use super::wire::{Kind, MAX_FRAME_BYTES, Report, TaskFrame, read_frame, write_frame};
 use super::{MAX_COMPILED_BYTES, MAX_COMPONENT_BYTES, engine, execute, jail, probe, sys};
@@ -72,7 +72,7 @@ fn compile(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
     let world: World = serde_json::from_slice(&world)?;
     // Decoder and compiler meet hostile bytes here: a panic of theirs is a refusal like any other.
     let compiled = panic::catch_unwind(AssertUnwindSafe(|| {
-        check_imports(&component, world)?;
+        check_world(&component, world)?;
         engine::engine()
             .and_then(|engine| engine.precompile_component(&component))
             .map_err(|error| component::invalid(&error))

@@ -1,10 +1,12 @@
 //! Components: making one from a core module, and refusing one that asks for more than the world has.
 
+use std::panic;
+
 use collective::permit::Code;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use wit_component::{ComponentEncoder, DecodedWasm, StringEncoding, embed_component_metadata};
-use wit_parser::{PackageId, Resolve, WorldId, WorldItem};
+use wit_parser::{Function, PackageId, Resolve, Type, TypeDefKind, WorldId, WorldItem};
 
 use super::failure::Trap;
 use super::wasi;
@@ -18,7 +20,7 @@ const RUNTIME_WORLD: &str = include_str!("../../../wit/runtime.wit");
 /// What a component may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum World {
+pub enum World {
     /// The functions of `wit/program.wit`.
     Program,
     /// Those, its sources, and an operating system that tells nothing.
@@ -37,6 +39,10 @@ impl World {
 
 /// First bytes of every component: magic, version 13, layer 1 (Component Model, Binary.md).
 const PREAMBLE: &[u8] = b"\0asm\x0d\0\x01\0";
+/// What the sandbox calls.
+const RUN: &str = "run";
+/// Its type, for people.
+const RUN_TYPE: &str = "`run: func(arguments: string) -> result<_, string>`";
 /// Bytes of an import's name that a report repeats.
 const MAX_NAME_BYTES: usize = 128;
 /// Bytes of what the decoder or the engine says of a component that is none.
@@ -65,13 +71,20 @@ pub fn componentize(core_module: &[u8]) -> Result<Vec<u8>, ComponentizeError> {
         .map_err(|error| ComponentizeError(format!("{error:#}")))
 }
 
-/// Refuses a component that imports anything but functions of its world, by name, before anything of
-/// it is compiled. The types are compared when it is linked.
-pub(super) fn check_imports(component: &[u8], world: World) -> Result<(), Trap> {
-    if !component.starts_with(PREAMBLE) {
+/// Refuses a component that imports anything but functions of its world, by name, or that has no `run`. Nothing of it is
+/// compiled or run: a proposer asks this before a vote, the sandbox before it compiles. What a runtime takes of WASI is
+/// compared by name alone, and by type when it is linked.
+///
+/// # Errors
+/// [`Trap::BadImport`] with the first import that the world does not have like that, or [`Trap::Invalid`].
+pub fn check_world(component: &[u8], world: World) -> Result<(), Trap> {
+    if !is_component(component) {
         return Err(Trap::Invalid("it is not a component".into()));
     }
-    let decoded = wit_component::decode(component).map_err(|error| invalid(&error))?;
+    // The decoder meets hostile bytes: a panic of its own is a refusal like any other.
+    let decoded = panic::catch_unwind(|| wit_component::decode(component))
+        .map_err(|_| Trap::Invalid("the decoder gave up on it".into()))?
+        .map_err(|error| invalid(&error))?;
     let DecodedWasm::Component(asked, asked_world) = decoded else {
         return Err(Trap::Invalid("it holds interfaces and no program".into()));
     };
@@ -92,10 +105,22 @@ pub(super) fn check_imports(component: &[u8], world: World) -> Result<(), Trap> 
             return refused(&name);
         };
         let functions = &offered.interfaces[*id].functions;
-        let mut asked = asked.interfaces[*asked_id].functions.keys();
-        if let Some(function) = asked.find(|function| !functions.contains_key(*function)) {
-            return refused(&format!("{name}#{function}"));
+        let interface = &asked.interfaces[*asked_id];
+        let differs = |(name, function): &(&String, &Function)| {
+            let offer = functions.get(*name);
+            !offer.is_some_and(|offer| is_same(&asked, function, &offered, offer))
+        };
+        let other = interface.functions.iter().find(differs);
+        // None of the world's interfaces has a type of its own.
+        let other = other.map(|(function, _)| function);
+        if let Some(member) = other.or(interface.types.keys().next()) {
+            return refused(&format!("{name}#{member}"));
         }
+    }
+    let run = function(&asked, asked_world, RUN);
+    let wanted = function(&offered, offered_world, RUN).expect("both worlds export it");
+    if !run.is_some_and(|run| is_same(&asked, run, &offered, wanted)) {
+        return Err(Trap::Invalid(format!("it does not export {RUN_TYPE}")));
     }
     Ok(())
 }
@@ -106,7 +131,7 @@ pub(super) fn check_imports(component: &[u8], world: World) -> Result<(), Trap> 
 /// [`Trap`], as at its first run.
 pub fn imports(code: &Code) -> Result<Vec<String>, Trap> {
     let component = code.component().bytes();
-    check_imports(component, World::of(code))?;
+    check_world(component, World::of(code))?;
     let decoded = wit_component::decode(component).map_err(|error| invalid(&error))?;
     let resolve = decoded.resolve();
     let worlds = resolve.worlds.iter().flat_map(|(_, world)| &world.imports);
@@ -114,6 +139,61 @@ pub fn imports(code: &Code) -> Result<Vec<String>, Trap> {
     names.sort();
     names.dedup();
     Ok(names)
+}
+
+/// Whether bytes begin as every component does.
+pub fn is_component(bytes: &[u8]) -> bool {
+    bytes.starts_with(PREAMBLE)
+}
+
+/// A function that a world exports.
+fn function<'a>(resolve: &'a Resolve, world: WorldId, name: &str) -> Option<&'a Function> {
+    let mut exports = resolve.worlds[world].exports.iter();
+    exports.find_map(|(key, item)| match item {
+        WorldItem::Function(function) if resolve.name_world_key(key) == name => Some(function),
+        _ => None,
+    })
+}
+
+/// Whether two functions take and give the same. The worlds' own are free functions of numbers, texts, lists, options and
+/// results; whatever else is asked for is another one.
+fn is_same(asked: &Resolve, function: &Function, offered: &Resolve, offer: &Function) -> bool {
+    let same = |(one, other): (&Type, &Type)| is_same_type(asked, one, offered, other);
+    let (takes, offers) = (&function.params, &offer.params);
+    let pairs = takes
+        .iter()
+        .zip(offers)
+        .map(|(one, other)| (&one.ty, &other.ty));
+    function.kind == offer.kind
+        && takes.len() == offers.len()
+        && pairs
+            .chain(function.result.as_ref().zip(offer.result.as_ref()))
+            .all(same)
+        && function.result.is_some() == offer.result.is_some()
+}
+
+/// As deep as the offered type is, whatever was asked for.
+fn is_same_type(asked: &Resolve, one: &Type, offered: &Resolve, other: &Type) -> bool {
+    let both = |one: &Option<Type>, other: &Option<Type>| match (one, other) {
+        (Some(one), Some(other)) => is_same_type(asked, one, offered, other),
+        (one, other) => one.is_none() && other.is_none(),
+    };
+    match (one, other) {
+        (Type::Id(one), Type::Id(other)) => {
+            match (&asked.types[*one].kind, &offered.types[*other].kind) {
+                (TypeDefKind::List(one), TypeDefKind::List(other))
+                | (TypeDefKind::Option(one), TypeDefKind::Option(other)) => {
+                    is_same_type(asked, one, offered, other)
+                }
+                (TypeDefKind::Result(one), TypeDefKind::Result(other)) => {
+                    both(&one.ok, &other.ok) && both(&one.err, &other.err)
+                }
+                _ => false,
+            }
+        }
+        (Type::Id(_), _) | (_, Type::Id(_)) => false,
+        (one, other) => one == other,
+    }
 }
 
 /// A refusal of one import.
@@ -195,7 +275,7 @@ mod tests {
     #[test]
     fn bytes_that_are_no_component_are_refused() {
         for bytes in [&b""[..], b"\0asm", b"\0asm\x01\0\0\0", b"no wasm at all"] {
-            let found = check_imports(bytes, World::Program);
+            let found = check_world(bytes, World::Program);
             assert!(
                 matches!(found, Err(Trap::Invalid(_))),
                 "{bytes:?}: {found:?}"

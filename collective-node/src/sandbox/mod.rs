@@ -41,7 +41,9 @@ use zeroize::Zeroizing;
 pub use cache::Cache;
 pub use child::child_main;
 pub use compile::CompileLimits;
-pub use component::{ComponentizeError, WORLD, componentize, imports};
+pub use component::{
+    ComponentizeError, WORLD, World, check_world, componentize, imports, is_component,
+};
 pub use engine::{ENGINE, EngineId, engine_id};
 pub use failure::{Failure, Fault, ProgramText, Stop, Trap};
 pub use jail::{Layer, Layers};

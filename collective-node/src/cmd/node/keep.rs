@@ -10,7 +10,7 @@ use serde_json::json;
 use super::Config;
 use crate::cmd::show::show;
 use crate::node::blobs;
-use crate::sandbox::MAX_COMPONENT_BYTES;
+use crate::sandbox::{MAX_COMPONENT_BYTES, World, check_world, is_component};
 
 /// Add a runtime, or another large file that programs need, to this node's blobs.
 ///
@@ -40,6 +40,10 @@ impl Keep {
             self.file.display()
         );
         let bytes = std::fs::read(&self.file).with_context(reading)?;
+        if is_component(&bytes) {
+            let refused = || format!("{} is no runtime", self.file.display());
+            check_world(&bytes, World::Runtime).with_context(refused)?;
+        }
         let id = blobs(&config.data)?.put(Bytes::from(bytes)).await?;
         let value = json!({ "sha256": id, "bytes": length });
         let rows = [("sha256", id.to_string()), ("bytes", length.to_string())];
