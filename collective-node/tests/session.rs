@@ -217,6 +217,8 @@ fn decide(world: &World) -> String {
     let manifest = world.path("manifests/mean.json");
     let [mean, logit] = ["mean", "logit"].map(|name| world.path(&format!("programs/{name}.wasm")));
     let checked = world.json(&format!("manifest check {manifest}"));
+    // 1 KiB of output, and one of twenty moments.
+    assert_eq!(checked["leak"]["run"], 8 * 1_024 + 1 + 5);
     let founder = world.key("founder-0");
     let propose = format!("propose --manifest {manifest} --key {founder}");
     let hash = world.json(&format!("program hash {logit}"))["sha256"].clone();
@@ -232,6 +234,7 @@ fn decide(world: &World) -> String {
 
     let opened = world.json(&format!("{propose} --program {mean}"));
     assert_eq!(opened["manifest"], checked["digest"]);
+    assert_eq!(opened["leak"], checked["leak"]);
     let id = opened["proposal"].as_str().expect("an id").to_owned();
     let state = |expected: &str| {
         let seen = world.json(&format!("proposal show {id}"));

@@ -34,7 +34,12 @@ impl ManifestVerb {
         let Self::Check(check) = self;
         let manifest = read(&check.file)?;
         let digest = manifest.digest();
-        let value = json!({ "digest": digest, "recipient": manifest.recipient.digest() });
+        let leak = manifest.leak();
+        let value = json!({
+            "digest": digest,
+            "recipient": manifest.recipient.digest(),
+            "leak": leak,
+        });
         let runtime = manifest.program.runtime();
         let mut rows = vec![
             ("digest", digest.to_string()),
@@ -44,6 +49,7 @@ impl ManifestVerb {
             ("purpose", manifest.purpose.to_string()),
             ("recipient", manifest.recipient.digest().to_string()),
             ("minimum group", manifest.output.minimum_group.to_string()),
+            ("can tell at most", leak.to_string()),
             ("price", manifest.payment.price.to_string()),
             ("runs", manifest.max_runs.to_string()),
             ("expiry", manifest.expiry.to_string()),

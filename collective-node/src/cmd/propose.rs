@@ -82,17 +82,20 @@ impl Propose {
             .manifest
             .as_ref()
             .and_then(|manifest| manifest.program.origin().cloned());
+        let leak = decision.manifest.as_ref().map(Manifest::leak);
         let manifest = decision.manifest.map(|manifest| manifest.digest());
         let charter = decision.charter.map(|charter| charter.digest());
         let value = json!({
             "proposal": id.to_string(),
             "manifest": manifest,
+            "leak": leak,
             "charter": charter,
             "origin": origin,
             "description": motion.description,
         });
         let mut rows = vec![("proposal", id.to_string())];
         rows.extend(manifest.map(|digest| ("manifest", digest.to_string())));
+        rows.extend(leak.map(|leak| ("can tell at most", leak.to_string())));
         rows.extend(charter.map(|digest| ("charter", digest.to_string())));
         rows.extend(origin.map(|origin| ("commit", origin.commit.to_string())));
         rows.push(("description", motion.description));
