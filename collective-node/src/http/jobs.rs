@@ -63,7 +63,7 @@ pub async fn output(State(app): State<App>, Path(job): Path<u64>) -> Result<Byte
     let record = record(&app, job, &fact).await?;
     let record = record.ok_or_else(|| Problem::missing(format!("job {job} has not run yet")))?;
     if let Some(failure) = record.failure {
-        let detail = format!("job {job} failed and has no output: {failure}");
+        let detail = format!("job {job}: {failure}");
         return Err(Problem::new(StatusCode::CONFLICT, Fault::Program, detail));
     }
     Ok(app.blobs.get(record.receipt.output).await?)
