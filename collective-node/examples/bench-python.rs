@@ -8,6 +8,7 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use collective::approval::Interpreted;
 use collective::bundle::Bundle;
 use collective::permit::{Binary, Code};
 use collective::source::{Column, ColumnType, Source};
@@ -157,7 +158,11 @@ impl Study {
         };
         let columns: Vec<Column> = self.names.split(',').map(column).collect();
         Ok(Task {
-            code: Code::python(Bundle::new(files)?, Binary::new(runtime.to_vec()))?,
+            code: Code::sources(
+                Interpreted::Python,
+                Bundle::new(files)?,
+                Binary::new(runtime.to_vec()),
+            )?,
             arguments: self.names.clone(),
             limits: Limits {
                 fuel: 1 << 50,

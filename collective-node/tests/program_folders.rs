@@ -9,7 +9,7 @@ use by_hand::{binary, refusal};
 use serde_json::Value;
 
 /// Languages, and what a message says where this machine has no compiler or interpreter for it.
-const LANGUAGES: [&str; 4] = ["c", "zig", "rust", "python"];
+const LANGUAGES: [&str; 5] = ["c", "zig", "rust", "python", "js"];
 
 fn run(folder: &Path, line: &str) -> Output {
     binary()

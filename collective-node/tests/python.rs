@@ -3,96 +3,57 @@
 //! Needs the runtime that `just runtime-python` builds, in `COLLECTIVE_PYTHON_RUNTIME`; without it each test says so and ends.
 
 mod bombs;
+mod interpreter;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use bombs::{binary, limits, records, stopped, task};
-use collective::bundle::Bundle;
+use bombs::{binary, records, stopped};
+use collective::approval::Interpreted;
 use collective::permit::{Binary, Code};
-use collective_node::sandbox::{Cache, Failure, Limits, Run, Sandbox, Stop, Task, Trap};
+use collective_node::sandbox::{Failure, Run, Sandbox, Task, Trap};
+use interpreter::{Interpreter, said};
 
-/// The runtime's bytes, if there is one here.
-fn runtime() -> Option<Vec<u8>> {
-    let Some(path) = std::env::var_os("COLLECTIVE_PYTHON_RUNTIME") else {
-        println!("skipped: no COLLECTIVE_PYTHON_RUNTIME; `just runtime-python` makes one");
-        return None;
+/// The interpreter, if there is one here.
+fn python() -> Option<&'static Interpreter> {
+    static PYTHON: OnceLock<Option<Interpreter>> = OnceLock::new();
+    let named = || {
+        let (variable, recipe) = ("COLLECTIVE_PYTHON_RUNTIME", "runtime-python");
+        Interpreter::named(Interpreted::Python, variable, recipe)
     };
-    Some(std::fs::read(&path).expect("COLLECTIVE_PYTHON_RUNTIME names a file"))
-}
-
-/// A sandbox whose cache all tests of this process share, as compiling an interpreter takes a while.
-fn sandbox() -> &'static Sandbox {
-    static SANDBOX: OnceLock<(tempfile::TempDir, Sandbox)> = OnceLock::new();
-    let (_, sandbox) = SANDBOX.get_or_init(|| {
-        let folder = tempfile::tempdir().expect("a folder");
-        let cache = Cache::new(folder.path().into(), &[1; 32]);
-        let sandbox = Sandbox::new(binary(), vec![], Some(cache));
-        let code = python(&runtime().expect("checked before"), &[("main.py", "")]);
-        sandbox.prepare(&code).expect("the runtime compiles");
-        (folder, sandbox)
-    });
-    sandbox
-}
-
-fn python(runtime: &[u8], files: &[(&str, &str)]) -> Code {
-    let files: BTreeMap<String, String> = files
-        .iter()
-        .map(|(path, text)| ((*path).into(), (*text).into()))
-        .collect();
-    let bundle = Bundle::new(files).expect("a good tree");
-    Code::python(bundle, Binary::new(runtime.to_vec())).expect("it has a main.py")
-}
-
-/// A task of two columns for a program of these files.
-fn task_of(runtime: &[u8], files: &[(&str, &str)]) -> Task {
-    Task {
-        code: python(runtime, files),
-        limits: Limits {
-            fuel: 20_000_000_000,
-            memory_bytes: 256 << 20,
-            seconds: 60,
-            ..limits()
-        },
-        keep_log: true,
-        ..task(&[])
-    }
+    PYTHON.get_or_init(named).as_ref()
 }
 
 /// Runs one file whose `run` has these lines, over two records.
-fn run_lines(runtime: &[u8], lines: &str) -> Result<Run, Failure> {
+fn run_lines(python: &Interpreter, lines: &str) -> Result<Run, Failure> {
+    python.run(&[("main.py", &main_of(lines))])
+}
+
+fn main_of(lines: &str) -> String {
     let body = lines.replace('\n', "\n    ");
-    let main = format!("import collective\ndef run(arguments):\n    {body}\n");
-    let task = task_of(runtime, &[("main.py", &main)]);
-    sandbox().try_out(&task, records(&["1,2\n", "3,4\n"]))
+    format!("import collective\ndef run(arguments):\n    {body}\n")
 }
 
-fn written(runtime: &[u8], lines: &str) -> String {
-    let run = run_lines(runtime, lines).unwrap_or_else(|failure| panic!("{lines}: {failure:?}"));
+fn written(python: &Interpreter, lines: &str) -> String {
+    let run = run_lines(python, lines).unwrap_or_else(|failure| panic!("{lines}: {failure:?}"));
     String::from_utf8_lossy(&run.output).into_owned()
-}
-
-/// The program's own words on why it failed.
-fn said(stop: &Stop) -> &str {
-    stop.text.as_ref().map_or("", |text| text.reveal())
 }
 
 #[test]
 fn a_program_reads_records_and_writes_its_output() {
-    let Some(runtime) = runtime() else { return };
+    let Some(python) = python() else { return };
     let lines = "for record in collective.records():\n    collective.write(','.join(reversed(record)) + ';')\n\
                  collective.write(arguments.encode())";
-    assert_eq!(written(&runtime, lines), "2,1;4,3;a,b");
+    assert_eq!(written(python, lines), "2,1;4,3;a,b");
     let long = "collective.write(b'x' * 1000000)\ncollective.write(bytearray(b'y'))";
-    assert_eq!(written(&runtime, long).len(), 1_000_001);
+    assert_eq!(written(python, long).len(), 1_000_001);
 }
 
 #[test]
 fn modules_of_the_bundle_are_imported_and_no_others() {
-    let Some(runtime) = runtime() else { return };
+    let Some(python) = python() else { return };
     let files = [
         (
             "main.py",
@@ -105,8 +66,9 @@ fn modules_of_the_bundle_are_imported_and_no_others() {
         ),
         ("other.py", "def twice(x):\n    return 2 * x\n"),
     ];
-    let run = sandbox()
-        .try_out(&task_of(&runtime, &files), records(&[]))
+    let run = python
+        .sandbox
+        .try_out(&python.task(&files), records(&[]))
         .expect("it runs");
     assert_eq!(String::from_utf8_lossy(&run.output), "tools 3 4");
 
@@ -118,7 +80,7 @@ fn modules_of_the_bundle_are_imported_and_no_others() {
         "ctypes",
         "nothing.at.all",
     ] {
-        let stop = stopped(run_lines(&runtime, &format!("import {missing}")));
+        let stop = stopped(run_lines(python, &format!("import {missing}")));
         assert_eq!(stop.trap, Trap::ReturnedError);
         assert!(
             said(&stop).contains("ModuleNotFoundError"),
@@ -127,7 +89,7 @@ fn modules_of_the_bundle_are_imported_and_no_others() {
         );
     }
     let files = [("main.py", "def run(arguments): pass\n"), ("json.py", "")];
-    let stop = stopped(sandbox().try_out(&task_of(&runtime, &files), records(&[])));
+    let stop = stopped(python.sandbox.try_out(&python.task(&files), records(&[])));
     assert!(
         said(&stop).contains("a module of this name already: json"),
         "{}",
@@ -137,7 +99,7 @@ fn modules_of_the_bundle_are_imported_and_no_others() {
 
 #[test]
 fn there_is_no_machine_around_a_program() {
-    let Some(runtime) = runtime() else { return };
+    let Some(python) = python() else { return };
     for (lines, told) in [
         ("open('/etc/passwd')", "FileNotFoundError"),
         ("open('main.py')", "FileNotFoundError"),
@@ -152,7 +114,7 @@ fn there_is_no_machine_around_a_program() {
         ("import sys\nsys.exit(0)", "SystemExit"),
         ("input()", "RuntimeError"),
     ] {
-        let stop = stopped(run_lines(&runtime, lines));
+        let stop = stopped(run_lines(python, lines));
         println!("{lines}: {:?} {}", stop.trap, said(&stop));
         assert_eq!(stop.trap, Trap::ReturnedError, "{lines}");
         assert!(said(&stop).contains(told), "{lines}: {}", said(&stop));
@@ -165,7 +127,7 @@ fn there_is_no_machine_around_a_program() {
         ),
         ("import os\nos._exit(0)", "wasi:cli/exit#exit"),
     ] {
-        let stop = stopped(run_lines(&runtime, lines));
+        let stop = stopped(run_lines(python, lines));
         println!("{lines}: {:?} {}", stop.trap, said(&stop));
         assert!(
             matches!(&stop.trap, Trap::Denied(name) if name.starts_with(asked)),
@@ -176,23 +138,26 @@ fn there_is_no_machine_around_a_program() {
     let seen = "import os, sys, time\n\
                 collective.write(repr((dict(os.environ), sys.argv, sys.path, time.time(), time.gmtime()[:5])))";
     assert_eq!(
-        written(&runtime, seen),
+        written(python, seen),
         "({}, [], [], 1767225600.0, (2026, 1, 1, 0, 0))"
     );
 }
 
 #[test]
 fn equal_jobs_have_equal_bytes_and_another_seed_other_randomness() {
-    let Some(runtime) = runtime() else { return };
+    let Some(python) = python() else { return };
     let main = "import collective, os, random, time, uuid, secrets\ndef run(arguments):\n    \
         collective.write(repr((random.random(), os.urandom(8), uuid.uuid4(), secrets.token_hex(4), random.sample(range(99), 5),\
         {'one', 'two', 'three'}, hash('x'), id(object()), time.perf_counter(), collective.seed())))\n";
     let run = |seed: u8| {
         let task = Task {
             seed: [seed; 32],
-            ..task_of(&runtime, &[("main.py", main)])
+            ..python.task(&[("main.py", main)])
         };
-        let run = sandbox().try_out(&task, records(&[])).expect("it runs");
+        let run = python
+            .sandbox
+            .try_out(&task, records(&[]))
+            .expect("it runs");
         (run.output.to_vec(), run.usage.fuel, run.usage.memory_bytes)
     };
     assert_eq!(run(1), run(1));
@@ -202,7 +167,7 @@ fn equal_jobs_have_equal_bytes_and_another_seed_other_randomness() {
 
 #[test]
 fn an_exception_ends_the_run_and_tells_its_author_where() {
-    let Some(runtime) = runtime() else { return };
+    let Some(python) = python() else { return };
     let files = [
         (
             "main.py",
@@ -213,8 +178,8 @@ fn an_exception_ends_the_run_and_tells_its_author_where() {
             "def fall(n):\n    raise ValueError(f'person {n}')\n",
         ),
     ];
-    let task = task_of(&runtime, &files);
-    let stop = stopped(sandbox().try_out(&task, records(&[])));
+    let task = python.task(&files);
+    let stop = stopped(python.sandbox.try_out(&task, records(&[])));
     assert_eq!(stop.trap, Trap::ReturnedError);
     assert_eq!(
         said(&stop),
@@ -235,7 +200,7 @@ fn an_exception_ends_the_run_and_tells_its_author_where() {
         ),
         ("def again(): again()\nagain()", "RecursionError"),
     ] {
-        let stop = stopped(run_lines(&runtime, lines));
+        let stop = stopped(run_lines(python, lines));
         assert_eq!(stop.trap, Trap::ReturnedError, "{lines}");
         assert!(said(&stop).contains(told), "{lines}: {}", said(&stop));
         assert!(said(&stop).len() <= 4096);
@@ -246,23 +211,27 @@ fn an_exception_ends_the_run_and_tells_its_author_where() {
         ("run = None\n", "TypeError"),
         ("1 / 0\n", "ZeroDivisionError"),
     ] {
-        let task = task_of(&runtime, &[("main.py", main)]);
-        let stop = stopped(sandbox().try_out(&task, records(&[])));
+        let task = python.task(&[("main.py", main)]);
+        let stop = stopped(python.sandbox.try_out(&task, records(&[])));
         assert!(said(&stop).contains(told), "{main}: {}", said(&stop));
     }
 }
 
 #[test]
 fn notes_are_kept_on_mock_data_only() {
-    let Some(runtime) = runtime() else { return };
+    let Some(python) = python() else { return };
     let main = "import collective, os, sys\ndef run(arguments):\n    print('one', 2)\n    print('three', end='')\n    \
                 print(file=sys.stderr)\n    collective.log('four\\nfive')\n    os.write(1, b'six\\n')\n    print('seven', end='')\n";
     let log = |keep_log| {
         let task = Task {
             keep_log,
-            ..task_of(&runtime, &[("main.py", main)])
+            ..python.task(&[("main.py", main)])
         };
-        sandbox().try_out(&task, records(&[])).expect("it runs").log
+        python
+            .sandbox
+            .try_out(&task, records(&[]))
+            .expect("it runs")
+            .log
     };
     assert_eq!(log(true), "one 2\nthree\nfour\nfive\nsix\nseven\n");
     assert_eq!(log(false), "");
@@ -270,15 +239,10 @@ fn notes_are_kept_on_mock_data_only() {
 
 #[test]
 fn bombs_are_stopped_each_by_its_limit() {
-    let Some(runtime) = runtime() else { return };
+    let Some(python) = python() else { return };
     let bomb = |lines: &str, change: fn(&mut Task)| {
-        let body = lines.replace('\n', "\n    ");
-        let main = format!("import collective\ndef run(arguments):\n    {body}\n");
-        let mut task = task_of(&runtime, &[("main.py", &main)]);
-        change(&mut task);
-        let stop = stopped(sandbox().try_out(&task, records(&["1,2\n"])));
-        println!("{lines}: {:?}, {:?}", stop.trap, stop.usage);
-        stop.trap
+        println!("{lines}");
+        python.stopped(&[("main.py", &main_of(lines))], change)
     };
     let same: fn(&mut Task) = |_| {};
     let no_fuel: fn(&mut Task) = |task| task.limits.fuel = 500_000_000;
@@ -311,15 +275,15 @@ fn bombs_are_stopped_each_by_its_limit() {
         bomb("while True: collective.write(bytes(1 << 20))", same),
         Trap::OutputLimit
     );
-    written(&runtime, "pass");
+    written(python, "pass");
 }
 
 #[test]
 fn a_component_may_not_ask_for_what_a_runtime_may() {
-    let Some(runtime) = runtime() else { return };
+    let Some(python) = python() else { return };
     let as_component = Task {
-        code: Code::Component(Binary::new(runtime.clone())),
-        ..task_of(&runtime, &[("main.py", "")])
+        code: Code::Component(Binary::new(python.runtime.clone())),
+        ..python.task(&[("main.py", "")])
     };
     let fresh = Sandbox::new(binary(), vec![], None);
     let found = stopped(fresh.try_out(&as_component, records(&[]))).trap;
@@ -328,13 +292,13 @@ fn a_component_may_not_ask_for_what_a_runtime_may() {
         "{found:?}"
     );
     // Nor where the very bytes were compiled as a runtime before.
-    let found = stopped(sandbox().try_out(&as_component, records(&[]))).trap;
+    let found = stopped(python.sandbox.try_out(&as_component, records(&[]))).trap;
     assert!(matches!(&found, Trap::BadImport(_)), "{found:?}");
 }
 
 #[test]
 fn logistic_regression_gives_the_bytes_of_native_cpython() {
-    let Some(runtime) = runtime() else { return };
+    let Some(python) = python() else { return };
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let folder = root.join("jobs/logit-python");
     let table = std::fs::read_to_string(root.join("data/anes96.csv")).expect("the study");
@@ -358,10 +322,13 @@ fn logistic_regression_gives_the_bytes_of_native_cpython() {
         arguments: names.clone(),
         columns: (0..columns.len()).collect(),
         source: collective::source::Source::new("anes96".into(), columns).expect("good"),
-        ..task_of(&runtime, &[("main.py", &main), ("newton.py", &newton)])
+        ..python.task(&[("main.py", &main), ("newton.py", &newton)])
     };
     let lines: Vec<&str> = rows.iter().map(String::as_str).collect();
-    let run = sandbox().try_out(&task, records(&lines)).expect("it runs");
+    let run = python
+        .sandbox
+        .try_out(&task, records(&lines))
+        .expect("it runs");
     println!("{:?}", run.usage);
 
     let output: serde_json::Value = serde_json::from_slice(&run.output).expect("JSON");
@@ -389,12 +356,13 @@ fn native(root: &Path, folder: &Path, arguments: &str, records: &str) -> String 
 
 #[test]
 fn a_warm_start_takes_sixty_milliseconds() {
-    let Some(runtime) = runtime() else { return };
-    let task = task_of(&runtime, &[("main.py", "def run(arguments):\n    pass\n")]);
+    let Some(python) = python() else { return };
+    let task = python.task(&[("main.py", "def run(arguments):\n    pass\n")]);
     let mut times: Vec<Duration> = (0..21)
         .map(|_| {
             let start = Instant::now();
-            sandbox()
+            python
+                .sandbox
                 .try_out(&task, records(&["1,2\n"]))
                 .expect("it runs");
             start.elapsed()

@@ -69,7 +69,7 @@ fn bundle(world: &World, folder: &Path) -> Value {
     let verb = format!("program bundle {} {file}", empty.path().display());
     world.refused(&verb, "1 to 256 files");
     std::fs::write(empty.path().join("other.py"), "").expect("written");
-    world.refused(&verb, "no main.py");
+    world.refused(&verb, "either a main.py or a main.js");
     std::fs::write(empty.path().join("main.py"), "x = 1 # \u{202e}").expect("written");
     world.refused(&verb, "main.py, line 1: the character U+202E");
     std::os::unix::fs::symlink("/etc/passwd", empty.path().join("data")).expect("a link");

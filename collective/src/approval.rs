@@ -19,7 +19,7 @@ pub use leak::Leak;
 pub use origin::{Build, FolderPath, GitId, Origin, OriginRefusal, Repository};
 pub use output::{OutputKind, OutputRefusal, OutputRule};
 pub use padding::{NotPadded, pad, unpad};
-pub use program::Program;
+pub use program::{Interpreted, Program};
 
 mod leak;
 mod origin;

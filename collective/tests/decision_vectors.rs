@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use alloy_primitives::{Address, B256, U256};
 use collective::admission::AdmissionList;
 use collective::approval::{
-    Evidence, Format, Limits, Manifest, Origin, OutputKind, OutputRule, Payment, Program,
-    Recipient, Selector, SplitRule,
+    Evidence, Format, Interpreted, Limits, Manifest, Origin, OutputKind, OutputRule, Payment,
+    Program, Recipient, Selector, SplitRule,
 };
 use collective::bundle::Bundle;
 use collective::charter::Charter;
@@ -88,14 +88,10 @@ fn bundle() -> Bundle {
     Bundle::new(files.into()).expect("a good tree")
 }
 
-/// The same manifest for a program in Python.
-fn python_manifest() -> Manifest {
+/// The same manifest for a program of sources.
+fn manifest_in(language: Interpreted) -> Manifest {
     Manifest {
-        program: Program::Python {
-            sha256: bundle().id(),
-            runtime: BlobId(B256::repeat_byte(3)),
-            origin: None,
-        },
+        program: language.program(bundle().id(), BlobId(B256::repeat_byte(3)), None),
         ..manifest()
     }
 }
@@ -148,8 +144,12 @@ fn vectors() -> Value {
     json!({
         "bundle": {"bytes": text(bundle().as_bytes().to_vec()), "sha256": bundle().id()},
         "pythonManifest": {
-            "bytes": text(python_manifest().to_bytes()),
-            "digest": python_manifest().digest(),
+            "bytes": text(manifest_in(Interpreted::Python).to_bytes()),
+            "digest": manifest_in(Interpreted::Python).digest(),
+        },
+        "javascriptManifest": {
+            "bytes": text(manifest_in(Interpreted::Javascript).to_bytes()),
+            "digest": manifest_in(Interpreted::Javascript).digest(),
         },
         "builtManifest": {
             "bytes": text(built_manifest().to_bytes()),
@@ -203,11 +203,13 @@ fn the_vectors_parse_back_to_what_made_them() {
         .expect("text")
         .as_bytes();
     assert_eq!(Manifest::parse(bytes), Ok(manifest()));
-    let bytes = vectors["pythonManifest"]["bytes"]
-        .as_str()
-        .expect("text")
-        .as_bytes();
-    assert_eq!(Manifest::parse(bytes), Ok(python_manifest()));
+    for (name, language) in [
+        ("pythonManifest", Interpreted::Python),
+        ("javascriptManifest", Interpreted::Javascript),
+    ] {
+        let bytes = vectors[name]["bytes"].as_str().expect("text").as_bytes();
+        assert_eq!(Manifest::parse(bytes), Ok(manifest_in(language)));
+    }
     let bytes = vectors["builtManifest"]["bytes"]
         .as_str()
         .expect("text")

@@ -142,10 +142,11 @@ async fn keep(client: &Client, manifest: &Manifest, program: Option<Vec<u8>>) ->
 
 /// Refuses what no sandbox would run: nobody needs to vote on it.
 async fn fits(client: &Client, manifest: &Manifest, program: &[u8]) -> Result<()> {
-    let Some(runtime) = manifest.program.runtime() else {
+    let (Some(language), Some(runtime)) = (manifest.program.language(), manifest.program.runtime())
+    else {
         return check_world(program, World::Program).context("the program cannot run");
     };
-    Code::check_python(&Bundle::parse(program)?)?;
+    Code::check_sources(language, &Bundle::parse(program)?)?;
     ensure!(
         client.has(runtime).await?,
         "the node does not have the runtime {runtime}: its operator adds it with `collective node keep FILE`"

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use alloy::primitives::U256;
-use collective::approval::{Limits, OutputRule};
+use collective::approval::{Interpreted, Limits, OutputRule};
 use collective::id::BlobId;
 use collective::terms::Purpose;
 use serde::de::Error as _;
@@ -48,6 +48,8 @@ pub struct Description {
 pub enum Language {
     /// Sources that run as they are, in an approved interpreter.
     Python,
+    /// The same for JavaScript.
+    Js,
     /// Freestanding C, by Zig's compiler.
     C,
     /// Freestanding Zig.
@@ -59,7 +61,16 @@ pub enum Language {
 impl Language {
     /// Whether a program needs an interpreter that is approved with it.
     pub fn has_runtime(self) -> bool {
-        matches!(self, Self::Python)
+        self.interpreted().is_some()
+    }
+
+    /// The language of the interpreter, where there is one.
+    pub fn interpreted(self) -> Option<Interpreted> {
+        match self {
+            Self::Python => Some(Interpreted::Python),
+            Self::Js => Some(Interpreted::Javascript),
+            Self::C | Self::Zig | Self::Rust => None,
+        }
     }
 }
 
@@ -67,6 +78,7 @@ impl fmt::Display for Language {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Python => "python",
+            Self::Js => "js",
             Self::C => "c",
             Self::Zig => "zig",
             Self::Rust => "rust",

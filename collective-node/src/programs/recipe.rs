@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use collective::approval::{Build, Origin, Program};
+use collective::approval::{Build, Interpreted, Origin, Program};
 use collective::bundle::Bundle;
 use collective::id::BlobId;
 use collective::permit::{Binary, Code, CodeRefusal};
@@ -54,7 +54,11 @@ pub struct Built {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Made {
     Component(Binary),
-    Python { bundle: Bundle, runtime: BlobId },
+    Sources {
+        language: Interpreted,
+        bundle: Bundle,
+        runtime: BlobId,
+    },
 }
 
 /// Why no bytes were made.
@@ -101,7 +105,8 @@ pub enum BuildError {
 pub fn build(folder: &Folder) -> Result<Built, BuildError> {
     let language = folder.description().language;
     let (made, compiler) = match language {
-        Language::Python => (python(folder)?, None),
+        Language::Python => (sources(folder, Interpreted::Python)?, None),
+        Language::Js => (sources(folder, Interpreted::Javascript)?, None),
         Language::C | Language::Zig => {
             let zig = Zig::find(language)?;
             let module = match language {
@@ -126,7 +131,7 @@ impl Built {
     pub fn bytes(&self) -> &[u8] {
         match &self.made {
             Made::Component(component) => component.bytes(),
-            Made::Python { bundle, .. } => bundle.as_bytes(),
+            Made::Sources { bundle, .. } => bundle.as_bytes(),
         }
     }
 
@@ -134,7 +139,7 @@ impl Built {
     pub fn id(&self) -> BlobId {
         match &self.made {
             Made::Component(component) => component.id(),
-            Made::Python { bundle, .. } => bundle.id(),
+            Made::Sources { bundle, .. } => bundle.id(),
         }
     }
 
@@ -150,11 +155,11 @@ impl Built {
                 sha256: component.id(),
                 origin,
             },
-            Made::Python { bundle, runtime } => Program::Python {
-                sha256: bundle.id(),
-                runtime: *runtime,
-                origin,
-            },
+            Made::Sources {
+                language,
+                bundle,
+                runtime,
+            } => language.program(bundle.id(), *runtime, origin),
         }
     }
 
@@ -167,11 +172,15 @@ impl Built {
     }
 }
 
-fn python(folder: &Folder) -> Result<Made, BuildError> {
+fn sources(folder: &Folder, language: Interpreted) -> Result<Made, BuildError> {
     let bundle = Bundle::new(folder.sources().clone()).map_err(FolderRefusal::Bundle)?;
-    Code::check_python(&bundle)?;
+    Code::check_sources(language, &bundle)?;
     let runtime = folder.description().runtime.ok_or(FolderRefusal::Runtime)?;
-    Ok(Made::Python { bundle, runtime })
+    Ok(Made::Sources {
+        language,
+        bundle,
+        runtime,
+    })
 }
 
 fn component(module: &[u8]) -> Result<Made, BuildError> {

@@ -18,6 +18,7 @@ pub fn files(language: Language, runtime: Option<BlobId>) -> Vec<(&'static str, 
         .replace("{runtime}", &runtime);
     let sources: &[(&str, &str)] = match language {
         Language::Python => &[("src/main.py", include_str!("scaffold/python/main.py"))],
+        Language::Js => &[("src/main.js", include_str!("scaffold/js/main.js"))],
         Language::C => &[
             ("src/main.c", include_str!("scaffold/c/main.c")),
             ("src/program.h", PROGRAM_H),

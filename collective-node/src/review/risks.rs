@@ -158,7 +158,7 @@ pub fn of_manifest(
 /// Whether the node itself sees to the minimum group of every figure.
 fn counts_groups(program: &Program) -> bool {
     match program {
-        Program::Component { .. } | Program::Python { .. } => false,
+        Program::Component { .. } | Program::Python { .. } | Program::Javascript { .. } => false,
     }
 }
 

@@ -32,7 +32,7 @@ impl World {
     pub(super) fn of(code: &Code) -> Self {
         match code {
             Code::Component(_) => Self::Program,
-            Code::Python { .. } => Self::Runtime,
+            Code::Sources { .. } => Self::Runtime,
         }
     }
 }
@@ -50,7 +50,7 @@ const MAX_REASON_BYTES: usize = 256;
 
 /// Why a core module is no program.
 #[derive(Debug, Error)]
-#[error("the module does not fit the world of wit/program.wit: {0}")]
+#[error("the module does not fit its world in wit/: {0}")]
 pub struct ComponentizeError(String);
 
 /// Makes a component of a core WebAssembly module (from C, Zig, Rust) whose imports and exports have
@@ -59,7 +59,15 @@ pub struct ComponentizeError(String);
 /// # Errors
 /// What does not fit: an unknown import, a missing or mistyped export, no memory.
 pub fn componentize(core_module: &[u8]) -> Result<Vec<u8>, ComponentizeError> {
-    let (resolve, world) = parsed(World::Program);
+    componentize_for(World::Program, core_module)
+}
+
+/// The same for a world that is named: an interpreter is made a component of [`World::Runtime`].
+///
+/// # Errors
+/// As [`componentize`].
+pub fn componentize_for(world: World, core_module: &[u8]) -> Result<Vec<u8>, ComponentizeError> {
+    let (resolve, world) = parsed(world);
     let mut module = core_module.to_vec();
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
         .and_then(|()| {

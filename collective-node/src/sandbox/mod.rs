@@ -42,7 +42,8 @@ pub use cache::Cache;
 pub use child::child_main;
 pub use compile::CompileLimits;
 pub use component::{
-    ComponentizeError, WORLD, World, check_world, componentize, imports, is_component,
+    ComponentizeError, WORLD, World, check_world, componentize, componentize_for, imports,
+    is_component,
 };
 pub use engine::{ENGINE, EngineId, engine_id};
 pub use failure::{Failure, Fault, ProgramText, Stop, Trap};

@@ -1,5 +1,7 @@
 //! What a manifest says of the program: the names of all bytes that run.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::Origin;
@@ -27,6 +29,65 @@ pub enum Program {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         origin: Option<Origin>,
     },
+    /// JavaScript sources, in the same way.
+    Javascript {
+        /// SHA-256 of the source bundle.
+        sha256: BlobId,
+        /// SHA-256 of the interpreter.
+        runtime: BlobId,
+        /// The folder that it was built from, if it is published.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        origin: Option<Origin>,
+    },
+}
+
+/// A language whose sources run as they were read, in an interpreter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interpreted {
+    /// [`Program::Python`].
+    Python,
+    /// [`Program::Javascript`].
+    Javascript,
+}
+
+impl Interpreted {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Python, Self::Javascript];
+
+    /// The file of a program that has its `run`.
+    #[must_use]
+    pub fn entry(self) -> &'static str {
+        match self {
+            Self::Python => "main.py",
+            Self::Javascript => "main.js",
+        }
+    }
+
+    /// What a manifest says of a program of these sources in this interpreter.
+    #[must_use]
+    pub fn program(self, sha256: BlobId, runtime: BlobId, origin: Option<Origin>) -> Program {
+        match self {
+            Self::Python => Program::Python {
+                sha256,
+                runtime,
+                origin,
+            },
+            Self::Javascript => Program::Javascript {
+                sha256,
+                runtime,
+                origin,
+            },
+        }
+    }
+}
+
+impl fmt::Display for Interpreted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Python => "Python",
+            Self::Javascript => "JavaScript",
+        })
+    }
 }
 
 impl Program {
@@ -41,14 +102,18 @@ impl Program {
     /// The name of the program's own bytes.
     pub fn sha256(&self) -> BlobId {
         match self {
-            Self::Component { sha256, .. } | Self::Python { sha256, .. } => *sha256,
+            Self::Component { sha256, .. }
+            | Self::Python { sha256, .. }
+            | Self::Javascript { sha256, .. } => *sha256,
         }
     }
 
     /// Where its source can be read, if it is published.
     pub fn origin(&self) -> Option<&Origin> {
         match self {
-            Self::Component { origin, .. } | Self::Python { origin, .. } => origin.as_ref(),
+            Self::Component { origin, .. }
+            | Self::Python { origin, .. }
+            | Self::Javascript { origin, .. } => origin.as_ref(),
         }
     }
 
@@ -56,7 +121,16 @@ impl Program {
     pub fn runtime(&self) -> Option<BlobId> {
         match self {
             Self::Component { .. } => None,
-            Self::Python { runtime, .. } => Some(*runtime),
+            Self::Python { runtime, .. } | Self::Javascript { runtime, .. } => Some(*runtime),
+        }
+    }
+
+    /// The language of its sources, if they are what runs.
+    pub fn language(&self) -> Option<Interpreted> {
+        match self {
+            Self::Component { .. } => None,
+            Self::Python { .. } => Some(Interpreted::Python),
+            Self::Javascript { .. } => Some(Interpreted::Javascript),
         }
     }
 }
@@ -70,15 +144,15 @@ mod tests {
     #[test]
     fn every_kind_names_what_it_needs_and_nothing_else() {
         let (one, two) = (BlobId(B256::repeat_byte(1)), BlobId(B256::repeat_byte(2)));
-        let python = Program::Python {
-            sha256: one,
-            runtime: two,
-            origin: None,
-        };
-        let text = serde_json::to_string(&python).expect("plain JSON values");
-        assert_eq!(serde_json::from_str::<Program>(&text).ok(), Some(python));
+        for language in Interpreted::ALL {
+            let program = language.program(one, two, None);
+            assert_eq!(program.language(), Some(language));
+            let text = serde_json::to_string(&program).expect("plain JSON values");
+            assert_eq!(serde_json::from_str::<Program>(&text).ok(), Some(program));
+        }
         for wrong in [
             format!(r#"{{"kind":"python","sha256":"{one}"}}"#),
+            format!(r#"{{"kind":"javascript","sha256":"{one}"}}"#),
             format!(r#"{{"kind":"component","runtime":"{two}","sha256":"{one}"}}"#),
             format!(r#"{{"aside":1,"kind":"python","runtime":"{two}","sha256":"{one}"}}"#),
             format!(r#"{{"kind":"perl","runtime":"{two}","sha256":"{one}"}}"#),

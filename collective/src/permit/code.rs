@@ -5,12 +5,9 @@ use std::fmt;
 
 use thiserror::Error;
 
-use crate::approval::Program;
+use crate::approval::{Interpreted, Program};
 use crate::bundle::{Bundle, BundleRefusal};
 use crate::id::BlobId;
-
-/// The file of a Python program that has its `run`.
-const PYTHON_ENTRY: &str = "main.py";
 
 /// A program's bytes. [`Code::approved`] makes it of what a manifest names; outside of a permit, whoever tries a program
 /// out makes it of what they have.
@@ -18,9 +15,9 @@ const PYTHON_ENTRY: &str = "main.py";
 pub enum Code {
     /// A component, which runs as it is.
     Component(Binary),
-    /// Python sources, and the interpreter that they run in.
-    Python {
-        /// The sources, with a `main.py` among them.
+    /// Sources, and the interpreter that they run in.
+    Sources {
+        /// The sources, which [`Code::check_sources`] passed.
         bundle: Bundle,
         /// A component of the world in `wit/runtime.wit`.
         runtime: Binary,
@@ -84,8 +81,11 @@ pub enum CodeRefusal {
     #[error(transparent)]
     Bundle(#[from] BundleRefusal),
     /// Nothing to start with.
-    #[error("the bundle has no {PYTHON_ENTRY}, where a Python program has its `run(arguments)`")]
-    NoEntry,
+    #[error("the bundle has no {entry}, where a program in {0} has its `run`", entry = .0.entry())]
+    NoEntry(Interpreted),
+    /// Files to start with in no language, or in more than one.
+    #[error("a program has either a main.py or a main.js, by which its language is known")]
+    NoLanguage,
     /// Two files of which an import finds one, or a file that it finds under a name that is not its own.
     #[error(
         "`import {name}` finds {found}, and {hidden} beside it: members would read one file and run the other"
@@ -122,6 +122,9 @@ impl Code {
             Program::Component { .. } => Ok(Self::Component(program_bytes)),
             Program::Python {
                 runtime: approved, ..
+            }
+            | Program::Javascript {
+                runtime: approved, ..
             } => {
                 let approved = *approved;
                 let runtime = runtime.ok_or(CodeRefusal::NoRuntime(approved))?;
@@ -130,28 +133,57 @@ impl Code {
                 if found != approved {
                     return Err(CodeRefusal::AnotherRuntime { approved, found });
                 }
-                Self::python(Bundle::parse(program_bytes.bytes())?, runtime)
+                let bundle = Bundle::parse(program_bytes.bytes())?;
+                if let Some(language) = program.language() {
+                    Self::check_sources(language, &bundle)?;
+                }
+                Ok(Self::Sources { bundle, runtime })
             }
         }
     }
 
-    /// A Python program of these sources.
+    /// A program of these sources, to try it out.
     ///
     /// # Errors
-    /// [`CodeRefusal::NoEntry`].
-    pub fn python(bundle: Bundle, runtime: Binary) -> Result<Self, CodeRefusal> {
-        Self::check_python(&bundle)?;
-        Ok(Self::Python { bundle, runtime })
+    /// What [`Self::check_sources`] refuses.
+    pub fn sources(
+        language: Interpreted,
+        bundle: Bundle,
+        runtime: Binary,
+    ) -> Result<Self, CodeRefusal> {
+        Self::check_sources(language, &bundle)?;
+        Ok(Self::Sources { bundle, runtime })
     }
 
-    /// Whether these sources are a Python program, whichever interpreter runs it: every module is one file.
+    /// The language of these sources, by the file that they start with.
+    ///
+    /// # Errors
+    /// [`CodeRefusal::NoLanguage`].
+    pub fn language_of(bundle: &Bundle) -> Result<Interpreted, CodeRefusal> {
+        let starts = |language: &Interpreted| bundle.text(language.entry()).is_some();
+        let mut found = Interpreted::ALL.into_iter().filter(starts);
+        match (found.next(), found.next()) {
+            (Some(language), None) => Ok(language),
+            _ => Err(CodeRefusal::NoLanguage),
+        }
+    }
+
+    /// Whether these sources are a program in this language, whichever interpreter runs it: every module is one file.
     ///
     /// # Errors
     /// [`CodeRefusal::NoEntry`], [`CodeRefusal::TwoModules`], [`CodeRefusal::DottedModule`].
-    pub fn check_python(bundle: &Bundle) -> Result<(), CodeRefusal> {
-        if bundle.text(PYTHON_ENTRY).is_none() {
-            return Err(CodeRefusal::NoEntry);
+    pub fn check_sources(language: Interpreted, bundle: &Bundle) -> Result<(), CodeRefusal> {
+        if bundle.text(language.entry()).is_none() {
+            return Err(CodeRefusal::NoEntry(language));
         }
+        match language {
+            Interpreted::Python => Self::check_python_modules(bundle),
+            // A module is named by the path of its file.
+            Interpreted::Javascript => Ok(()),
+        }
+    }
+
+    fn check_python_modules(bundle: &Bundle) -> Result<(), CodeRefusal> {
         let mut modules = BTreeMap::new();
         for (path, _) in bundle.files() {
             let Some(stem) = path.strip_suffix(".py") else {
@@ -176,7 +208,7 @@ impl Code {
     pub fn component(&self) -> &Binary {
         match self {
             Self::Component(component) => component,
-            Self::Python { runtime, .. } => runtime,
+            Self::Sources { runtime, .. } => runtime,
         }
     }
 
@@ -184,7 +216,7 @@ impl Code {
     pub fn bundle(&self) -> Option<&Bundle> {
         match self {
             Self::Component(_) => None,
-            Self::Python { bundle, .. } => Some(bundle),
+            Self::Sources { bundle, .. } => Some(bundle),
         }
     }
 }
@@ -204,19 +236,16 @@ mod tests {
     }
 
     /// The program, and the bytes of both of its parts.
-    fn python() -> (Program, Vec<u8>, Vec<u8>) {
-        let (bytes, runtime) = (bundle("main.py").as_bytes().to_vec(), b"python".to_vec());
-        let program = Program::Python {
-            sha256: BlobId::of(&bytes),
-            runtime: BlobId::of(&runtime),
-            origin: None,
-        };
+    fn program_in(language: Interpreted) -> (Program, Vec<u8>, Vec<u8>) {
+        let (bundle, runtime) = (bundle(language.entry()), b"interpreter".to_vec());
+        let bytes = bundle.as_bytes().to_vec();
+        let program = language.program(BlobId::of(&bytes), BlobId::of(&runtime), None);
         (program, bytes, runtime)
     }
 
     #[test]
     fn one_flipped_bit_in_sources_or_runtime_is_another_program() {
-        let (program, bytes, runtime) = python();
+        let (program, bytes, runtime) = program_in(Interpreted::Javascript);
         let good = Code::approved(&program, bytes.clone(), Some(runtime.clone())).expect("both");
         assert_eq!(good.component().bytes(), runtime);
         assert_eq!(good.bundle().expect("sources").as_bytes(), bytes);
@@ -236,7 +265,7 @@ mod tests {
 
     #[test]
     fn every_module_is_one_file() {
-        let check = |paths: &[&str]| Code::check_python(&bundle_of(paths));
+        let check = |paths: &[&str]| Code::check_sources(Interpreted::Python, &bundle_of(paths));
         assert_eq!(
             check(&["main.py", "a/__init__.py", "a/b.py", "a/c.csv"]),
             Ok(())
@@ -254,23 +283,36 @@ mod tests {
     }
 
     #[test]
-    fn sources_need_their_runtime_and_an_entry() {
-        let (program, bytes, runtime) = python();
-        let refusal = Code::approved(&program, bytes, None);
-        assert_eq!(refusal, Err(CodeRefusal::NoRuntime(BlobId::of(&runtime))));
-        let approved = |bytes: &[u8]| {
-            let program = Program::Python {
-                sha256: BlobId::of(bytes),
-                runtime: BlobId::of(&runtime),
-                origin: None,
+    fn sources_need_their_runtime_and_the_entry_of_their_language() {
+        for (language, other) in [
+            (Interpreted::Python, Interpreted::Javascript),
+            (Interpreted::Javascript, Interpreted::Python),
+        ] {
+            let (program, bytes, runtime) = program_in(language);
+            let refusal = Code::approved(&program, bytes.clone(), None);
+            assert_eq!(refusal, Err(CodeRefusal::NoRuntime(BlobId::of(&runtime))));
+            let approved = |bytes: &[u8]| {
+                let program = language.program(BlobId::of(bytes), BlobId::of(&runtime), None);
+                Code::approved(&program, bytes.to_vec(), Some(runtime.clone()))
             };
-            Code::approved(&program, bytes.to_vec(), Some(runtime.clone()))
-        };
-        let elsewhere = approved(bundle("other.py").as_bytes());
-        assert_eq!(elsewhere, Err(CodeRefusal::NoEntry));
-        assert!(matches!(
-            approved(b"import os"),
-            Err(CodeRefusal::Bundle(_))
-        ));
+            for path in ["aside", other.entry()] {
+                let elsewhere = approved(bundle(path).as_bytes());
+                assert_eq!(elsewhere, Err(CodeRefusal::NoEntry(language)));
+            }
+            assert!(matches!(
+                approved(b"import os"),
+                Err(CodeRefusal::Bundle(_))
+            ));
+        }
+    }
+
+    #[test]
+    fn sources_have_one_language() {
+        let of = |paths: &[&str]| Code::language_of(&bundle_of(paths));
+        assert_eq!(of(&["main.py", "a.js"]), Ok(Interpreted::Python));
+        assert_eq!(of(&["main.js"]), Ok(Interpreted::Javascript));
+        for paths in [&["a.js"][..], &["main.js", "main.py"]] {
+            assert_eq!(of(paths), Err(CodeRefusal::NoLanguage));
+        }
     }
 }

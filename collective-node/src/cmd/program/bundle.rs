@@ -14,14 +14,14 @@ use serde_json::json;
 
 use crate::cmd::show::show;
 
-/// Make the source bundle of a Python program, and print the name under which a manifest names it.
+/// Make the source bundle of a program in Python or JavaScript, and print the name under which a manifest names it.
 ///
 /// The bundle has every file of the folder, but for those whose names begin with a dot, and `__pycache__`. Equal files give
 /// equal bundles, wherever they are made.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  collective program bundle jobs/logit-python logit.bundle")]
 pub struct MakeBundle {
-    /// The folder with the program's `main.py`.
+    /// The folder with the program's `main.py` or `main.js`.
     folder: PathBuf,
     /// Where to write the bundle.
     file: PathBuf,
@@ -33,7 +33,7 @@ pub struct MakeBundle {
 impl MakeBundle {
     pub fn run(self) -> Result<bool> {
         let bundle = of_folder(&self.folder)?;
-        Code::check_python(&bundle)?;
+        Code::check_sources(Code::language_of(&bundle)?, &bundle)?;
         fs::write(&self.file, bundle.as_bytes())
             .with_context(|| format!("writing {}", self.file.display()))?;
         let (id, count) = (bundle.id(), bundle.files().count());

@@ -9,7 +9,7 @@ use collective::bundle::Bundle;
 use collective::id::BlobId;
 use serde_json::json;
 
-use super::test::bounded;
+use super::test::runtime;
 use crate::cmd::show::show;
 use crate::programs::description::Language;
 use crate::programs::scaffold;
@@ -28,8 +28,8 @@ pub struct New {
     /// The language.
     #[arg(long = "lang", value_name = "LANGUAGE")]
     language: Language,
-    /// The interpreter, for a language that has one.
-    #[arg(long, value_name = "FILE", env = "COLLECTIVE_PYTHON_RUNTIME")]
+    /// The interpreter; without it, that of COLLECTIVE_PYTHON_RUNTIME or COLLECTIVE_JAVASCRIPT_RUNTIME.
+    #[arg(long, value_name = "FILE")]
     runtime: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
@@ -45,14 +45,9 @@ impl New {
             "{} is there already",
             self.folder.display()
         );
-        let runtime = match (self.language.has_runtime(), &self.runtime) {
-            (false, _) => None,
-            (true, Some(file)) => Some(BlobId::of(&bounded(file)?)),
-            (true, None) => anyhow::bail!(
-                "a program in {} is approved with its interpreter: give it with --runtime",
-                self.language
-            ),
-        };
+        let language = self.language.interpreted();
+        let runtime = language.map(|language| runtime(language, self.runtime.as_deref()));
+        let runtime = runtime.transpose()?.map(|bytes| BlobId::of(&bytes));
         let files = scaffold::files(self.language, runtime);
         for (path, text) in &files {
             let path = self.folder.join(path);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use collective::approval::{Manifest, OutputRule};
+use collective::approval::{Interpreted, Manifest, OutputRule};
 use collective::bundle::Bundle;
 use collective::permit::{Binary, Code};
 use collective::source::Source;
@@ -33,8 +33,8 @@ const WASM: &[u8] = b"\0asm";
 /// Run a program on mock data, in the sandbox that runs it on contributed data.
 ///
 /// A folder with a `program.toml` needs nothing more: it is built, and run on its own mock data under its own limits. Anything else
-/// needs --source and --records; a folder or a bundle is then a Python program. A Python program needs the runtime that it is to be
-/// approved with. The output goes to standard output, as a requester would get it; its log, what it used, and the text of its error,
+/// needs --source and --records; a folder or a bundle is then a program in Python or JavaScript, which needs the runtime
+/// that it is to be approved with. The output goes to standard output, as a requester would get it; its log, what it used, and the text of its error,
 /// which ends its log, go to standard error. The seed is all zeroes.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -43,11 +43,11 @@ const WASM: &[u8] = b"\0asm";
       --source survey.json --records mock.csv --arguments age,vote
   collective program test mean.wasm --source survey.json --records mock.csv --manifest mean.json")]
 pub struct Test {
-    /// A program's folder, a folder of Python sources, a bundle of them, or a component.
+    /// A program's folder, a folder of sources, a bundle of them, or a component.
     #[arg(default_value = ".")]
     program: PathBuf,
-    /// The interpreter of a Python program.
-    #[arg(long, value_name = "FILE", env = "COLLECTIVE_PYTHON_RUNTIME")]
+    /// The interpreter; without it, that of COLLECTIVE_PYTHON_RUNTIME or COLLECTIVE_JAVASCRIPT_RUNTIME.
+    #[arg(long, value_name = "FILE")]
     runtime: Option<PathBuf>,
     /// Declaration of the records, as JSON.
     #[arg(long, value_name = "FILE")]
@@ -117,14 +117,12 @@ impl Test {
         let folder = Folder::parse(of_folder(&self.program)?)?;
         let built = recipe::build(&folder)?;
         let described = folder.description();
-        let runtime = self
-            .runtime
-            .as_deref()
-            .filter(|_| described.language.has_runtime());
-        let code = built.code(runtime.map(bounded).transpose()?);
+        let language = described.language.interpreted();
+        let runtime = language.map(|language| runtime(language, self.runtime.as_deref()));
+        let code = built.code(runtime.transpose()?)?;
         let columns = folder.source().select(&described.dataset.columns)?;
         let task = Task {
-            code: code.context("the interpreter is given with --runtime")?,
+            code,
             arguments: described.arguments.clone(),
             limits: Limits {
                 fuel: described.limits.fuel,
@@ -170,20 +168,19 @@ impl Test {
 
     fn code(&self) -> Result<Code> {
         if self.program.is_dir() {
-            return self.python(of_folder(&self.program)?);
+            return self.sources(of_folder(&self.program)?);
         }
         let bytes = bounded(&self.program)?;
         if bytes.starts_with(WASM) {
             return Ok(Code::Component(Binary::new(bytes)));
         }
-        self.python(Bundle::parse(&bytes)?)
+        self.sources(Bundle::parse(&bytes)?)
     }
 
-    fn python(&self, bundle: Bundle) -> Result<Code> {
-        let runtime = self.runtime.as_deref();
-        let runtime =
-            runtime.context("a Python program needs its interpreter: give it with --runtime")?;
-        Ok(Code::python(bundle, Binary::new(bounded(runtime)?))?)
+    fn sources(&self, bundle: Bundle) -> Result<Code> {
+        let language = Code::language_of(&bundle)?;
+        let runtime = runtime(language, self.runtime.as_deref())?;
+        Ok(Code::sources(language, bundle, Binary::new(runtime))?)
     }
 
     fn task(&self, code: Code, source: &Path, manifest: Option<&Manifest>) -> Result<Task> {
@@ -252,7 +249,7 @@ impl Test {
 fn compare(manifest: &Manifest, code: &Code) {
     let (id, runtime) = match code {
         Code::Component(component) => (component.id(), None),
-        Code::Python { bundle, runtime } => (bundle.id(), Some(runtime.id())),
+        Code::Sources { bundle, runtime } => (bundle.id(), Some(runtime.id())),
     };
     let named = manifest.program.sha256();
     if id != named {
@@ -263,6 +260,21 @@ fn compare(manifest: &Manifest, code: &Code) {
     {
         eprintln!("not what would run: the manifest names runtime {named}, this one is {runtime}");
     }
+}
+
+/// The interpreter of a language: the file that was given, or that a variable names.
+pub(super) fn runtime(language: Interpreted, given: Option<&Path>) -> Result<Vec<u8>> {
+    let variable = match language {
+        Interpreted::Python => "COLLECTIVE_PYTHON_RUNTIME",
+        Interpreted::Javascript => "COLLECTIVE_JAVASCRIPT_RUNTIME",
+    };
+    let named = || std::env::var_os(variable).map(PathBuf::from);
+    let file = given.map(Path::to_owned).or_else(named).with_context(|| {
+        format!(
+            "a program in {language} is approved with its interpreter: give it with --runtime, or in {variable}"
+        )
+    })?;
+    bounded(&file)
 }
 
 /// A node refuses to start where a layer is missing; somebody who tries a program out is told.
@@ -289,7 +301,7 @@ pub fn cache(folder: &Path) -> Result<Cache> {
 }
 
 /// A file that is not larger than anything a program consists of.
-pub fn bounded(path: &Path) -> Result<Vec<u8>> {
+fn bounded(path: &Path) -> Result<Vec<u8>> {
     let length = fs::metadata(path).with_context(|| reading(path))?.len();
     ensure!(
         length <= MAX_COMPONENT_BYTES as u64,
