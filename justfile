@@ -30,6 +30,10 @@ jobs:
 runtime-python *FILE:
     runtimes/python/build.sh {{ FILE }}
 
+# The JavaScript runtime; prints where it is
+runtime-javascript *FILE:
+    runtimes/javascript/build.sh {{ FILE }}
+
 # Files made by other age clients open here, and ours there
 interop:
     interop/run.sh
@@ -65,7 +69,11 @@ simulate-committee SEEDS="10000":
 
 # Python programs against native CPython on the same records, and how long a job process takes to start and end
 bench-python:
-    runtime=$(runtimes/python/build.sh) && cargo run --release -p collective-node --example bench-python -- "$runtime"
+    runtime=$(runtimes/python/build.sh) && cargo run --release -p collective-node --example bench-runtime -- python "$runtime"
+
+# Programs in JavaScript against native Node.js, in the same way
+bench-javascript:
+    runtime=$(runtimes/javascript/build.sh) && cargo run --release -p collective-node --example bench-runtime -- javascript "$runtime"
 
 # Gas of every user story, from the committed snapshot
 gas:

@@ -3,6 +3,7 @@
 #
 #   jobs/build.sh [FOLDER]     writes FOLDER/logit.wasm and FOLDER/mean.wasm; without FOLDER, jobs/*/*.wasm
 #   jobs/build.sh --check      rebuilds into a fresh folder and compares with the committed bytes
+#   jobs/build.sh --zig        prints the Python that has the pinned Zig: `PYTHON -m ziglang` is the compiler
 #
 # Zig comes from PyPI (0.5 GB installed) into a virtual environment in $COLLECTIVE_ZIG (default: the
 # user's cache), and stays there. Needs python3 with venv, and cargo.
@@ -14,6 +15,10 @@ cache=${COLLECTIVE_ZIG:-${XDG_CACHE_HOME:-$HOME/.cache}/collective-zig-$zig_vers
 if [ ! -x "$cache/bin/python" ] || ! "$cache/bin/python" -c 'import ziglang' 2>/dev/null; then
     python3 -m venv "$cache"
     "$cache/bin/pip" install --quiet --disable-pip-version-check "ziglang==$zig_version"
+fi
+if [ "${1:-}" = --zig ]; then
+    echo "$cache/bin/python"
+    exit
 fi
 
 build() { # build NAME COMPONENT
