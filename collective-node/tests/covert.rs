@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use alloy::primitives::U256;
 use alloy::sol_types::SolEvent;
 use bombs::{module, records};
-use collective::approval::{Manifest, Recipient, unpad};
+use collective::approval::{Interpreted, Manifest, Recipient, unpad};
 use collective::bundle::Bundle;
 use collective::id::BlobId;
 use collective::permit::{Binary, Code};
@@ -108,7 +108,8 @@ impl Exam {
             manifest,
             identity: Identity::X25519(identity),
             leaker: Code::Component(Binary::new(leaker())),
-            asker: Code::python(bundle, Binary::new(asker)).expect("a program"),
+            asker: Code::sources(Interpreted::Python, bundle, Binary::new(asker))
+                .expect("a program"),
             sandbox: bombs::cached(folder.path()),
             _compiled: folder,
         }
