@@ -116,7 +116,8 @@ pub fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("collective: {error:#}");
+            // Much of it may be a stranger's: names in files, answers of a node.
+            eprintln!("collective: {}", show::printable(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }

@@ -11,7 +11,8 @@ pub mod recipe;
 pub mod scaffold;
 
 use collective::approval::{
-    Evidence, Format, Manifest, ManifestRefusal, Origin, Payment, Recipient, Selector, SplitRule,
+    Evidence, Format, Manifest, ManifestRefusal, Origin, Payment, Program, Recipient, Selector,
+    SplitRule,
 };
 use thiserror::Error;
 
@@ -55,6 +56,18 @@ pub fn proposal_manifest(
     built: &Built,
     occasion: &Occasion,
 ) -> Result<Manifest, ProposalRefusal> {
+    described(folder, built.program(occasion.origin.clone()), occasion)
+}
+
+/// The same of a program that need not be built here.
+///
+/// # Errors
+/// [`ProposalRefusal`].
+pub fn described(
+    folder: &Folder,
+    program: Program,
+    occasion: &Occasion,
+) -> Result<Manifest, ProposalRefusal> {
     let described = folder.description();
     let named = described.recipient.clone().map(Recipient::Age);
     let recipient = occasion.recipient.clone().or(named);
@@ -62,7 +75,7 @@ pub fn proposal_manifest(
         format: Format::V1,
         chain_id: occasion.deployment.chain_id,
         collective: occasion.deployment.collective,
-        program: built.program(occasion.origin.clone()),
+        program,
         arguments: described.arguments.clone(),
         dataset: Selector {
             source: described.dataset.source.clone(),

@@ -109,7 +109,12 @@ pub struct Approval {
 
 impl Approval {
     fn holds(&self) -> bool {
-        let broken = |risk: &Risk| matches!(risk, Risk::OtherTerms | Risk::WouldNotRun(_));
+        let broken = |risk: &Risk| {
+            matches!(
+                risk,
+                Risk::OtherTerms | Risk::WouldNotRun(_) | Risk::Endless
+            )
+        };
         self.same_bytes != SameBytes::No && !self.risks.iter().any(broken)
     }
 }
@@ -179,6 +184,13 @@ impl Reviewer {
         if *terms != ApprovedTerms::of(&manifest) {
             risks.push(Risk::OtherTerms);
         }
+        let deployment = self.chain.deployment();
+        let meant = (manifest.chain_id, manifest.collective);
+        if meant != (deployment.chain_id, deployment.collective) {
+            let (chain, collective) = meant;
+            let other = format!("the manifest is for collective {collective} on chain {chain}");
+            risks.push(Risk::WouldNotRun(other));
+        }
 
         let code = self.code(&manifest).await;
         let imports = match asked(code.clone()).await {
@@ -191,16 +203,26 @@ impl Reviewer {
         let sources = self.sources(&manifest).await;
         let rebuilt = self.rebuilt(&manifest, sources.clone()).await;
         risks.extend(match (&sources, &rebuilt.same_bytes) {
-            _ if manifest.program.origin().is_none() => Some(Risk::NoSource),
+            // Of sources that run as they are the bytes are the source.
+            _ if manifest.program.origin().is_none() && manifest.program.runtime().is_none() => {
+                Some(Risk::NoSource)
+            }
+            _ if manifest.program.origin().is_none() => None,
             (_, SameBytes::No) => Some(Risk::AnotherSource),
             (Err(reason), _) | (_, SameBytes::Unknown(reason)) => {
                 Some(Risk::NotRebuilt(reason.clone()))
             }
             _ => None,
         });
+        risks.extend(rebuilt.endless.then_some(Risk::Endless));
         if !rebuilt.otherwise.is_empty() {
             risks.push(Risk::SaysOtherwise(rebuilt.otherwise.join(", ")));
         }
+        let shown = shown(
+            code.as_ref().ok(),
+            sources.as_ref().ok(),
+            &rebuilt.same_bytes,
+        );
         let trial = match (code, &sources, source) {
             (Ok(code), Ok(sources), Some(source)) => {
                 trial::trial(self.sandbox.clone(), &manifest, code, source, sources).await
@@ -210,9 +232,7 @@ impl Reviewer {
             (.., None) => Trial::not("the records that it would read are not declared"),
         };
         risks.extend(trial.failure().map(|it| Risk::TrialFailed(it.into())));
-        let (earlier, changes) = self
-            .changes(&manifest, sources.as_ref().ok(), &mut risks)
-            .await?;
+        let (earlier, changes) = self.changes(&manifest, shown.as_ref(), &mut risks).await?;
         Ok(Approval {
             manifest: digest,
             statements: summary::statements(&manifest, now),
@@ -274,10 +294,18 @@ impl Reviewer {
             .iter()
             .filter(|it| it.revoked && it.manifest.as_ref().is_some_and(same_program));
         risks.extend(revoked.map(|it| Risk::RevokedBefore(it.digest)));
-        let earlier = before.into_iter().rev().find_map(|approved| {
+        let versions = before.into_iter().rev().filter_map(|approved| {
             let earlier = approved.manifest?;
-            earlier::is_version(&earlier, manifest).then_some((approved.digest, earlier))
+            let is_version = earlier::is_version(&earlier, manifest);
+            is_version.then_some((approved.digest, approved.revoked, earlier))
         });
+        let mut versions = versions.peekable();
+        if let Some((digest, true, _)) = versions.peek() {
+            risks.push(Risk::LastRevoked(*digest));
+        }
+        // What members stopped is no ground to compare with: its lines would not show.
+        let earlier = versions.find(|(_, revoked, _)| !revoked);
+        let earlier = earlier.map(|(digest, _, earlier)| (digest, earlier));
         let earlier_sources = match &earlier {
             Some((_, earlier)) => self.sources(earlier).await.ok(),
             None => None,
@@ -298,6 +326,14 @@ async fn asked(code: Result<Code, String>) -> Result<Vec<String>, String> {
     match tokio::task::spawn_blocking(move || imports(&code)).await {
         Ok(found) => found.map_err(|trap| trap.to_string()),
         Err(error) => Err(format!("it cannot be decoded: {error}")),
+    }
+}
+
+/// The source to read: the folder that makes the bytes, or, of a program that runs as it is written, that which runs.
+fn shown(code: Option<&Code>, folder: Option<&Bundle>, same_bytes: &SameBytes) -> Option<Bundle> {
+    match (code.and_then(Code::bundle), folder, same_bytes) {
+        (Some(runs), _, SameBytes::No | SameBytes::Unknown(_)) => Some(runs.clone()),
+        (_, folder, _) => folder.cloned(),
     }
 }
 

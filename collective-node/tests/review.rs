@@ -89,7 +89,7 @@ fn a_program_without_source_is_shown_as_one() {
     assert_eq!(earnings["contributors"], 850);
     let statements = approval["statements"].as_array().expect("statements");
     let topics: Vec<_> = statements.iter().map(|it| it["topic"].as_str()).collect();
-    assert_eq!(topics.len(), 9, "{topics:?}");
+    assert_eq!(topics.len(), 10, "{topics:?}");
     let told = statements.iter().map(|it| it["says"].to_string());
     let told = told.collect::<Vec<_>>().join("\n");
     let mean = mean(&world);
@@ -290,7 +290,7 @@ fn source_rebuild_trial_and_differences_are_shown() {
     let page = String::from_utf8(page.stdout).expect("text");
     println!("{page}");
     assert!(
-        page.contains("\n+// Counts, too.\n") && page.contains("maxRuns: 1 → 3\n"),
+        page.contains("\n| +// Counts, too.\n") && page.contains("maxRuns: 1 → 3\n"),
         "{page}"
     );
 
@@ -341,4 +341,11 @@ fn source_rebuild_trial_and_differences_are_shown() {
         "{:?}",
         risks(&review)
     );
+    // Members stopped that version: its lines are not passed over as known.
+    assert!(warned(
+        &review,
+        &format!("the last version from this folder, {digest}, was revoked")
+    ));
+    assert_eq!(review["approvals"][0]["earlier"], Value::Null);
+    assert!(places(&review).contains(&"mock/records.csv"));
 }

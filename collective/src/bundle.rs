@@ -174,7 +174,7 @@ fn check_text(path: &str, text: &str) -> Result<(), BundleRefusal> {
 
 /// Control characters but the tab, and what changes the direction of text or has no width: with them
 /// a reviewer reads another program than the one that runs (CVE-2021-42574).
-fn is_hidden(character: char) -> bool {
+pub fn is_hidden(character: char) -> bool {
     (character.is_control() && character != '\t')
         || matches!(
             character,

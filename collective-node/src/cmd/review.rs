@@ -9,12 +9,16 @@ use clap::Args;
 
 use super::place::{ChainAt, NodeAt};
 use super::program::test::{cache, warn_of_layers};
-use super::show::{Working, printable};
+use super::show::{Working, on_one_line, printable};
 use crate::review::{Approval, Reviewer, SameBytes, Trial};
 use crate::sandbox::Sandbox;
 
 /// Lines of one file's difference that are printed; `--json` has all of them.
 const MAX_LINES: usize = 400;
+/// Lines of what the program wrote that are printed: enough to see what it is.
+const MAX_OUTPUT_LINES: usize = 60;
+/// Letters of one such line.
+const MAX_LETTERS: usize = 2_000;
 
 /// Show what a proposal would do before you vote: what its program reads and sends, to whom and for what price, what changed
 /// since the last version, whether its source makes its bytes, what it does on mock data, and what to weigh.
@@ -65,7 +69,7 @@ impl Review {
             }
             let said = format!("{} says: {}", review.proposer, review.description);
             line(&mut page, "the proposer", &said);
-            print!("{}", printable(&page));
+            print!("{page}");
         }
         Ok(review.holds())
     }
@@ -97,7 +101,7 @@ fn write(page: &mut String, approval: &Approval) {
 
     heading(page, "what to weigh");
     for risk in &approval.risks {
-        let _ = writeln!(page, "- {risk}");
+        let _ = writeln!(page, "- {}", on_one_line(&risk.to_string()));
     }
 
     heading(page, "on its mock data");
@@ -108,43 +112,45 @@ fn write(page: &mut String, approval: &Approval) {
             left_out,
             refused,
         } => {
-            let _ = writeln!(
-                page,
-                "{records} records read, {left_out} left out; the requester would get:"
-            );
-            let _ = writeln!(page, "{}", output.trim_end());
+            let counts = format!("{records} read, {left_out} left out");
+            line(page, "records", &counts);
             if let Some(reason) = refused {
-                let _ = writeln!(page, "this output would stay inside: {reason}");
+                line(page, "this output would stay inside", reason);
             }
+            line(page, "the requester would get", "");
+            foreign(page, output, MAX_OUTPUT_LINES, "the output");
         }
         Trial::Stopped { reason, text } => {
-            let _ = writeln!(page, "the program stopped: {reason}\n{}", text.trim_end());
+            line(page, "the program stopped", reason);
+            foreign(page, text, MAX_OUTPUT_LINES, "its words");
         }
-        Trial::NotTried { reason } => {
-            let _ = writeln!(page, "not tried: {reason}");
-        }
+        Trial::NotTried { reason } => line(page, "not tried", reason),
     }
 
     match approval.earlier {
         Some(earlier) => heading(page, &format!("what changed since manifest {earlier}")),
-        None => heading(page, "all sources: no earlier version was approved"),
+        None => heading(page, "all sources: nothing from this folder is approved"),
     }
     for change in &approval.changes {
         if change.difference.contains('\n') {
-            let lines: Vec<_> = change.difference.lines().collect();
-            let shown = &lines[..lines.len().min(MAX_LINES)];
-            let _ = writeln!(page, "{}", shown.join("\n"));
-            if shown.len() < lines.len() {
-                let more = lines.len() - shown.len();
-                let _ = writeln!(
-                    page,
-                    "({more} more lines of {}: --json shows them)",
-                    change.place
-                );
-            }
+            foreign(page, &change.difference, MAX_LINES, &change.place);
         } else {
             line(page, &change.place, &change.difference);
         }
+    }
+}
+
+/// A stranger's lines, each with a mark before it, so that none can pass for a line of this page.
+fn foreign(page: &mut String, text: &str, most: usize, what: &str) {
+    let mut lines = text.lines();
+    for line in lines.by_ref().take(most) {
+        let cut: String = line.chars().take(MAX_LETTERS).collect();
+        let _ = writeln!(page, "| {}", printable(&cut));
+    }
+    let more = lines.count();
+    if more > 0 {
+        let what = on_one_line(what);
+        let _ = writeln!(page, "({more} more lines of {what}: --json shows them)");
     }
 }
 
@@ -153,5 +159,5 @@ fn heading(page: &mut String, text: &str) {
 }
 
 fn line(page: &mut String, name: &str, text: &str) {
-    let _ = writeln!(page, "{name}: {text}");
+    let _ = writeln!(page, "{}: {}", on_one_line(name), on_one_line(text));
 }

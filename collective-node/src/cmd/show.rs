@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write, stdout};
 use std::time::Duration;
 
 use anyhow::Result;
+use collective::bundle::is_hidden;
 use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -49,12 +50,21 @@ impl Drop for Working {
     }
 }
 
-/// What a program wrote, without what would move a terminal's cursor.
+/// A stranger's text without what moves a terminal's cursor, has no width or turns the direction of reading: such letters are
+/// shown as escapes. Line breaks and tabs stay.
 pub fn printable(text: &str) -> String {
-    let shown = |letter: char| match letter {
-        '\n' | '\t' => letter,
-        letter if letter.is_control() => ' ',
-        letter => letter,
-    };
-    text.chars().map(shown).collect()
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '\n' | '\t' => shown.push(letter),
+            hidden if is_hidden(hidden) => shown.extend(hidden.escape_unicode()),
+            letter => shown.push(letter),
+        }
+    }
+    shown
+}
+
+/// The same on one line.
+pub fn on_one_line(text: &str) -> String {
+    printable(text).replace('\n', "\\n").replace('\t', "\\t")
 }

@@ -98,6 +98,22 @@ pub enum BuildError {
     Place(#[from] io::Error),
 }
 
+impl BuildError {
+    /// Whether the sources make no program anywhere, whatever is installed.
+    pub fn is_the_sources(&self) -> bool {
+        match self {
+            Self::Sources(_)
+            | Self::Folder(_)
+            | Self::Component(_)
+            | Self::Code(_)
+            | Self::Oversize(_) => true,
+            Self::NoCompiler { .. } | Self::Process(..) | Self::NoVersion(_) | Self::Place(_) => {
+                false
+            }
+        }
+    }
+}
+
 /// Makes the bytes of a folder. Blocks: a compiler takes seconds.
 ///
 /// # Errors

@@ -32,7 +32,10 @@ impl Earnings {
     /// As JobEscrow and the reward rule divide the price.
     pub fn of(manifest: &Manifest, contributors: u32) -> Self {
         let payment = &manifest.payment;
-        let share = |bps: u16| payment.price * U256::from(bps) / U256::from(10_000);
+        // The whole ten thousands apart, so that no price is too great.
+        let (whole, rest) = payment.price.div_rem(U256::from(10_000));
+        let share =
+            |bps: u16| whole * U256::from(bps) + rest * U256::from(bps) / U256::from(10_000);
         let node = share(payment.node_bps);
         let (each, paid) = match contributors {
             0 => (U256::ZERO, U256::ZERO),
@@ -85,4 +88,31 @@ pub async fn inputs(
 ) -> Result<Option<InputSet>, FollowError> {
     let at = view.finalized;
     Ok(decision::input_set(chain, view, manifest, &at, &at).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_price_is_divided_without_loss_however_great() {
+        let vectors = include_str!("../../../vectors/decisions.json");
+        let vectors: serde_json::Value = serde_json::from_str(vectors).expect("JSON");
+        let bytes = vectors["manifest"]["bytes"].as_str().expect("a manifest");
+        let mut manifest: Manifest = serde_json::from_str(bytes).expect("a manifest");
+        (manifest.payment.contributors_bps, manifest.payment.node_bps) = (8_000, 1_500);
+        for price in [U256::from(10_001), U256::MAX] {
+            manifest.payment.price = price;
+            let paid = Earnings::of(&manifest, 7);
+            assert_eq!(paid.each * U256::from(7) + paid.node + paid.treasury, price);
+            assert!(paid.each > paid.treasury / U256::from(3));
+            assert_eq!(Earnings::of(&manifest, 0).each, U256::ZERO);
+        }
+        manifest.payment.price = U256::from(10_001);
+        let paid = Earnings::of(&manifest, 7);
+        assert_eq!(
+            (paid.each, paid.node),
+            (U256::from(1_142), U256::from(1_500))
+        );
+    }
 }

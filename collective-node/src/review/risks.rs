@@ -1,9 +1,11 @@
 //! What could go wrong if a manifest is approved, worked out from the manifest and the facts beside it.
 
-use collective::approval::{Manifest, OutputKind, Program, Recipient};
+use collective::approval::{Evidence, Manifest, OutputKind, OutputRule, Program, Recipient};
+use collective::id::ManifestDigest;
 use collective::source::{ColumnType, Source};
 use collective::terms::Purpose;
 use serde::{Serialize, Serializer};
+use serde_json::json;
 use thiserror::Error;
 
 /// Seconds after which an approval outlives what its voters remember.
@@ -23,19 +25,19 @@ pub enum Risk {
     LeavesTheCollective,
     /// The output is large enough.
     #[error(
-        "the output could carry records: {room} of the {records} that it reads fit into one run's output, and {all} of them \
-         into the outputs of all runs; what keeps it from carrying them is the program's code alone"
+        "the output could carry records: one run's has room for {room}, those of all runs for {all}, and {records} match today; \
+         what keeps it from carrying them is the program's code alone"
     )]
     RoomForRecords {
         /// Records that one output has room for.
         room: u64,
         /// The same for all runs.
         all: u64,
-        /// Records that it reads.
+        /// Records that it would read today.
         records: u64,
     },
     /// No schema on an output that is said to be figures.
-    #[error("no schema: any bytes pass as output, text among them")]
+    #[error("no schema that keeps anything back: any text passes as output")]
     NoSchema,
     /// A group of one.
     #[error("no minimum group: it may run over a single contributor")]
@@ -97,7 +99,15 @@ pub enum Risk {
     },
     /// Bytes that were stopped once.
     #[error("the same program was approved before, as {0}, and revoked")]
-    RevokedBefore(collective::id::ManifestDigest),
+    RevokedBefore(ManifestDigest),
+    /// A version that was stopped.
+    #[error(
+        "the last version from this folder, {0}, was revoked: compare with it what made members stop it"
+    )]
+    LastRevoked(ManifestDigest),
+    /// A compile bomb, or a slow machine.
+    #[error("the compiler came to no end over its source, which a source can be made for")]
+    Endless,
     /// The bytes ask for what they do not get.
     #[error("it would be refused at every run: {0}")]
     WouldNotRun(String),
@@ -129,7 +139,7 @@ pub fn of_manifest(
         risks.push(Risk::SendsRecords);
     } else {
         risks.extend(source.and_then(|source| room(manifest, source, contributors)));
-        risks.extend(rule.schema.is_none().then_some(Risk::NoSchema));
+        risks.extend(lets_text_pass(rule).then_some(Risk::NoSchema));
     }
     if rule.minimum_group <= 1 {
         risks.push(Risk::NoMinimumGroup);
@@ -149,7 +159,7 @@ pub fn of_manifest(
     risks.extend((manifest.max_runs > 1).then_some(Risk::ManyRuns(manifest.max_runs)));
     risks.extend((manifest.expiry > now + LONG_SECONDS).then_some(Risk::Long));
     risks.push(match manifest.evidence {
-        collective::approval::Evidence::None => Risk::NoEvidence,
+        Evidence::None => Risk::NoEvidence,
     });
     risks.extend(source.is_none().then_some(Risk::UndeclaredSource));
     risks
@@ -169,14 +179,26 @@ fn room(manifest: &Manifest, source: &Source, contributors: u32) -> Option<Risk>
         .iter()
         .map(|place| bits(&source.columns[*place].kind))
         .sum();
-    let records = u64::from(contributors);
-    let fit = |bytes: u64| (((bytes as f64) * 8.0 / bits.max(1.0)) as u64).min(records);
+    let fit = |bytes: u64| ((bytes as f64) * 8.0 / bits.max(1.0)) as u64;
     let room = fit(manifest.output.max_bytes);
-    let all = fit(manifest
-        .output
-        .max_bytes
-        .saturating_mul(manifest.max_runs.into()));
+    let runs = u64::from(manifest.max_runs);
+    let all = fit(manifest.output.max_bytes.saturating_mul(runs));
+    let records = contributors.into();
     (all > 0).then_some(Risk::RoomForRecords { room, all, records })
+}
+
+/// Whether the output's form keeps nobody from writing what they like: without a schema, or with one that anything satisfies.
+fn lets_text_pass(rule: &OutputRule) -> bool {
+    let open = OutputRule {
+        max_bytes: u64::MAX,
+        minimum_group: 0,
+        ..rule.clone()
+    };
+    let text = "What Ada told in confidence, word for word, and where she lives.";
+    let anything = [json!(text), json!([text]), json!({ text: text })];
+    anything
+        .iter()
+        .any(|output| open.check(output.to_string().as_bytes(), 0).is_ok())
 }
 
 /// The most that one field of a column can tell, in bits.
@@ -189,10 +211,8 @@ fn bits(kind: &ColumnType) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use alloy::primitives::{Address, B256};
-    use serde_json::json;
-
     use super::*;
+    use alloy::primitives::{Address, B256};
 
     /// The chain's time.
     const NOW: u64 = 1_800_000_000;
@@ -232,7 +252,7 @@ mod tests {
         // 8 bits a record, 80 bits an output.
         let room = Risk::RoomForRecords {
             room: 10,
-            all: 40,
+            all: 50,
             records: 40,
         };
         assert_eq!(
@@ -281,6 +301,29 @@ mod tests {
             records: 40,
         };
         assert_eq!(left, [room, Risk::GroupIsOfTheWhole, Risk::NoEvidence]);
+    }
+
+    #[test]
+    fn a_schema_that_keeps_nothing_back_is_none() {
+        let rule = |schema: serde_json::Value| {
+            let mut rule = careless().output;
+            rule.schema = Some(schema);
+            lets_text_pass(&rule)
+        };
+        for open in [
+            json!(true),
+            json!({}),
+            json!({"type": "object"}),
+            json!({"maxLength": 1000}),
+        ] {
+            assert!(rule(open.clone()), "{open}");
+        }
+        let number = json!({"type": "number"});
+        let closed =
+            json!({"type": "object", "properties": {"n": number}, "additionalProperties": false});
+        for closed in [json!(false), number, closed] {
+            assert!(!rule(closed.clone()), "{closed}");
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub fn statements(manifest: &Manifest, now: u64) -> Vec<Statement> {
         say("reads", reads(manifest)),
         say("for", purpose(manifest.purpose).into()),
         say("runs", runs(manifest)),
+        say("source", source(manifest)),
         say("sends", sends(manifest)),
         say("to", recipient(&manifest.recipient)),
         say("price", price(manifest)),
@@ -66,6 +67,17 @@ fn runs(manifest: &Manifest) -> String {
     format!("program {}{runtime}, {arguments}", program.sha256())
 }
 
+fn source(manifest: &Manifest) -> String {
+    let Some(origin) = manifest.program.origin() else {
+        return "none is published".into();
+    };
+    format!(
+        "the manifest says that it is folder {} of {} at commit {}, built as '{}'; the files below are those that it names by \
+         their hash, and whether that commit has them was not looked up",
+        origin.path, origin.repository, origin.commit, origin.build
+    )
+}
+
 fn sends(manifest: &Manifest) -> String {
     let rule = &manifest.output;
     let kind = match rule.kind {
@@ -73,9 +85,9 @@ fn sends(manifest: &Manifest) -> String {
         OutputKind::Model => "a fitted model",
         OutputKind::Records => "records themselves",
     };
-    let schema = match rule.schema {
-        Some(_) => "as its JSON Schema says",
-        None => "in any form",
+    let schema = match &rule.schema {
+        Some(schema) => format!("of the form {schema}"),
+        None => "in any form".into(),
     };
     format!(
         "{kind}, at most {} bytes a run, {schema}, and nothing where fewer than {} contributors were read",

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use collective::approval::Manifest;
 use collective::bundle::Bundle;
+use collective::id::sha256;
 use collective::permit::Code;
 use collective::source::Source;
 use serde::Serialize;
@@ -11,6 +12,14 @@ use zeroize::Zeroizing;
 
 use crate::programs::folder::MOCK_RECORDS;
 use crate::sandbox::{Failure, Limits, Sandbox, Task};
+
+/// The most that a trial may use: nobody waits for half a day, or reads megabytes, before a vote.
+const MOST: Limits = Limits {
+    fuel: 100_000_000_000,
+    memory_bytes: 1 << 30,
+    seconds: 60,
+    output_bytes: 1 << 20,
+};
 
 /// How the trial ended. What the program wrote is shown as it is: the records are nobody's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -78,13 +87,21 @@ pub async fn trial(
         Ok(columns) => columns,
         Err(refusal) => return Trial::not(refusal.to_string()),
     };
+    let allowed = Limits::of(manifest);
+    let limits = Limits {
+        fuel: allowed.fuel.min(MOST.fuel),
+        memory_bytes: allowed.memory_bytes.min(MOST.memory_bytes),
+        seconds: allowed.seconds.min(MOST.seconds),
+        output_bytes: allowed.output_bytes.min(MOST.output_bytes),
+    };
     let task = Task {
         code,
         arguments: manifest.arguments.clone(),
-        limits: Limits::of(manifest),
+        limits,
         source: source.clone(),
         columns,
-        seed: [0; 32],
+        // As a run's: a program does not know by it that it is being looked at.
+        seed: sha256(&[manifest.digest().0, sha256(records.as_bytes())].concat()).0,
         keep_log: true,
     };
     let lines: Vec<_> = records
@@ -105,7 +122,14 @@ pub async fn trial(
             }
         }
         Ok(Err(Failure::Program(stop))) => Trial::Stopped {
-            reason: stop.trap.to_string(),
+            reason: if limits == allowed {
+                stop.trap.to_string()
+            } else {
+                format!(
+                    "{}; a review gives it less than the manifest does, `program test` all of it",
+                    stop.trap
+                )
+            },
             text: stop
                 .text
                 .map_or_else(String::new, |text| text.reveal().into()),
