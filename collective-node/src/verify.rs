@@ -11,8 +11,6 @@ use collective::id::BlobId;
 use collective::input::InputSet;
 use collective::permit::{ApprovalStatus, ApprovedTerms};
 use collective::receipt::{BlockRef, Outcome, Receipt, Release, Usage};
-use collective::seal::header::Header;
-use collective::seal::payload::opened_len;
 use thiserror::Error;
 
 use crate::blobs::{BlobError, Blobs};
@@ -26,6 +24,7 @@ use collective_contracts::JobEscrow;
 pub use logs::Asked;
 
 mod logs;
+mod output;
 mod quorum;
 
 /// Why a receipt could not be checked to the end. A check that fails is a [`Finding`] instead.
@@ -164,8 +163,8 @@ pub async fn receipt(
     );
     let released = release(&fact, allow, deny);
     let quorum = quorum::check(chain, blobs, &released, &receipt, &mut note).await?;
-    check_output(blobs, &manifest, &receipt, &mut note).await?;
-    check_figures(&manifest, &receipt, &mut note);
+    output::check(blobs, &manifest, &receipt, &mut note).await?;
+    output::check_figures(&manifest, &receipt, &mut note);
     let description = blobs.get(BlobId(receipt.sandbox)).await?;
     let description: Option<SandboxDescription> = serde_json::from_slice(&description).ok();
     let told = description
@@ -199,57 +198,6 @@ fn release(fact: &JobFact, allow: BlockRef, deny: BlockRef) -> Release {
         input_count: fact.input_count,
         epoch: lease.epoch,
     }
-}
-
-async fn check_output(
-    blobs: &Blobs,
-    manifest: &Manifest,
-    receipt: &Receipt,
-    note: &mut impl FnMut(&str, bool, String),
-) -> Result<(), VerifyError> {
-    match receipt.outcome {
-        Outcome::Ran => {
-            let output = blobs.get(receipt.output).await?;
-            let bytes = output.len() as u64;
-            note(
-                "the sealed output is the one receipted",
-                bytes == receipt.output_bytes,
-                format!("{} of {bytes} bytes", receipt.output),
-            );
-            let inside = Header::parse(&output)
-                .ok()
-                .and_then(|(_, body)| opened_len(body).ok());
-            let padded = manifest.output.max_bytes + 1;
-            note(
-                "its length is that of every output of this manifest",
-                inside.is_some_and(|inside| inside as u64 == padded),
-                format!("{padded} bytes inside"),
-            );
-        }
-        Outcome::Failed => note(
-            "the program failed and sent nothing",
-            receipt.output == BlobId::of(&[]) && receipt.output_bytes == 0,
-            String::new(),
-        ),
-    }
-    Ok(())
-}
-
-/// What a receipt says of a run's use of the machine must not follow the run.
-fn check_figures(
-    manifest: &Manifest,
-    receipt: &Receipt,
-    note: &mut impl FnMut(&str, bool, String),
-) {
-    let (limits, usage) = (&manifest.limits, &receipt.usage);
-    let bucket = 1_000 * u64::from(limits.bucket());
-    note(
-        "its figures are the approved limits and whole buckets of time",
-        (usage.fuel, usage.memory_bytes) == (limits.fuel, limits.memory_bytes)
-            && usage.milliseconds > 0
-            && usage.milliseconds.is_multiple_of(bucket),
-        format!("{} ms in buckets of {bucket} ms", usage.milliseconds),
-    );
 }
 
 async fn receipt_on_chain(chain: &Chain, job: u64, fact: &JobFact) -> Result<Receipt, VerifyError> {

@@ -203,6 +203,13 @@ fn the_vectors_parse_back_to_what_made_them() {
         .expect("text")
         .as_bytes();
     assert_eq!(Manifest::parse(bytes), Ok(manifest()));
+    let mut bucketed = manifest();
+    bucketed.limits.bucket_seconds = Some(5);
+    assert_eq!(
+        bucketed.digest().to_string(),
+        "0x4505bdf417398eea6e13963212611f94fabeb900bd691e83930a7c725fc2b1da"
+    );
+    assert_eq!(Manifest::parse(&bucketed.to_bytes()), Ok(bucketed));
     for (name, language) in [
         ("pythonManifest", Interpreted::Python),
         ("javascriptManifest", Interpreted::Javascript),
