@@ -5,7 +5,7 @@ use std::time::Duration;
 use alloy::primitives::Address;
 use bytes::{Bytes, BytesMut};
 use collective::committee::log::LogHead;
-use collective::id::{BlobId, Leaf};
+use collective::id::{BlobId, Leaf, ManifestDigest};
 use collective::limits::{MAX_HEADER_BYTES, MAX_LOG_LINE_BYTES, MAX_OUTPUT_BYTES};
 use reqwest::{Response, StatusCode};
 use serde::Serialize;
@@ -16,8 +16,8 @@ use url::Url;
 use crate::governance::{SignedBallot, SignedDelegation};
 use crate::holder::published::{LogPage, MAX_PAGE_LINES};
 use crate::http::{
-    ClaimAnswer, CollectiveAnswer, ContributionState, JobAnswer, MAX_BLOB_BYTES, MemberAnswer,
-    Problem, Relayed, RelayedClaims, RelayedRevocation, StatusAnswer,
+    ClaimAnswer, CollectiveAnswer, ContributionState, Deployed, JobAnswer, MAX_BLOB_BYTES,
+    MemberAnswer, Problem, Relayed, RelayedClaims, RelayedRevocation, StatusAnswer,
 };
 use crate::intake::Acknowledgement;
 
@@ -203,6 +203,22 @@ impl Client {
             StatusCode::NOT_FOUND => Ok(false),
             other => Err(ClientError::Unexpected(other)),
         }
+    }
+
+    /// How every approved program stands at the node.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn programs(&self) -> Result<Vec<Deployed>, ClientError> {
+        self.get("programs").await
+    }
+
+    /// How an approved program stands at the node.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn program(&self, manifest: ManifestDigest) -> Result<Deployed, ClientError> {
+        self.get(&format!("programs/{manifest}")).await
     }
 
     /// A job.

@@ -2,6 +2,7 @@
 //!
 //! Errors are problem documents (RFC 9457) whose `fault` says who has to act.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -11,6 +12,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use collective::id::ManifestDigest;
 use collective::permit::Fault;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -28,12 +30,14 @@ use crate::rewards::{RewardError, Rewards};
 mod blobs;
 mod contributions;
 mod jobs;
+mod programs;
 mod relay;
 mod rewards;
 pub mod serve;
 mod status;
 mod votes;
 
+pub use crate::programs::deploy::Deployed;
 pub use contributions::ContributionState;
 pub use jobs::JobAnswer;
 pub use relay::{MAX_CLAIMS, Relayed, RelayedClaims, RelayedRevocation};
@@ -70,6 +74,8 @@ pub struct App {
     pub delegations: Delegations,
     /// What key holders did wrong, as this node saw it.
     pub faults: Arc<Faults>,
+    /// How the approved programs stand.
+    pub programs: watch::Receiver<BTreeMap<ManifestDigest, Deployed>>,
 }
 
 /// All routes. Any page may ask: nothing here depends on who asks.
@@ -98,6 +104,8 @@ pub fn router(app: App) -> Router {
             post(blobs::keep).layer(DefaultBodyLimit::max(MAX_BLOB_BYTES)),
         )
         .route("/blobs/{id}", get(blobs::give))
+        .route("/programs", get(programs::all))
+        .route("/programs/{digest}", get(programs::one))
         .route("/jobs/{job}", get(jobs::job))
         .route("/jobs/{job}/output", get(jobs::output))
         .route("/rewards/{account}", get(rewards::claim))

@@ -27,6 +27,7 @@ use crate::http::{App, router};
 use crate::intake::Intake;
 use crate::keystore::Keystore;
 use crate::ledger::{Ledger, LedgerError};
+use crate::programs::deploy::{self, Deploy};
 use crate::rebuild::{RebuildError, rebuild};
 use crate::rewards::Rewards;
 use crate::sandbox::{Cache, Fault, Layer, Sandbox};
@@ -44,6 +45,8 @@ pub struct NodeConfig {
     pub wire: Option<SocketAddr>,
     /// Sandbox layers without which nothing is run.
     pub required_layers: Vec<Layer>,
+    /// What it may do with the repositories that programs come from.
+    pub programs: deploy::Settings,
     /// The binary whose hidden role `sandbox-child` runs programs.
     pub executable: PathBuf,
     /// Between two looks at the chain.
@@ -116,7 +119,7 @@ impl Node {
         let chain = keys.chain(client, config.deployment).await?;
         let blobs = blobs(&config.data)?;
         let ledger = Ledger::open(&config.data.join("ledger.sqlite")).await?;
-        let sandbox = sandbox(&config, &keys)?;
+        let sandbox = Arc::new(sandbox(&config, &keys)?);
         // A promise that was broken while the node was down, or before a restart, is still broken.
         if let Some(seen) = ledger.finalized().await? {
             Follower::check_finalized(&chain, seen).await?;
@@ -183,6 +186,14 @@ impl Node {
             health: Default::default(),
             faults: Arc::default(),
         });
+        let deploy = Deploy {
+            chain: chain.clone(),
+            blobs: blobs.clone(),
+            sandbox: sandbox.clone(),
+            view: view.clone(),
+            settings: config.programs,
+            shown: watch::Sender::default(),
+        };
         let app = App {
             intake: Arc::new(Intake {
                 deployment: config.deployment,
@@ -200,6 +211,7 @@ impl Node {
             ballots: Arc::default(),
             delegations: Arc::default(),
             faults: committee.faults.clone(),
+            programs: deploy.shown.subscribe(),
         };
         let anchor = Anchor::new(
             chain.clone(),
@@ -216,7 +228,7 @@ impl Node {
             keys,
             view: view.clone(),
             committee: committee.clone(),
-            sandbox: Arc::new(sandbox),
+            sandbox,
             node: config.node,
         };
         let (stop, stopped) = oneshot::channel::<()>();
@@ -232,6 +244,7 @@ impl Node {
             tasks.spawn(door.serve(config.poll, pending()));
         }
         tasks.spawn(driver.run(config.poll));
+        tasks.spawn(deploy.run(config.poll));
         tasks.spawn(rewards.run(committee, config.poll));
         tasks.spawn(async move {
             let until = async {

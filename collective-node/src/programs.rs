@@ -3,12 +3,14 @@
 //! Owns: `program.toml`, the recipes, git. Must not know: keys, contributed records, how a program is run. Nothing of a
 //! folder is executed here: a reviewer makes the bytes of a stranger's sources by the same recipes.
 
+pub mod deploy;
 pub mod description;
 pub mod folder;
 pub mod git;
 pub mod process;
 pub mod recipe;
 pub mod scaffold;
+pub mod source;
 
 use collective::approval::{
     Evidence, Format, Manifest, ManifestRefusal, Origin, Payment, Program, Recipient, Selector,

@@ -26,6 +26,7 @@ async fn start_node(world: &CommitteeWorld) -> (Node, Client) {
         node: world.world.node_id,
         wire: None,
         required_layers: vec![],
+        programs: Default::default(),
         executable: PathBuf::from(env!("CARGO_BIN_EXE_collective")),
         poll: Duration::from_millis(10),
         batch_every: Duration::from_millis(20),

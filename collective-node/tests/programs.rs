@@ -5,8 +5,9 @@ mod by_hand;
 mod forge;
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use by_hand::World;
+use by_hand::{Running, World};
 use collective_node::demo::election;
 use forge::Forge;
 use serde_json::{Value, json};
@@ -273,4 +274,405 @@ fn refusals(world: &World, forge: &Forge, name: &str, propose: &dyn Fn(&str) -> 
         "--branch third --repository {file} --program {name}"
     )));
     assert!(!marker.exists(), "fetching ran a hook");
+}
+
+/// A forge, a collective, and its node as a process of its own, which fetches from the forge and merges there.
+struct Place {
+    world: World,
+    forge: Forge,
+    _node: Running,
+    _temporary: tempfile::TempDir,
+}
+
+/// Compiling an interpreter takes half a minute, and more on a busy machine.
+const COMPILING: Duration = Duration::from_secs(240);
+
+impl Place {
+    fn start() -> Option<Self> {
+        let temporary = tempfile::tempdir().expect("a folder");
+        let forge = Forge::start(&temporary.path().join("forge"))?;
+        let world = World::start(temporary.path().join("world"));
+        std::fs::write(world.path("forge.token"), format!("{}\n", forge::TOKEN)).expect("written");
+        let config = world.path("node.toml");
+        edit(Path::new(&config), |text| {
+            let (file, http) = (forge.file(), &forge.http);
+            format!(
+                "{text}\n[programs]\nrepositories = [\"{file}\", \"{http}\"]\nmerge_into = \"main\"\ntoken_file = \"forge.token\"\n"
+            )
+        });
+        if let Some(runtime) = std::env::var_os("COLLECTIVE_PYTHON_RUNTIME") {
+            world.json(&format!(
+                "node keep {} --config {config}",
+                runtime.to_string_lossy()
+            ));
+        }
+        let (node, _) = by_hand::start_node(&config);
+        Some(Self {
+            world,
+            forge,
+            _node: node,
+            _temporary: temporary,
+        })
+    }
+
+    /// Proposes; what it printed.
+    fn propose(&self, more: &str) -> Value {
+        let (recipient, founder) = (recipient(&self.world), self.world.key("founder-0"));
+        let recipient = if more.contains("--branch") {
+            format!("--recipient {recipient}")
+        } else {
+            String::new()
+        };
+        self.world
+            .json(&format!("propose {recipient} --key {founder} {more}"))
+    }
+
+    /// Votes for proposals and has them executed.
+    fn decide(&self, opened: &[&Value]) {
+        let (world, founder) = (&self.world, self.world.key("founder-0"));
+        let ids: Vec<_> = opened
+            .iter()
+            .map(|it| it["proposal"].as_str().expect("an id"))
+            .collect();
+        world.pass("61");
+        for id in &ids {
+            for n in 0..2 {
+                world.json(&format!(
+                    "vote {id} for --key {}",
+                    world.key(&format!("founder-{n}"))
+                ));
+            }
+        }
+        world.pass("3601");
+        for id in &ids {
+            world.json(&format!("proposal queue {id} --key {founder}"));
+        }
+        world.pass("86401");
+        for id in &ids {
+            world.json(&format!("proposal execute {id} --key {founder}"));
+        }
+    }
+
+    /// Waits until the node says this of a manifest.
+    fn until(&self, manifest: &Value, state: &str) -> Value {
+        let manifest = manifest.as_str().expect("a digest");
+        let began = Instant::now();
+        loop {
+            let output = self.world.run(&format!("program status {manifest} --json"));
+            let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+            if said["state"] == state {
+                let runs = matches!(state, "ready" | "unreachable-repository");
+                assert_eq!(output.status.success(), runs, "{said}");
+                return said;
+            }
+            assert!(
+                began.elapsed() < COMPILING,
+                "never {state}: {said} {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+            std::thread::sleep(Duration::from_millis(300));
+        }
+    }
+
+    fn statuses(&self) -> Vec<Value> {
+        self.world
+            .json("program status")
+            .as_array()
+            .expect("an array")
+            .clone()
+    }
+
+    /// Has a manifest run and opens what came out.
+    fn output(&self, manifest: &str) -> String {
+        let (world, requester) = (&self.world, self.world.key("requester"));
+        let job = world.json(&format!(
+            "job request --manifest {manifest} --key {requester}"
+        ))["job"]
+            .clone();
+        let began = Instant::now();
+        while world.json(&format!("job show {job}"))["state"] != "completed" {
+            assert!(
+                began.elapsed() < COMPILING,
+                "{}",
+                world.json(&format!("job show {job}"))
+            );
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        let output = world.run(&format!(
+            "job output {job} --identity {}",
+            world.told("identity")
+        ));
+        String::from_utf8(output.stdout).expect("text")
+    }
+}
+
+/// From a folder on a branch to a program that ran, and a branch that the forge shows as merged.
+fn story(language: &str, address: impl Fn(&Forge) -> String) {
+    let Some(place) = Place::start() else {
+        return;
+    };
+    let (world, forge) = (&place.world, &place.forge);
+    let Some(name) = write_program(world, forge, language) else {
+        return;
+    };
+    let commit = forge.push("educ");
+    let saved = world.path("educ.json");
+    let opened = place.propose(&format!(
+        "--branch educ --repository {} --save {saved}",
+        address(forge)
+    ));
+    // Main moves on while people vote, and somebody merges what nobody voted on.
+    forge.git("checkout --quiet -B main origin/main");
+    let other = forge.clone().join("other");
+    world.json(&format!("program new {} --lang c", other.display()));
+    let unapproved = forge.push("main");
+    assert_eq!(place.statuses(), Vec::<Value>::new());
+    place.decide(&[&opened]);
+
+    let manifest = &opened["manifest"];
+    let ready = place.until(manifest, "ready");
+    let detail = ready["detail"].as_str().expect("words");
+    assert!(
+        detail.starts_with("its source is that of the commit and makes its bytes with"),
+        "{detail}"
+    );
+    assert_eq!(ready["origin"]["path"], name);
+    assert_eq!(place.statuses().len(), 1, "a merge is no approval");
+    // Two parents, in the order of a merge into main; the message names what was voted on.
+    assert_eq!(ready["merge"]["state"], "merged", "{ready}");
+    let tip = forge.bare("rev-parse main");
+    assert_eq!(ready["merge"]["commit"], tip);
+    assert_eq!(
+        forge.bare("rev-list --parents -n 1 main"),
+        format!("{tip} {unapproved} {commit}")
+    );
+    assert!(
+        forge
+            .bare("log -1 --format=%B main")
+            .contains(manifest.as_str().expect("a digest"))
+    );
+    assert_eq!(forge.bare("log -1 --format=%an main"), "collective node");
+    assert_eq!(
+        forge.bare(&format!("rev-parse main:{name}")),
+        forge.bare(&format!("rev-parse {commit}:{name}"))
+    );
+
+    let expected = reference(944, |row| row % 10 != 9);
+    assert_eq!(groups(&place.output(&saved)), expected);
+
+    // Taken back, and that is what the node says.
+    let revoked = place.propose(&format!(
+        "--revoke-program {}",
+        manifest.as_str().expect("a digest")
+    ));
+    place.decide(&[&revoked]);
+    place.until(manifest, "revoked");
+    let request = format!(
+        "job request --manifest {saved} --key {}",
+        world.key("requester")
+    );
+    assert_eq!(world.run(&request).status.code(), Some(1));
+    assert_eq!(forge.bare("rev-parse main"), tip);
+}
+
+#[test]
+fn a_c_program_goes_from_a_branch_to_its_output_and_is_merged() {
+    story("c", |forge| forge.http.clone());
+}
+
+#[test]
+fn a_python_program_goes_from_a_branch_to_its_output_and_is_merged() {
+    story("python", Forge::file);
+}
+
+#[test]
+fn what_is_not_as_approved_is_said_with_who_is_at_fault() {
+    let Some(place) = Place::start() else {
+        return;
+    };
+    let (world, forge) = (&place.world, &place.forge);
+    let Some(name) = write_program(world, forge, "c") else {
+        return;
+    };
+    let first = forge.push("first");
+    let folder = forge.clone().join(&name);
+    edit(&folder.join("src/main.c"), |text| {
+        text.replace("SMALLEST = 3", "SMALLEST = 4")
+    });
+    let second = forge.push("second");
+    let (saved, bytes) = (world.path("educ.json"), world.path("educ.wasm"));
+    let branch = |name: &str| {
+        place.propose(&format!(
+            "--branch {name} --repository {} --save {saved}",
+            forge.http
+        ))
+    };
+    let honest = branch("second");
+    world.json(&format!("program build {} {bytes}", folder.display()));
+    let manifest: Value =
+        serde_json::from_slice(&std::fs::read(&saved).expect("saved")).expect("JSON");
+    // The same manifest with something that is not so.
+    let altered = |file: &str, change: &dyn Fn(&mut Value)| {
+        let mut altered = manifest.clone();
+        change(&mut altered);
+        let path = world.path(file);
+        std::fs::write(&path, altered.to_string()).expect("written");
+        path
+    };
+    let propose = |path: &str| place.propose(&format!("--manifest {path} --program {bytes}"));
+    let other_commit = propose(&altered("commit.json", &|it| {
+        it["program"]["origin"]["commit"] = json!(first)
+    }));
+    let no_commit = propose(&altered("nowhere.json", &|it| {
+        it["program"]["origin"]["commit"] = json!("0".repeat(40))
+    }));
+    let other_source = propose(&altered("source.json", &|it| {
+        it["program"]["origin"]["source"] = it["program"]["sha256"].clone();
+    }));
+    let mean = world.path("programs/mean.wasm");
+    let mean_is = world.json(&format!("program hash {mean}"))["sha256"].clone();
+    let other_bytes = altered("bytes.json", &|it| {
+        it["program"]["sha256"] = mean_is.clone()
+    });
+    let other_bytes = place.propose(&format!("--manifest {other_bytes} --program {mean}"));
+    let elsewhere = propose(&altered("elsewhere.json", &|it| {
+        it["program"]["origin"]["repository"] = json!("https://forge.invalid/programs.git");
+    }));
+    let other_build = propose(&altered("build.json", &|it| {
+        it["program"]["origin"]["build"] = json!("c zig-0.1.0")
+    }));
+    // Its bytes go missing before it is executed.
+    let lost = propose(&altered("lost.json", &|it| it["maxRuns"] = json!(7)));
+    let digest = lost["manifest"]
+        .as_str()
+        .expect("a digest")
+        .trim_start_matches("0x")
+        .to_owned();
+    let blob = format!(
+        "{}/{}/{}",
+        world.path("node/blobs"),
+        &digest[..2],
+        &digest[2..]
+    );
+    let kept = std::fs::read(&blob).expect("the manifest's blob");
+    std::fs::remove_file(&blob).expect("removed");
+
+    place.decide(&[
+        &honest,
+        &other_commit,
+        &no_commit,
+        &other_source,
+        &other_bytes,
+        &elsewhere,
+        &other_build,
+        &lost,
+    ]);
+
+    let says = |opened: &Value, state: &str, words: &str| {
+        let said = place.until(&opened["manifest"], state);
+        let detail = said["detail"].as_str().expect("words");
+        assert!(detail.contains(words), "{said}");
+        said
+    };
+    assert_eq!(
+        says(&honest, "ready", "makes its bytes with c zig-")["merge"]["state"],
+        "merged"
+    );
+    let differs = says(&other_commit, "differs", "of the commit is tree");
+    assert!(
+        differs["detail"]
+            .as_str()
+            .expect("words")
+            .contains("its proposer wrote what is not so")
+    );
+    assert_eq!(differs["merge"], Value::Null, "what differs is not merged");
+    says(&no_commit, "differs", "has no commit 0000");
+    says(&other_source, "differs", "members were shown");
+    says(&other_bytes, "differs", "its proposer built something else");
+    says(
+        &elsewhere,
+        "ready",
+        "does not list https://forge.invalid/programs.git",
+    );
+    says(
+        &other_build,
+        "ready",
+        "taken by their hash and not made again, as they were made with c zig-0.1.0",
+    );
+    says(&lost, "missing", "the manifest is not here");
+    std::fs::write(&blob, kept).expect("written");
+    place.until(&lost["manifest"], "ready");
+    let main = forge.bare("rev-parse main");
+    assert!(forge.bare(&format!("rev-list {main}")).contains(&second));
+
+    // A commit that changes more than its program's folder, and one that contradicts main, are for people to merge.
+    std::fs::write(forge.clone().join("README"), "more\n").expect("written");
+    edit(&folder.join("program.toml"), |text| {
+        text.replace("maxRuns = 1", "maxRuns = 2")
+    });
+    forge.push("wide");
+    let wide = branch("wide");
+    forge.git(&format!("checkout --quiet -B narrow {second}"));
+    edit(&folder.join("program.toml"), |text| {
+        text.replace("maxRuns = 1", "maxRuns = 3")
+    });
+    forge.push("narrow");
+    let narrow = branch("narrow");
+    forge.git("fetch --quiet origin");
+    forge.git("checkout --quiet -B main origin/main");
+    edit(&folder.join("program.toml"), |text| {
+        text.replace("maxRuns = 1", "maxRuns = 4")
+    });
+    let moved = forge.push("main");
+    place.decide(&[&wide, &narrow]);
+    let merge = |opened: &Value| place.until(&opened["manifest"], "ready")["merge"].clone();
+    let by_hand = merge(&wide);
+    assert_eq!(by_hand["state"], "by-hand");
+    assert!(
+        by_hand["reason"]
+            .as_str()
+            .expect("words")
+            .contains("changes README, too"),
+        "{by_hand}"
+    );
+    assert_eq!(
+        merge(&narrow),
+        json!({"state": "by-hand", "reason": "the commit and main contradict each other"})
+    );
+    assert_eq!(forge.bare("rev-parse main"), moved);
+
+    // One that is approved while the forge is away runs all the same.
+    forge.git(&format!("checkout --quiet -B away {second}"));
+    edit(&folder.join("program.toml"), |text| {
+        text.replace("maxRuns = 1", "maxRuns = 5")
+    });
+    forge.push("away");
+    let away = branch("away");
+    let (here, gone) = (
+        forge.folder.join("origin.git"),
+        forge.folder.join("gone.git"),
+    );
+    std::fs::rename(&here, &gone).expect("moved");
+    place.decide(&[&away]);
+    says(&away, "unreachable-repository", "run all the same");
+    assert_eq!(
+        groups(&place.output(&saved)),
+        reference(944, |row| row % 10 != 9)
+            .into_iter()
+            .filter(|it| it.1 >= 4)
+            .collect::<Vec<_>>()
+    );
+    std::fs::rename(&gone, &here).expect("moved back");
+    place.until(&away["manifest"], "ready");
+
+    // Time passes.
+    world.pass(&(91 * 86_400).to_string());
+    says(&honest, "expired", "its time is over");
+    // Whatever was asked of it, the token is in no log and on no command line of this story's files.
+    assert!(
+        place
+            .statuses()
+            .iter()
+            .all(|it| !it.to_string().contains(forge::TOKEN))
+    );
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use alloy::rpc::client::RpcClient;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
+use collective::approval::Repository;
 use collective::id::NodeId;
 use serde::Deserialize;
 use tokio::net::TcpListener;
@@ -17,6 +18,8 @@ use url::Url;
 use super::{place, secret};
 use crate::keystore::Keystore;
 use crate::node;
+use crate::programs::deploy;
+use crate::programs::git::Access;
 use crate::sandbox::Layer;
 
 mod bond;
@@ -54,7 +57,12 @@ A configuration:
   wire = \"127.0.0.1:8443\"            # optional: for other nodes, mutual TLS; a holder needs it for ceremonies
   keys = \"node/keys.age\"               # made by `collective key new node`
   passphrase_file = \"passphrase\"       # optional
-  required_layers = [\"seccomp\"]        # optional: all layers"
+  required_layers = [\"seccomp\"]        # optional: all layers
+
+  [programs]                           # optional: what the node may do with programs' repositories
+  repositories = [\"https://forge.example/programs.git\"]  # it fetches from these and no others
+  merge_into = \"main\"                # optional: the branch that approved commits are merged into
+  token_file = \"forge.token\"         # optional: for https; for ssh: deploy_key and known_hosts"
 )]
 pub struct Node {
     #[command(subcommand)]
@@ -84,6 +92,60 @@ struct Config {
     passphrase_file: Option<PathBuf>,
     #[serde(default = "all_layers")]
     required_layers: Vec<Layer>,
+    #[serde(default)]
+    programs: Programs,
+}
+
+/// What the node may do with the repositories that programs come from; by default nothing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Programs {
+    #[serde(default)]
+    repositories: Vec<Repository>,
+    merge_into: Option<String>,
+    deploy_key: Option<PathBuf>,
+    known_hosts: Option<PathBuf>,
+    token_file: Option<PathBuf>,
+}
+
+impl Programs {
+    /// Refused where a key would be shown without knowing to whom, or on the way to anybody.
+    fn settings(self, data: &Path) -> Result<deploy::Settings> {
+        // Git works in a folder of its own, from where relative paths lead elsewhere.
+        let absolute = |file: Option<PathBuf>| {
+            let absolute = |file: PathBuf| {
+                let found = file.canonicalize();
+                found.with_context(|| format!("[programs]: reading {}", file.display()))
+            };
+            file.map(absolute).transpose()
+        };
+        let files = (
+            absolute(self.deploy_key)?,
+            absolute(self.known_hosts)?,
+            absolute(self.token_file)?,
+        );
+        let access = match files {
+            (None, None, None) => Access::Own,
+            (None, None, Some(file)) => Access::Token { file },
+            (Some(key), Some(known_hosts), None) => Access::Ssh { key, known_hosts },
+            (Some(_), None, None) => anyhow::bail!(
+                "[programs]: a deploy_key goes with known_hosts, which `ssh-keyscan HOST` writes; compare it with what the forge publishes"
+            ),
+            _ => anyhow::bail!(
+                "[programs]: either deploy_key and known_hosts, for ssh, or token_file, for https"
+            ),
+        };
+        for repository in &self.repositories {
+            access.check(repository)?;
+        }
+        let merge_into = self.merge_into.as_deref().map(str::parse).transpose()?;
+        Ok(deploy::Settings {
+            repositories: self.repositories,
+            merge_into,
+            access,
+            folder: data.join("repositories"),
+        })
+    }
 }
 
 fn all_layers() -> Vec<Layer> {
@@ -115,12 +177,14 @@ async fn stay(config: &Path) -> Result<bool> {
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("listening at {}", config.listen))?;
+    let programs = config.programs.settings(&config.data)?;
     let settings = node::NodeConfig {
         data: config.data,
         deployment,
         node: config.node,
         wire: config.wire,
         required_layers: config.required_layers,
+        programs,
         executable: crate::demo::executable()?,
         poll: POLL,
         batch_every: BATCH_EVERY,
@@ -145,6 +209,9 @@ impl Config {
             Some(&mut config.data),
             Some(&mut config.keys),
             config.passphrase_file.as_mut(),
+            config.programs.deploy_key.as_mut(),
+            config.programs.known_hosts.as_mut(),
+            config.programs.token_file.as_mut(),
         ];
         place::beside(file, paths.into_iter().flatten());
         Ok(config)
@@ -192,6 +259,52 @@ mod tests {
         let fewer = format!("{LEAST}\nrequired_layers = [\"seccomp\"]");
         let config = read(&fewer).expect("a configuration");
         assert_eq!(config.required_layers, [Layer::Seccomp]);
+    }
+
+    #[test]
+    fn a_node_touches_no_repository_unless_it_is_told_how() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("secret");
+        std::fs::write(&file, "secret").expect("a written file");
+        let settings = |lines: &str| {
+            let lines = lines.replace("FILE", file.to_str().expect("UTF-8"));
+            let config = read(&format!("{LEAST}\n[programs]\n{lines}"))?;
+            config.programs.settings(Path::new("node"))
+        };
+        let nothing = settings("").expect("a configuration");
+        assert!(nothing.repositories.is_empty() && nothing.merge_into.is_none());
+        let listed = "repositories = [\"https://forge.example/x.git\"]\nmerge_into = \"main\"\n";
+        assert!(settings(&format!("{listed}token_file = \"FILE\"")).is_ok());
+        let keyed = format!("{listed}deploy_key = \"FILE\"\n");
+        assert!(settings(&format!("{keyed}known_hosts = \"FILE\"")).is_ok());
+        for (lines, words) in [
+            (keyed.clone(), "goes with known_hosts"),
+            (
+                format!("{listed}known_hosts = \"FILE\""),
+                "either deploy_key and known_hosts",
+            ),
+            (
+                format!("{keyed}token_file = \"FILE\""),
+                "either deploy_key and known_hosts",
+            ),
+            (format!("{listed}token_file = \"nowhere\""), "nowhere"),
+            (
+                listed.replace("https", "http") + "token_file = \"FILE\"",
+                "a token is not sent",
+            ),
+            (
+                listed.replace("https://", "ext::"),
+                "no address of a repository",
+            ),
+            (listed.replace("main", "-x"), "names no branch"),
+            (
+                "repository = \"x\"".to_owned(),
+                "unknown field `repository`",
+            ),
+        ] {
+            let said = settings(&lines).expect_err(words);
+            assert!(format!("{said:#}").contains(words), "{said:#}");
+        }
     }
 
     #[test]

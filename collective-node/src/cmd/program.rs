@@ -14,11 +14,13 @@ use build::MakeProgram;
 use bundle::MakeBundle;
 use collective_contracts::CodeRegistry;
 use new::New;
+use status::Status;
 use test::Test;
 
 mod build;
 pub mod bundle;
 mod new;
+mod status;
 pub mod test;
 
 /// Make, try out and look at programs before they are proposed, and stop them.
@@ -31,6 +33,7 @@ pub enum Program {
     #[command(name = "bundle")]
     Bundle(MakeBundle),
     Test(Test),
+    Status(Status),
     Revoke(Revoke),
 }
 
@@ -71,6 +74,7 @@ impl Program {
             Self::Hash(hash) => hash.run(),
             Self::Bundle(bundle) => bundle.run(),
             Self::Test(test) => test.run(),
+            Self::Status(status) => status.run().await,
             Self::Revoke(revoke) => revoke.run().await,
         }
     }

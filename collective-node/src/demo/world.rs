@@ -418,6 +418,7 @@ impl World {
             wire: None,
             // It runs where a machine denies a layer, and says which.
             required_layers: vec![],
+            programs: Default::default(),
             executable: executable()?,
             poll: Duration::from_millis(50),
             batch_every: Duration::from_millis(500),

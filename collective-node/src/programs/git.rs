@@ -19,6 +19,12 @@ use thiserror::Error;
 
 use super::process::{Ended, Limits, ProcessError, run};
 
+pub use access::{Access, AccessRefusal};
+pub use merge::Merged;
+
+mod access;
+mod merge;
+
 /// Seconds for what goes over the network: a forge that is slower than that is down.
 const FETCH_TIME: Duration = Duration::from_secs(120);
 
@@ -33,21 +39,6 @@ const MAX_ANSWER_BYTES: usize = 1 << 20;
 
 /// Bytes of a branch's name.
 const MAX_REF_BYTES: usize = 200;
-
-/// Settings that a repository cannot change. Of transports only these four, none of which runs what an address says.
-const SETTINGS: [&str; 11] = [
-    "core.hooksPath=/dev/null",
-    "core.fsmonitor=false",
-    "core.attributesFile=/dev/null",
-    "protocol.allow=never",
-    "protocol.https.allow=always",
-    "protocol.http.allow=always",
-    "protocol.ssh.allow=always",
-    "protocol.file.allow=always",
-    "http.followRedirects=false",
-    "transfer.fsckObjects=true",
-    "gc.auto=0",
-];
 
 /// A branch, or any other name under which a repository shows a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,6 +116,23 @@ pub enum GitError {
     /// Too many or too long.
     #[error(transparent)]
     Bundle(#[from] BundleRefusal),
+    /// The repository does not take it.
+    #[error(
+        "{repository} does not take {into} from this node with {access}: {says}; may the key write there?"
+    )]
+    Push {
+        /// Where.
+        repository: Repository,
+        /// The branch.
+        into: RefName,
+        /// What was shown.
+        access: String,
+        /// In git's words.
+        says: String,
+    },
+    /// Nothing is shown to it.
+    #[error(transparent)]
+    Access(#[from] AccessRefusal),
     /// Git printed something else.
     #[error("git {0} gave an answer that is none")]
     Unexpected(String),
@@ -172,6 +180,9 @@ impl fmt::Display for RefName {
 pub struct Clone {
     folder: PathBuf,
     repository: Repository,
+    access: Access,
+    /// With what came before a commit, as merging needs it.
+    whole: bool,
 }
 
 impl Clone {
@@ -180,10 +191,26 @@ impl Clone {
     /// # Errors
     /// [`GitError`].
     pub fn open(folder: &Path, repository: &Repository) -> Result<Self, GitError> {
+        Self::open_with(folder, repository, Access::Own, false)
+    }
+
+    /// The same, with something to show to the forge, and with history where that is needed.
+    ///
+    /// # Errors
+    /// [`GitError`].
+    pub fn open_with(
+        folder: &Path,
+        repository: &Repository,
+        access: Access,
+        whole: bool,
+    ) -> Result<Self, GitError> {
+        access.check(repository)?;
         fs::create_dir_all(folder)?;
         let copy = Self {
             folder: folder.canonicalize()?,
             repository: repository.clone(),
+            access,
+            whole,
         };
         if copy.is_made() {
             return Ok(copy);
@@ -225,7 +252,7 @@ impl Clone {
             repository: self.repository.clone(),
             name: name.clone(),
         })?;
-        self.fetch(&["--depth=1", "--", self.repository.as_str(), &name.0])?;
+        self.fetch(&[self.repository.as_str(), &name.0])?;
         // A name may lead to a tag's object, and may have moved since it was asked for: what was fetched counts.
         let fetched = self.line("rev-parse", &["--verify", "--quiet", "FETCH_HEAD^{commit}"])?;
         fetched
@@ -243,7 +270,7 @@ impl Clone {
         }
         // Somebody who cannot be reached has not said that the commit is not there.
         self.names(&["HEAD"])?;
-        let fetched = self.fetch(&["--depth=1", "--", self.repository.as_str(), commit.as_str()]);
+        let fetched = self.fetch(&[self.repository.as_str(), commit.as_str()]);
         if fetched.is_ok() && self.has(commit)? {
             return Ok(());
         }
@@ -349,14 +376,7 @@ impl Clone {
     }
 
     fn has(&self, commit: &GitId) -> Result<bool, GitError> {
-        let ended = self.run(
-            "cat-file",
-            &["-e", &format!("{commit}^{{commit}}")],
-            b"",
-            0,
-            LOCAL_TIME,
-        )?;
-        Ok(ended.status.success())
+        self.succeeds("cat-file", &["-e", &format!("{commit}^{{commit}}")])
     }
 
     /// Names that the repository shows and what they lead to.
@@ -375,13 +395,15 @@ impl Clone {
     }
 
     fn fetch(&self, arguments: &[&str]) -> Result<(), GitError> {
+        let depth = if self.whole { &[][..] } else { &["--depth=1"] };
         let flags = [
             "--quiet",
             "--no-tags",
             "--no-recurse-submodules",
             "--no-write-commit-graph",
         ];
-        let ended = self.run("fetch", &[&flags, arguments].concat(), b"", 0, FETCH_TIME)?;
+        let arguments = [&flags, depth, &["--"], arguments].concat();
+        let ended = self.run("fetch", &arguments, b"", 0, FETCH_TIME)?;
         if ended.status.success() {
             Ok(())
         } else {
@@ -429,20 +451,41 @@ impl Clone {
         room: usize,
         time: Duration,
     ) -> Result<Ended, GitError> {
-        let mut command = command();
-        command.current_dir(&self.folder).arg(verb).args(arguments);
+        let mut command = self.command(verb);
+        self.ended(verb, command.args(arguments), input, room, time)
+    }
+
+    fn succeeds(&self, verb: &str, arguments: &[&str]) -> Result<bool, GitError> {
+        let ended = self.run(verb, arguments, b"", 0, LOCAL_TIME)?;
+        Ok(ended.status.success())
+    }
+
+    fn command(&self, verb: &str) -> Command {
+        let mut command = self.access.git();
+        command.current_dir(&self.folder).arg(verb);
         if self.is_made() {
             command.env("GIT_DIR", &self.folder);
         } else if let Some(above) = self.folder.parent() {
             // No repository that the folder happens to lie in.
             command.env("GIT_CEILING_DIRECTORIES", above);
         }
+        command
+    }
+
+    fn ended(
+        &self,
+        verb: &str,
+        command: &mut Command,
+        input: &[u8],
+        room: usize,
+        time: Duration,
+    ) -> Result<Ended, GitError> {
         let limits = Limits {
             time,
             output: room,
             folder: Some((&self.folder, MAX_REPOSITORY_BYTES)),
         };
-        run(&mut command, input, limits).map_err(|error| match error {
+        run(command, input, limits).map_err(|error| match error {
             ProcessError::Start(error) if error.kind() == io::ErrorKind::NotFound => {
                 GitError::NoGit
             }
@@ -474,7 +517,7 @@ pub fn address(text: &str) -> Result<Repository, collective::approval::OriginRef
 /// # Errors
 /// [`GitError::Failed`], where there is none.
 pub fn remote_of_here() -> Result<String, GitError> {
-    let mut command = command();
+    let mut command = Access::Own.git();
     command.args(["remote", "get-url", "origin"]);
     let limits = Limits {
         time: LOCAL_TIME,
@@ -495,27 +538,6 @@ pub fn remote_of_here() -> Result<String, GitError> {
         }
         Err(error) => Err(GitError::Process { verb, error }),
     }
-}
-
-/// Git with our settings, and with nothing that the environment says of repositories.
-fn command() -> Command {
-    let mut command = Command::new("git");
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("GIT_") {
-            command.env_remove(name);
-        }
-    }
-    command
-        .env("GIT_TERMINAL_PROMPT", "0")
-        .env("GIT_ASKPASS", "/bin/false")
-        .env("SSH_ASKPASS", "/bin/false")
-        .env("GIT_SSH_COMMAND", "ssh -o BatchMode=yes")
-        .env("GIT_NO_REPLACE_OBJECTS", "1")
-        .env("LC_ALL", "C");
-    for setting in SETTINGS {
-        command.args(["-c", setting]);
-    }
-    command
 }
 
 /// One file of a tree.

@@ -114,31 +114,59 @@ impl BuildError {
     }
 }
 
+/// A compiler that was found, or none where the sources are what runs.
+enum Compiler {
+    None(Interpreted),
+    Zig(Zig),
+    Rustc(Rustc),
+}
+
+impl Compiler {
+    fn find(language: Language) -> Result<Self, BuildError> {
+        match language {
+            Language::Python => Ok(Self::None(Interpreted::Python)),
+            Language::Js => Ok(Self::None(Interpreted::Javascript)),
+            Language::C | Language::Zig => Zig::find(language).map(Self::Zig),
+            Language::Rust => Rustc::find().map(Self::Rustc),
+        }
+    }
+
+    fn build(&self, language: Language) -> Result<Build, BuildError> {
+        let text = match self {
+            Self::None(_) => language.to_string(),
+            Self::Zig(Zig { name, .. }) | Self::Rustc(Rustc { name, .. }) => {
+                format!("{language} {name}")
+            }
+        };
+        text.parse().map_err(|_| BuildError::NoVersion(text))
+    }
+}
+
+/// The recipe and the compiler that a folder would be built with here.
+///
+/// # Errors
+/// [`BuildError::NoCompiler`].
+pub fn name(folder: &Folder) -> Result<Build, BuildError> {
+    let language = folder.description().language;
+    Compiler::find(language)?.build(language)
+}
+
 /// Makes the bytes of a folder. Blocks: a compiler takes seconds.
 ///
 /// # Errors
 /// [`BuildError`].
 pub fn build(folder: &Folder) -> Result<Built, BuildError> {
     let language = folder.description().language;
-    let (made, compiler) = match language {
-        Language::Python => (sources(folder, Interpreted::Python)?, None),
-        Language::Js => (sources(folder, Interpreted::Javascript)?, None),
-        Language::C | Language::Zig => {
-            let zig = Zig::find(language)?;
-            let module = match language {
-                Language::C => compile(folder, |work| zig.c(folder, work))?,
-                _ => compile(folder, |work| zig.zig(work))?,
-            };
-            (component(&module)?, Some(zig.name))
-        }
-        Language::Rust => {
-            let rustc = Rustc::find()?;
-            let module = compile(folder, |work| rustc.rust(work))?;
-            (component(&module)?, Some(rustc.name))
-        }
+    let compiler = Compiler::find(language)?;
+    let made = match &compiler {
+        Compiler::None(interpreted) => sources(folder, *interpreted)?,
+        Compiler::Zig(zig) => component(&compile(folder, |work| match language {
+            Language::C => zig.c(folder, work),
+            _ => zig.zig(work),
+        })?)?,
+        Compiler::Rustc(rustc) => component(&compile(folder, |work| rustc.rust(work))?)?,
     };
-    let build = compiler.map_or(language.to_string(), |name| format!("{language} {name}"));
-    let build = build.parse().map_err(|_| BuildError::NoVersion(build))?;
+    let build = compiler.build(language)?;
     Ok(Built { made, build })
 }
 

@@ -77,6 +77,7 @@ impl CeremonyWorld {
             node: world.node_id,
             wire: None,
             required_layers: vec![],
+            programs: Default::default(),
             executable: env!("CARGO_BIN_EXE_collective").into(),
             poll: Duration::from_millis(50),
             batch_every: Duration::from_millis(100),

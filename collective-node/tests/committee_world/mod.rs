@@ -269,6 +269,7 @@ impl CommitteeWorld {
             node: self.world.node_id,
             wire: None,
             required_layers: vec![],
+            programs: Default::default(),
             executable: PathBuf::from(env!("CARGO_BIN_EXE_collective")),
             poll: Duration::from_millis(10),
             batch_every: Duration::from_millis(20),

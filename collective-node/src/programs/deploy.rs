@@ -1,0 +1,425 @@
+//! What became of the programs that the collective approved: at hand, true to their source, compiled, merged.
+//!
+//! A task of a compute node, beside the driver. It follows finalized approvals, and what it finds is shown, kept in memory and worked
+//! out again at every start. No run depends on it: what runs are bytes that the chain names by their hash, whatever a repository says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use alloy::rpc::types::Filter;
+use alloy::sol_types::SolEvent;
+use collective::approval::{Manifest, Origin, Repository};
+use collective::id::{BlobId, ManifestDigest};
+use collective::permit::{ApprovalStatus, ApprovedTerms, Code};
+use collective::receipt::BlockRef;
+use collective_contracts::CodeRegistry::{CodeApproved, CodeRevoked};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use super::git::{Access, Clone, GitError, Merged, RefName};
+use super::source::{Compared, compare};
+use crate::blobs::{BlobError, Blobs};
+use crate::chain::{Chain, ChainError};
+use crate::follower::View;
+use crate::pace::Pace;
+use crate::sandbox::{Failure, Sandbox};
+
+/// Between two looks at what may mend itself: bytes that are still to come, a forge that is down.
+const RETRY: Duration = Duration::from_secs(15);
+
+/// Between two looks at a forge that is not asked for bytes any more, only for a merge.
+const RETRY_MERGE: Duration = Duration::from_secs(60);
+
+/// What the operator of a node lets it do with repositories. By default nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Where it fetches from. A manifest may name any address, and a node is inside of networks where others are not.
+    pub repositories: Vec<Repository>,
+    /// The branch that an approved commit is merged into; none is touched without it.
+    pub merge_into: Option<RefName>,
+    /// What it shows to these repositories.
+    pub access: Access,
+    /// Folder of its copies of repositories.
+    pub folder: PathBuf,
+}
+
+/// An approved program as this node has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Deployed {
+    /// What was approved.
+    pub manifest: ManifestDigest,
+    /// How it stands.
+    pub state: State,
+    /// What that rests on, or who has to do what.
+    pub detail: String,
+    /// The program's own bytes, once the manifest is here.
+    pub program: Option<BlobId>,
+    /// Where it comes from, as the manifest says.
+    pub origin: Option<Origin>,
+    /// From when on it may not run, in Unix seconds.
+    pub expiry: u64,
+    /// What became of the merge, where this node merges.
+    pub merge: Option<Merge>,
+}
+
+/// How an approved program stands at a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Its bytes are the approved ones and compiled.
+    Ready,
+    /// Bytes that the approval names are not here.
+    Missing,
+    /// Source or bytes are others than the approval says.
+    Differs,
+    /// The engine refuses it.
+    Unusable,
+    /// Ready, but the repository could not be looked at.
+    UnreachableRepository,
+    /// The collective or its guardian took the approval back.
+    Revoked,
+    /// Its time is over.
+    Expired,
+}
+
+impl State {
+    /// The word that is shown.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Missing => "missing",
+            Self::Differs => "differs",
+            Self::Unusable => "unusable",
+            Self::UnreachableRepository => "unreachable-repository",
+            Self::Revoked => "revoked",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// What became of merging an approved commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", tag = "state")]
+pub enum Merge {
+    /// The branch has the commit.
+    Merged {
+        /// What this node pushed, if it was this node since its start.
+        commit: Option<String>,
+    },
+    /// A person has to merge it.
+    ByHand {
+        /// Why.
+        reason: String,
+    },
+    /// It did not work, and is tried again.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The task.
+pub struct Deploy {
+    /// The chain.
+    pub chain: Chain,
+    /// Manifests, programs, sources.
+    pub blobs: Blobs,
+    /// Compiles what was approved ahead of its first run.
+    pub sandbox: Arc<Sandbox>,
+    /// Chain facts.
+    pub view: watch::Receiver<View>,
+    /// What the operator allows.
+    pub settings: Settings,
+    /// What is shown.
+    pub shown: watch::Sender<BTreeMap<ManifestDigest, Deployed>>,
+}
+
+/// What the task knows between two steps.
+#[derive(Default)]
+struct Known {
+    /// The first block whose logs were not read.
+    next: u64,
+    /// When each was looked at last.
+    looked: BTreeMap<ManifestDigest, Instant>,
+}
+
+impl Deploy {
+    /// Steps for ever, `pause` after each.
+    pub async fn run(self, pause: Duration) {
+        let mut known = Known {
+            next: self.chain.deployment().first_block,
+            ..Known::default()
+        };
+        let mut pace = Pace::new(pause);
+        loop {
+            let step = self.step(&mut known).await;
+            pace.rest("approved programs could not be looked at", step)
+                .await;
+        }
+    }
+
+    /// Looks at what finalized blocks approved or revoked since the last step, and again at what may have mended itself.
+    async fn step(&self, known: &mut Known) -> Result<(), ChainError> {
+        let finalized = self.view.borrow().finalized;
+        let mut due = self.decided(known.next, finalized.number).await?;
+        due.extend(self.due(known, &finalized));
+        for digest in due {
+            let merge = self
+                .shown
+                .borrow()
+                .get(&digest)
+                .and_then(|deployed| deployed.merge.clone());
+            if let Some(mut found) = self.look(digest, &finalized).await? {
+                found.merge = self.merge(&found, merge).await;
+                tracing::info!(manifest = %digest, state = found.state.word(), detail = found.detail, "looked at a program");
+                self.shown.send_modify(|shown| {
+                    shown.insert(digest, found);
+                });
+            }
+            known.looked.insert(digest, Instant::now());
+        }
+        known.next = finalized.number + 1;
+        Ok(())
+    }
+
+    /// Manifests that logs name: hints, what counts is proven storage.
+    async fn decided(&self, from: u64, to: u64) -> Result<BTreeSet<ManifestDigest>, ChainError> {
+        if from > to {
+            return Ok(BTreeSet::new());
+        }
+        let deployment = self.chain.deployment();
+        let filter = Filter::new()
+            .address(deployment.code)
+            .event_signature(vec![
+                CodeApproved::SIGNATURE_HASH,
+                CodeRevoked::SIGNATURE_HASH,
+            ])
+            .topic1(deployment.collective.into_word());
+        let logs = self.chain.logs(filter, from, to).await?;
+        let named = logs.iter().filter_map(|log| log.topics().get(2).copied());
+        Ok(named.map(ManifestDigest).collect())
+    }
+
+    fn due(&self, known: &Known, finalized: &BlockRef) -> Vec<ManifestDigest> {
+        let is_due = |deployed: &Deployed| {
+            let since = known
+                .looked
+                .get(&deployed.manifest)
+                .map_or(Duration::MAX, Instant::elapsed);
+            match deployed.state {
+                State::Revoked | State::Expired => false,
+                _ if deployed.expiry <= finalized.time => true,
+                State::Missing | State::UnreachableRepository => since >= RETRY,
+                _ => matches!(deployed.merge, Some(Merge::Failed { .. })) && since >= RETRY_MERGE,
+            }
+        };
+        let shown = self.shown.borrow();
+        shown
+            .values()
+            .filter(|deployed| is_due(deployed))
+            .map(|deployed| deployed.manifest)
+            .collect()
+    }
+
+    /// How a program stands; none for what nobody decided on.
+    async fn look(
+        &self,
+        digest: ManifestDigest,
+        finalized: &BlockRef,
+    ) -> Result<Option<Deployed>, ChainError> {
+        let (status, terms) = self.chain.approval(finalized, digest).await?;
+        let mut found = Deployed {
+            manifest: digest,
+            state: State::Revoked,
+            detail: "the collective, or its guardian, took the approval back for good".into(),
+            program: None,
+            origin: None,
+            expiry: terms.expiry,
+            merge: None,
+        };
+        let manifest = self
+            .blobs
+            .get(BlobId(digest.0))
+            .await
+            .map(|bytes| Manifest::parse(&bytes));
+        if let Ok(Ok(manifest)) = &manifest {
+            found.program = Some(manifest.program.sha256());
+            found.origin = manifest.program.origin().cloned();
+        }
+        let (state, detail) = match (status, manifest) {
+            (ApprovalStatus::None, _) => return Ok(None),
+            (ApprovalStatus::Revoked, _) => return Ok(Some(found)),
+            _ if terms.expiry <= finalized.time => (
+                State::Expired,
+                "its time is over: a new proposal can approve it again".into(),
+            ),
+            (_, Err(error)) => (State::Missing, missing("the manifest", &error)),
+            (_, Ok(Err(refusal))) => {
+                let detail = format!(
+                    "what was voted on is no manifest: {refusal}; members revoke it and its proposer opens another"
+                );
+                (State::Differs, detail)
+            }
+            (_, Ok(Ok(manifest))) if ApprovedTerms::of(&manifest) != terms => {
+                let detail = "the terms that were voted on are not those of the manifest: members revoke it and its proposer opens another";
+                (State::Differs, detail.into())
+            }
+            (_, Ok(Ok(manifest))) => self.look_at(&manifest).await,
+        };
+        (found.state, found.detail) = (state, detail);
+        Ok(Some(found))
+    }
+
+    async fn look_at(&self, manifest: &Manifest) -> (State, String) {
+        let code = match self.code(manifest).await {
+            Ok(code) => code,
+            Err(found) => return found,
+        };
+        let compared = self.compare(manifest).await;
+        if let Some(Compared::Another(what)) = &compared {
+            let detail = format!(
+                "{what}; its bytes are the approved ones and run: members decide whether to revoke it"
+            );
+            return (State::Differs, detail);
+        }
+        let sandbox = self.sandbox.clone();
+        match tokio::task::spawn_blocking(move || sandbox.prepare(&code)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(Failure::Program(stop))) => {
+                let detail = format!(
+                    "the engine refuses it: {}; its author has to propose another",
+                    stop.trap
+                );
+                return (State::Unusable, detail);
+            }
+            Ok(Err(Failure::Operator(fault))) => {
+                return (
+                    State::Missing,
+                    format!("it could not be compiled yet: {fault}"),
+                );
+            }
+            Err(error) => {
+                return (
+                    State::Missing,
+                    format!("compiling was interrupted: {error}"),
+                );
+            }
+        }
+        match compared {
+            None => (
+                State::Ready,
+                "its bytes are the approved ones; it names no source".into(),
+            ),
+            Some(Compared::Same(how)) => (State::Ready, how),
+            Some(Compared::NotAllowed(repository)) => {
+                let detail = format!(
+                    "its bytes are the approved ones; its source was not looked at, as `repositories` of this node's [programs] does not \
+                     list {repository}"
+                );
+                (State::Ready, detail)
+            }
+            Some(Compared::Unreachable(error)) => {
+                let detail = format!(
+                    "its bytes are the approved ones and run all the same; its source could not be looked at: {error}"
+                );
+                (State::UnreachableRepository, detail)
+            }
+            Some(Compared::Another(_)) => unreachable!("was answered above"),
+        }
+    }
+
+    /// The approved bytes, or what of them is missing.
+    async fn code(&self, manifest: &Manifest) -> Result<Code, (State, String)> {
+        let program = &manifest.program;
+        let bytes = self.blobs.get(program.sha256()).await;
+        let bytes = bytes.map_err(|error| (State::Missing, missing("the program", &error)))?;
+        let runtime = match program.runtime() {
+            None => None,
+            Some(id) => {
+                let bytes = self.blobs.get(id).await;
+                let says = "the runtime, which this node's operator adds with `collective node keep FILE`,";
+                Some(
+                    bytes
+                        .map_err(|error| (State::Missing, missing(says, &error)))?
+                        .to_vec(),
+                )
+            }
+        };
+        Code::approved(program, bytes.to_vec(), runtime).map_err(|refusal| {
+            let detail = format!(
+                "what was approved is no program: {refusal}; its author has to propose another"
+            );
+            (State::Unusable, detail)
+        })
+    }
+
+    async fn compare(&self, manifest: &Manifest) -> Option<Compared> {
+        let origin = manifest.program.origin()?.clone();
+        if !self.settings.repositories.contains(&origin.repository) {
+            return Some(Compared::NotAllowed(origin.repository));
+        }
+        let (copy, program) = (self.copy(&origin.repository), manifest.program.clone());
+        let compared =
+            tokio::task::spawn_blocking(move || compare(&copy()?, &program, &origin)).await;
+        Some(match compared {
+            Ok(Ok(compared)) => compared,
+            Ok(Err(error)) => Compared::Unreachable(error.to_string()),
+            Err(error) => Compared::Unreachable(format!("it was interrupted: {error}")),
+        })
+    }
+
+    /// Merges what is true to its source, once.
+    async fn merge(&self, found: &Deployed, before: Option<Merge>) -> Option<Merge> {
+        let into = self.settings.merge_into.clone()?;
+        let origin = found.origin.clone()?;
+        let listed = self.settings.repositories.contains(&origin.repository);
+        match before {
+            Some(Merge::Failed { .. }) | None if found.state == State::Ready && listed => {}
+            before => return before,
+        }
+        let message = format!(
+            "Merge {}, which the collective approved\n\nManifest: {}\nProgram: {}\n",
+            origin.path,
+            found.manifest,
+            found.program.map_or(String::new(), |id| id.to_string())
+        );
+        let copy = self.copy(&origin.repository);
+        let merged = tokio::task::spawn_blocking(move || {
+            copy()?.merge(&origin.commit, &origin.path, &into, &message)
+        })
+        .await;
+        Some(match merged {
+            Ok(Ok(Merged::Before)) => Merge::Merged { commit: None },
+            Ok(Ok(Merged::Now(commit))) => Merge::Merged {
+                commit: Some(commit.to_string()),
+            },
+            Ok(Ok(Merged::ByHand(reason))) => Merge::ByHand { reason },
+            Ok(Err(error)) => Merge::Failed {
+                reason: error.to_string(),
+            },
+            Err(error) => Merge::Failed {
+                reason: format!("it was interrupted: {error}"),
+            },
+        })
+    }
+
+    /// Opens this node's copy of a repository, which is a folder named by the address.
+    fn copy(
+        &self,
+        repository: &Repository,
+    ) -> impl FnOnce() -> Result<Clone, GitError> + Send + 'static {
+        let name = alloy::hex::encode(BlobId::of(repository.as_str().as_bytes()).0);
+        let (folder, repository) = (self.settings.folder.join(name), repository.clone());
+        let access = self.settings.access.clone();
+        move || Clone::open_with(&folder, &repository, access, true)
+    }
+}
+
+fn missing(what: &str, error: &BlobError) -> String {
+    format!(
+        "{what} is not here: {error}; whoever proposed it uploads it again with `collective propose`, or this node's operator restores it"
+    )
+}
