@@ -140,7 +140,7 @@ impl Driver {
             }
             let step = match progress.refused(job) {
                 Some(blocks) => self.still_refused(job, blocks).await,
-                None => self.advance(job).await,
+                None => self.advance(job, progress.has_room(job)).await,
             };
             match step {
                 Ok(Left::Run(fact)) => {
@@ -176,11 +176,11 @@ impl Driver {
         Ok(Left::Nothing)
     }
 
-    /// Does the next thing for one job.
+    /// Does the next thing for one job. Nothing is leased or released for which there is no room among the runs.
     ///
     /// # Errors
     /// [`DriveError`]; the same step is right again.
-    pub async fn advance(&self, job: u64) -> Result<Left, DriveError> {
+    pub async fn advance(&self, job: u64, room: bool) -> Result<Left, DriveError> {
         let (finalized, halted) = {
             let view = self.view.borrow();
             (view.finalized, view.halted.clone())
@@ -206,6 +206,10 @@ impl Driver {
             return Ok(Left::Something);
         }
         let mine = fact.lease.node == self.node;
+        let is_waiting = matches!(fact.state, JobState::Requested | JobState::Leased);
+        if is_waiting && !room {
+            return Ok(Left::Something);
+        }
         match fact.state {
             JobState::Requested => self.consider(job, &fact, latest).await,
             // Until the grace is over a release under the old lease may still be recorded.
@@ -214,7 +218,7 @@ impl Driver {
             }
             JobState::Leased if mine && latest.time <= fact.lease.deadline => {
                 self.release(job, &fact, &settled).await?;
-                Ok(Left::Something)
+                Ok(Left::Held)
             }
             JobState::Released if mine => self.complete(job, &fact, &settled, latest).await,
             JobState::Completed if latest.time > fact.completed_at + DISPUTE_SECONDS => {
@@ -266,7 +270,7 @@ impl Driver {
                         self.refuse(job, Fault::Requester, reason).await?;
                         Ok(refused)
                     }
-                    None => Ok(Left::Something),
+                    None => Ok(Left::Held),
                 }
             }
             // What was approved in a block that is not final yet is worth waiting for.
@@ -423,7 +427,7 @@ impl Driver {
             && settled.lease == fact.lease
             && settled.input_root == fact.input_root;
         if !is_final {
-            return Ok(Left::Something);
+            return Ok(Left::Held);
         }
         let escrow = JobEscrow::new(self.chain.deployment().escrow, self.chain.provider());
         if latest.time > fact.released_at + RECEIPT_SECONDS {

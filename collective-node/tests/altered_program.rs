@@ -93,7 +93,10 @@ async fn a_program_that_the_disk_altered_is_never_leased_nor_run() {
         // Spread over the whole program; the last is its last bit.
         let bit = (flip + 1) * bits / FLIPS - 1;
         put(&quiet, &altered(bit));
-        let refused = driver.advance(job).await.expect_err("an altered program");
+        let refused = driver
+            .advance(job, true)
+            .await
+            .expect_err("an altered program");
         assert!(
             matches!(refused, DriveError::Blob(BlobError::Garbled(_))),
             "bit {bit}: {refused}"

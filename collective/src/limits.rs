@@ -64,9 +64,9 @@ pub const MAX_FINALITY_LAG: u64 = 60 * 60;
 /// otherwise freeze revocations. Four epochs of Ethereum.
 pub const MAX_CHAIN_SILENCE: u64 = 30 * 60;
 
-/// Seconds that one run may take: half of what JobEscrow grants between release and receipt, so that a run which had to
-/// be made twice can still be receipted.
-pub const MAX_RUN_SECONDS: u32 = 12 * 60 * 60;
+/// Seconds that one run may take: of the day that JobEscrow grants between release and receipt, so much that a run which had
+/// to be made twice, each time to the end of its last bucket, can still be receipted, and four hours for finality and sealing.
+pub const MAX_RUN_SECONDS: u32 = 10 * 60 * 60;
 
 /// Bytes of memory that one run may have: WebAssembly with 32-bit addresses reaches no more.
 pub const MAX_RUN_MEMORY: u64 = 4 << 30;

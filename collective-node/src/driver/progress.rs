@@ -24,6 +24,9 @@ const RUNS_AT_ONCE: usize = 4;
 pub enum Left {
     /// Something, now or later.
     Something,
+    /// It is this node's: leased, or released and to be run. A place among the runs is kept for it, since its receipt's clock
+    /// runs, or will.
+    Held,
     /// Nothing, whatever happens.
     Nothing,
     /// Nothing, as long as these blocks are on the chain: in them was read what refuses the job. The
@@ -41,6 +44,7 @@ pub struct Progress {
     refused: HashMap<u64, [BlockRef; 2]>,
     runs: JoinSet<Result<(), DriveError>>,
     running: HashMap<Id, u64>,
+    held: BTreeSet<u64>,
 }
 
 impl Progress {
@@ -53,6 +57,12 @@ impl Progress {
         !waits && !runs && !self.ended.contains(&job)
     }
 
+    /// Whether there is a place among the runs for a job: one that waited for a place after its release would lose the bond.
+    pub(super) fn has_room(&self, job: u64) -> bool {
+        let taken: BTreeSet<&u64> = self.held.iter().chain(self.running.values()).collect();
+        taken.contains(&job) || taken.len() < RUNS_AT_ONCE
+    }
+
     /// Starts a job's run, or leaves it for a later step while as many run as may.
     pub(super) fn start_run(
         &mut self,
@@ -60,6 +70,7 @@ impl Progress {
         run: impl Future<Output = Result<(), DriveError>> + Send + 'static,
     ) {
         self.waiting.remove(&job);
+        self.held.insert(job);
         if self.running.len() < RUNS_AT_ONCE {
             self.running.insert(self.runs.spawn(run).id(), job);
         }
@@ -90,8 +101,12 @@ impl Progress {
     pub(super) fn note(&mut self, job: u64, left: Left) {
         self.waiting.remove(&job);
         self.refused.remove(&job);
+        self.held.remove(&job);
         match left {
-            Left::Something | Left::Run(_) => {}
+            Left::Something => {}
+            Left::Held | Left::Run(_) => {
+                self.held.insert(job);
+            }
             Left::Nothing => {
                 self.ended.insert(job);
             }
@@ -110,5 +125,27 @@ impl Progress {
         let pause = (last * 2).min(LONGEST_PAUSE);
         self.waiting.insert(job, (Instant::now() + pause, pause));
         pause
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_jobs_are_taken_than_can_run_at_once() {
+        let mut progress = Progress::default();
+        for job in 1..=RUNS_AT_ONCE as u64 {
+            assert!(progress.has_room(job));
+            progress.note(job, Left::Held);
+        }
+        let next = RUNS_AT_ONCE as u64 + 1;
+        assert!(!progress.has_room(next));
+        assert!(progress.has_room(1));
+        // What fails for a while keeps its place.
+        progress.postpone(1);
+        assert!(!progress.has_room(next));
+        progress.note(1, Left::Something);
+        assert!(progress.has_room(next));
     }
 }
