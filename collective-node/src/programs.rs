@@ -5,6 +5,7 @@
 
 pub mod deploy;
 pub mod description;
+pub mod fence;
 pub mod folder;
 pub mod git;
 pub mod process;

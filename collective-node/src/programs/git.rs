@@ -484,6 +484,7 @@ impl Clone {
             time,
             output: room,
             folder: Some((&self.folder, MAX_REPOSITORY_BYTES)),
+            kernel: None,
         };
         run(command, input, limits).map_err(|error| match error {
             ProcessError::Start(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -523,6 +524,7 @@ pub fn remote_of_here() -> Result<String, GitError> {
         time: LOCAL_TIME,
         output: MAX_ANSWER_BYTES,
         folder: None,
+        kernel: None,
     };
     let verb = "remote get-url origin".to_owned();
     match run(&mut command, b"", limits) {

@@ -1,12 +1,17 @@
-//! Other programs that are run: git and compilers. Each has an end in time, and so has what it prints and writes.
+//! Other programs that are run: git and compilers. Each has an end in time, and so has what it prints and writes, and with it
+//! ends whatever it started.
 
 use std::io::{self, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
+
+use crate::sandbox::sys;
 
 /// Between two looks at a running program.
 const GLANCE: Duration = Duration::from_millis(20);
@@ -16,6 +21,9 @@ const SURVEY: Duration = Duration::from_millis(200);
 
 /// Bytes of what it complains about that are kept: the first ones say what is wrong.
 const MAX_COMPLAINT_BYTES: usize = 4 * 1024;
+
+/// For what it printed to arrive once all of its group is dead: it is in the pipe already.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Entries of a folder that are counted: beyond it the folder counts as too large.
 const MAX_ENTRIES: usize = 100_000;
@@ -29,6 +37,19 @@ pub struct Limits<'a> {
     pub output: usize,
     /// A folder that it writes to, and the bytes that this may hold.
     pub folder: Option<(&'a Path, u64)>,
+    /// What the kernel holds each of its processes to.
+    pub kernel: Option<KernelLimits>,
+}
+
+/// Limits of one process, that the kernel holds.
+#[derive(Clone, Copy, Debug)]
+pub struct KernelLimits {
+    /// Bytes of writable private memory.
+    pub memory: u64,
+    /// Seconds of processor time.
+    pub seconds: u64,
+    /// Bytes of one file that it writes.
+    pub file: u64,
 }
 
 /// How a program ended.
@@ -57,20 +78,25 @@ pub enum ProcessError {
     /// It wrote too much.
     #[error("it wrote more than {0} bytes and was stopped")]
     Folder(u64),
+    /// Something that it started left its group and lives on.
+    #[error("what it started does not end with it and holds its output open")]
+    Held,
     /// Its pipes failed.
     #[error("its pipes failed: {0}")]
     Pipe(io::Error),
 }
 
-/// Runs a program to its end or to a limit. Blocks.
+/// Runs a program, in a group of its own, to its end or to a limit; then nothing of the group is left. Blocks.
 ///
 /// # Errors
 /// [`ProcessError`]; a program that fails has ended.
 pub fn run(command: &mut Command, input: &[u8], limits: Limits<'_>) -> Result<Ended, ProcessError> {
     let command = command
+        .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    sys::hold(command, limits.kernel.map_or_else(Vec::new, resources));
     let mut child = command.spawn().map_err(ProcessError::Start)?;
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let input = input.to_owned();
@@ -78,63 +104,80 @@ pub fn run(command: &mut Command, input: &[u8], limits: Limits<'_>) -> Result<En
     thread::spawn(move || stdin.map(|mut pipe| pipe.write_all(&input)));
     let output = reader(stdout, limits.output + 1);
     let complaint = reader(stderr, MAX_COMPLAINT_BYTES);
-    let began = Instant::now();
-    let mut surveyed = began;
-    let status = loop {
-        if let Some(status) = child.try_wait().map_err(ProcessError::Pipe)? {
-            break Ok(status);
-        }
-        if began.elapsed() > limits.time {
-            break Err(ProcessError::Late(limits.time));
-        }
-        if let Some((folder, most)) = limits.folder
-            && surveyed.elapsed() > SURVEY
-        {
-            surveyed = Instant::now();
-            if size(folder) > most {
-                break Err(ProcessError::Folder(most));
-            }
-        }
-        thread::sleep(GLANCE);
-    };
-    let status = status.inspect_err(|_| {
-        let _ = child.kill();
-        let _ = child.wait();
-    })?;
+    let watched = watch(&child, limits);
+    // However it ended, and before it is waited for: afterwards the number may be another group's.
+    let killed = sys::kill_group(&child);
+    let status = child.wait().map_err(ProcessError::Pipe)?;
+    // A process that dies closes its pipes: from here on nothing writes to the folder any more.
+    let (output, complaint) = (arrived(&output), arrived(&complaint));
+    watched?;
+    killed.map_err(ProcessError::Pipe)?;
     if let Some((folder, most)) = limits.folder
         && size(folder) > most
     {
         return Err(ProcessError::Folder(most));
     }
-    let joined = |thread: thread::JoinHandle<io::Result<Vec<u8>>>| {
-        thread
-            .join()
-            .unwrap_or_else(|_| Err(io::ErrorKind::Other.into()))
-            .map_err(ProcessError::Pipe)
-    };
-    let output = joined(output)?;
+    let output = output?;
     if output.len() > limits.output {
         return Err(ProcessError::Output(limits.output));
     }
     Ok(Ended {
         status,
         output,
-        complaint: printable(&joined(complaint)?),
+        complaint: printable(&complaint?),
     })
 }
 
+/// Waits until a program has ended or is at a limit.
+fn watch(child: &Child, limits: Limits<'_>) -> Result<(), ProcessError> {
+    let began = Instant::now();
+    let mut surveyed = began;
+    while !sys::has_ended(child).map_err(ProcessError::Pipe)? {
+        if began.elapsed() > limits.time {
+            return Err(ProcessError::Late(limits.time));
+        }
+        if let Some((folder, most)) = limits.folder
+            && surveyed.elapsed() > SURVEY
+        {
+            surveyed = Instant::now();
+            if size(folder) > most {
+                return Err(ProcessError::Folder(most));
+            }
+        }
+        thread::sleep(GLANCE);
+    }
+    Ok(())
+}
+
+fn resources(limits: KernelLimits) -> Vec<(libc::__rlimit_resource_t, u64)> {
+    vec![
+        (libc::RLIMIT_DATA, limits.memory),
+        (libc::RLIMIT_CPU, limits.seconds),
+        (libc::RLIMIT_FSIZE, limits.file),
+        (libc::RLIMIT_CORE, 0),
+    ]
+}
+
+/// What a reader has read, once its pipe is closed.
+fn arrived(reader: &Receiver<io::Result<Vec<u8>>>) -> Result<Vec<u8>, ProcessError> {
+    let read = reader.recv_timeout(LAST_WORDS);
+    read.map_err(|_| ProcessError::Held)?
+        .map_err(ProcessError::Pipe)
+}
+
 /// Reads up to a limit and lets the rest go by, so that the writer is not held up.
-fn reader(
-    pipe: Option<impl Read + Send + 'static>,
-    limit: usize,
-) -> thread::JoinHandle<io::Result<Vec<u8>>> {
-    thread::spawn(move || {
+fn reader(pipe: Option<impl Read + Send + 'static>, limit: usize) -> Receiver<io::Result<Vec<u8>>> {
+    let (to, reader) = channel();
+    let read = move || {
         let mut pipe = pipe.ok_or(io::ErrorKind::BrokenPipe)?;
         let mut bytes = Vec::new();
         pipe.by_ref().take(limit as u64).read_to_end(&mut bytes)?;
         io::copy(&mut pipe, &mut io::sink())?;
         Ok(bytes)
-    })
+    };
+    // Nobody listens any more once a limit was reached.
+    thread::spawn(move || to.send(read()));
+    reader
 }
 
 /// Bytes of all files below a folder; links are not followed. What cannot be read any more is gone.
@@ -186,7 +229,62 @@ mod tests {
         time: Duration::from_secs(20),
         output: 4,
         folder: None,
+        kernel: None,
     };
+
+    /// Whether a process lives: one that ended and was waited for by nobody yet does not.
+    fn lives(process: &str) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat"));
+        stat.is_ok_and(|stat| !stat.contains(") Z ") && !stat.contains(") X "))
+    }
+
+    #[test]
+    fn nothing_that_a_program_started_outlives_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let noted = folder.path().join("process");
+        let began = Instant::now();
+        // Each holds the pipes open that are read to their end.
+        for (then, time) in [("exit 0", 20_000), ("wait", 300)] {
+            let script = format!("sleep 600 & echo $! > {}; {then}", noted.display());
+            let time = Duration::from_millis(time);
+            let ended = shell(&script, Limits { time, ..LIMITS });
+            assert_eq!(ended.is_ok(), then == "exit 0", "{ended:?}");
+            let process = std::fs::read_to_string(&noted).expect("a number");
+            let process = process.trim();
+            assert!(!process.is_empty());
+            // It was killed, which takes a moment to show.
+            while lives(process) {
+                assert!(began.elapsed() < Duration::from_secs(30), "{process} lives");
+                thread::sleep(GLANCE);
+            }
+        }
+        let left = shell("setsid sleep 8 & sleep 1", LIMITS);
+        assert!(matches!(left, Err(ProcessError::Held)), "{left:?}");
+        assert!(began.elapsed() < Duration::from_secs(60));
+    }
+
+    #[test]
+    fn the_kernel_holds_the_limits_of_every_process() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let held = |script: &str| {
+            let kernel = Some(KernelLimits {
+                memory: 32 << 20,
+                seconds: 1,
+                file: 1_000,
+            });
+            let ended = shell(script, Limits { kernel, ..LIMITS }).expect("it ends");
+            ended.status.success()
+        };
+        assert!(held("true"));
+        assert!(!held("(while :; do :; done); exit $?"), "processor time");
+        assert!(
+            !held("x=$(head -c 64000000 /dev/zero | tr '\\0' x)"),
+            "memory"
+        );
+        let file = folder.path().join("a").display().to_string();
+        assert!(held(&format!("head -c 1000 /dev/zero > {file}")));
+        assert!(!held(&format!("head -c 1001 /dev/zero > {file}")), "a file");
+    }
 
     #[test]
     fn what_ends_is_read_and_what_does_not_is_stopped() {

@@ -1,13 +1,15 @@
 //! How bytes are made of sources: one recipe for each language, all of them ours.
 //!
-//! A recipe runs nothing that comes with the sources: no build script, no macro that is compiled first, no package manager. So a
-//! reviewer can make the bytes of a stranger's folder. Equal sources give equal bytes with an equal compiler, wherever they lie.
+//! A recipe runs nothing that comes with the sources: no build script, no macro that is compiled first, no package manager. The
+//! compiler reads nothing of this machine besides them and itself ([`fence`]). So a reviewer can make the bytes of a
+//! stranger's folder. Equal sources give equal bytes with an equal compiler, wherever they lie.
 
 use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 use collective::approval::{Build, Interpreted, Origin, Program};
@@ -17,8 +19,9 @@ use collective::permit::{Binary, Code, CodeRefusal};
 use thiserror::Error;
 
 use super::description::Language;
+use super::fence;
 use super::folder::{Folder, FolderRefusal, SOURCES};
-use super::process::{Limits, ProcessError, run};
+use super::process::{Ended, KernelLimits, Limits, ProcessError, run};
 use crate::sandbox::{ComponentizeError, MAX_COMPONENT_BYTES, componentize};
 
 /// Seconds that a compiler may take: a program that members can read takes a few.
@@ -27,8 +30,14 @@ const COMPILE_TIME: Duration = Duration::from_secs(180);
 /// Bytes that a compiler may write: Zig's cache for one program takes some 20 MB.
 const COMPILE_BYTES: u64 = 512 << 20;
 
-/// Bytes of what a compiler answers when asked who it is.
-const ANSWER_BYTES: usize = 4 * 1024;
+/// Bytes of memory of each process of a compiler: for a program that members can read it takes some hundred MB.
+const COMPILE_MEMORY: u64 = 2 << 30;
+
+/// Bytes that a compiler prints on its standard output, where it has nothing to say.
+const PRINTED_BYTES: usize = 64 << 10;
+
+/// Bytes of what a compiler answers when asked who it is: Zig adds its environment.
+const ANSWER_BYTES: usize = 16 << 10;
 
 /// The Zig that the example programs are built with, and its place where their script put it.
 pub const ZIG_VERSION: &str = "0.17.1";
@@ -87,6 +96,12 @@ pub enum BuildError {
     /// What was compiled is too large to be voted on.
     #[error("the program has {0} bytes, a program has at most {MAX_COMPONENT_BYTES}")]
     Oversize(u64),
+    /// A compiler would read whatever a stranger's sources name: the operator of this machine has to act.
+    #[error(
+        "this machine cannot fence a compiler in ({0}): sources could name its files; it takes a Linux kernel from 5.19 on with \
+         Landlock among its security modules (`lsm=`)"
+    )]
+    NoFence(#[from] landlock::RulesetError),
     /// The compiler did not come to an end.
     #[error("the compiler {0}: {1}")]
     Process(String, ProcessError),
@@ -160,11 +175,13 @@ pub fn build(folder: &Folder) -> Result<Built, BuildError> {
     let compiler = Compiler::find(language)?;
     let made = match &compiler {
         Compiler::None(interpreted) => sources(folder, *interpreted)?,
-        Compiler::Zig(zig) => component(&compile(folder, |work| match language {
+        Compiler::Zig(zig) => component(&compile(folder, &zig.tools, |work| match language {
             Language::C => zig.c(folder, work),
             _ => zig.zig(work),
         })?)?,
-        Compiler::Rustc(rustc) => component(&compile(folder, |work| rustc.rust(work))?)?,
+        Compiler::Rustc(rustc) => {
+            component(&compile(folder, &rustc.tools, |work| rustc.rust(work))?)?
+        }
     };
     let build = compiler.build(language)?;
     Ok(Built { made, build })
@@ -234,34 +251,52 @@ fn component(module: &[u8]) -> Result<Made, BuildError> {
 /// Lays the sources out in a fresh folder, runs the compiler there, and reads the module that it makes.
 fn compile(
     folder: &Folder,
+    tools: &[PathBuf],
     command: impl FnOnce(&Path) -> Result<Command, BuildError>,
 ) -> Result<Vec<u8>, BuildError> {
     let work = tempfile::Builder::new()
         .prefix("collective-build-")
         .tempdir()?;
+    let work = work.path();
     for (path, text) in folder.sources() {
-        let path = work.path().join(SOURCES).join(path);
+        let path = work.join(SOURCES).join(path);
         fs::create_dir_all(path.parent().expect("a file in a folder"))?;
         fs::write(path, text)?;
     }
-    let mut command = command(work.path())?;
-    let name = command.get_program().to_string_lossy().into_owned();
-    let command = command.current_dir(work.path());
-    let limits = Limits {
-        time: COMPILE_TIME,
-        output: COMPILE_BYTES as usize,
-        folder: Some((work.path(), COMPILE_BYTES)),
-    };
-    let ended = run(command, b"", limits).map_err(|error| BuildError::Process(name, error))?;
+    let mut command = command(work)?;
+    command.current_dir(work).env("TMPDIR", work);
+    let ended = fenced(&mut command, tools, work)?;
     if !ended.status.success() {
-        return Err(BuildError::Sources(ended.complaint));
+        let says = format!("{}\n{}", ended.complaint, ended.status);
+        return Err(BuildError::Sources(says));
     }
-    let module = work.path().join(MODULE);
+    let module = work.join(MODULE);
     let length = fs::metadata(&module)?.len();
     if length > MAX_COMPONENT_BYTES as u64 {
         return Err(BuildError::Oversize(length));
     }
     Ok(fs::read(module)?)
+}
+
+/// Runs a compiler behind the fence, which a thread of its own enters for it: there is no way back out.
+fn fenced(command: &mut Command, tools: &[PathBuf], work: &Path) -> Result<Ended, BuildError> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let limits = Limits {
+        time: COMPILE_TIME,
+        output: PRINTED_BYTES,
+        folder: Some((work, COMPILE_BYTES)),
+        kernel: Some(KernelLimits {
+            memory: COMPILE_MEMORY,
+            seconds: COMPILE_TIME.as_secs(),
+            file: COMPILE_BYTES,
+        }),
+    };
+    let within = || {
+        fence::shut_in(tools, work)?;
+        run(command, b"", limits).map_err(|error| BuildError::Process(name, error))
+    };
+    thread::scope(|scope| scope.spawn(within).join())
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// What a compiler makes, in its work folder.
@@ -270,6 +305,7 @@ const MODULE: &str = "program.wasm";
 /// A compiler of C and Zig.
 struct Zig {
     path: PathBuf,
+    tools: [PathBuf; 2],
     name: String,
 }
 
@@ -277,10 +313,19 @@ impl Zig {
     fn find(language: Language) -> Result<Self, BuildError> {
         let install = "install the package `ziglang` (PyPI, version 0.17.1) into a virtual environment and name its folder, or \
                        the compiler, in COLLECTIVE_ZIG; or put `zig` on PATH";
-        let path = zig().ok_or(BuildError::NoCompiler { language, install })?;
-        let version = answer(Command::new(&path).arg("version").env_clear())?;
-        let name = format!("zig-{version}");
-        Ok(Self { path, name })
+        let named = zig().ok_or(BuildError::NoCompiler { language, install })?;
+        let mut asked = Command::new(&named);
+        // It says where it is relative to where it is asked.
+        asked.arg("env").env_clear().current_dir("/");
+        asked.env("ZIG_GLOBAL_CACHE_DIR", std::env::temp_dir());
+        let env = answer(&mut asked)?;
+        let no_version = || BuildError::NoVersion(named.display().to_string());
+        let field = |name| zig_field(&env, name).ok_or_else(no_version);
+        let name = format!("zig-{}", field("version")?);
+        let path = Path::new("/").join(field("zig_exe")?);
+        let library = Path::new("/").join(field("lib_dir")?);
+        let tools = [path.clone(), library];
+        Ok(Self { path, tools, name })
     }
 
     fn command(&self, verb: &str, work: &Path) -> Command {
@@ -344,6 +389,19 @@ impl Zig {
     }
 }
 
+/// One line of `zig env`: `.name = "value",` or, before Zig 0.15, `"name": "value",`.
+fn zig_field<'a>(env: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = env
+        .lines()
+        .map(|line| line.trim_start().trim_start_matches(['.', '"']));
+    let value = lines.find_map(|line| line.strip_prefix(name))?;
+    let value = value
+        .trim_start_matches(['"', ':', '=', ' '])
+        .trim_end_matches(['"', ',']);
+    // Nothing that would have to be read otherwise than it is written.
+    (!value.is_empty() && !value.contains(['"', '\\'])).then_some(value)
+}
+
 /// Named, on PATH, or where `jobs/build.sh` puts it.
 fn zig() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os(ZIG) {
@@ -382,6 +440,7 @@ fn on_path(name: &str) -> Option<PathBuf> {
 /// A compiler of Rust, with the parts for our target.
 struct Rustc {
     path: PathBuf,
+    tools: [PathBuf; 2],
     name: String,
 }
 
@@ -400,15 +459,16 @@ impl Rustc {
                 .args(["--print", "sysroot"])
                 .current_dir("/"),
         )?;
-        let sysroot = PathBuf::from(sysroot);
+        let sysroot = PathBuf::from(first_line(&sysroot));
         if !sysroot.join("lib/rustlib").join(RUST_TARGET).is_dir() {
             return Err(missing("rustup target add wasm32-unknown-unknown"));
         }
         let path = sysroot.join("bin/rustc");
         let version = answer(Command::new(&path).arg("--version").env_clear())?;
-        let version = version.split(' ').nth(1).unwrap_or_default();
+        let version = first_line(&version).split(' ').nth(1).unwrap_or_default();
         let name = format!("rustc-{version}");
-        Ok(Self { path, name })
+        let tools = [path.clone(), sysroot.join("lib")];
+        Ok(Self { path, tools, name })
     }
 
     fn rust(&self, work: &Path) -> Result<Command, BuildError> {
@@ -456,23 +516,24 @@ impl Rustc {
     }
 }
 
-/// The first line that a compiler prints.
+/// What a compiler prints about itself.
 fn answer(command: &mut Command) -> Result<String, BuildError> {
     let name = command.get_program().to_string_lossy().into_owned();
     let limits = Limits {
         time: COMPILE_TIME,
         output: ANSWER_BYTES,
         folder: None,
+        kernel: None,
     };
     let ended =
         run(command, b"", limits).map_err(|error| BuildError::Process(name.clone(), error))?;
     let text = String::from_utf8(ended.output)
         .ok()
         .filter(|_| ended.status.success());
-    let line = text
-        .as_deref()
-        .and_then(|text| text.lines().next())
-        .map(str::to_owned);
-    line.filter(|line| !line.is_empty())
+    text.filter(|text| !first_line(text).is_empty())
         .ok_or(BuildError::NoVersion(name))
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
 }

@@ -19,7 +19,7 @@ mod jail;
 mod probe;
 mod records;
 mod stream;
-mod sys;
+pub(crate) mod sys;
 mod wasi;
 mod wire;
 mod worker;

@@ -4,6 +4,8 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
 use std::ptr::NonNull;
 use std::sync::OnceLock;
 use std::time::Instant;
@@ -60,6 +62,36 @@ fn set_limits(resource: libc::__rlimit_resource_t, soft: u64, hard: u64) -> io::
     };
     // SAFETY: the pointer is to a live struct that the kernel reads.
     check(unsafe { libc::setrlimit(resource, &raw const limit) }.into())
+}
+
+/// Has a command start with these resource limits, soft and hard, and end with the thread that starts it.
+pub(crate) fn hold(command: &mut Command, limits: Vec<(libc::__rlimit_resource_t, u64)>) {
+    let shut = move || {
+        die_with_parent()?;
+        limits
+            .iter()
+            .try_for_each(|(resource, value)| set_limit(*resource, *value))
+    };
+    // SAFETY: between fork and exec it makes system calls only, allocates nothing and takes no lock.
+    unsafe { command.pre_exec(shut) };
+}
+
+/// Whether a process has ended. It stays to be waited for, so that until then its number and its group's name no other.
+pub(crate) fn has_ended(child: &Child) -> io::Result<bool> {
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: zero is a valid siginfo_t, live for the kernel to fill; it fills the process's number, or leaves zero.
+    unsafe {
+        let mut told: libc::siginfo_t = std::mem::zeroed();
+        check(libc::waitid(libc::P_PID, child.id(), &raw mut told, flags).into())?;
+        Ok(told.si_pid() != 0)
+    }
+}
+
+/// Kills all of the group that a process leads, which was not waited for yet.
+pub(crate) fn kill_group(leader: &Child) -> io::Result<()> {
+    let group = libc::pid_t::try_from(leader.id()).map_err(io::Error::other)?;
+    // SAFETY: takes integers and touches no memory.
+    check(unsafe { libc::kill(-group, libc::SIGKILL) }.into())
 }
 
 /// Gives up every capability that is in effect, permitted or inheritable.
