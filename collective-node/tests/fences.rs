@@ -1,11 +1,14 @@
 //! A stranger's sources that reach for the machine on which they are built: its files, its memory, its time.
 
 mod by_hand;
+mod forge;
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use by_hand::{binary, refusal};
+use collective_node::programs::git::{Clone, address};
+use forge::Forge;
 
 /// What nobody else may read, and what makes of it a test that cannot pass by chance.
 const SECRET: &str = "AGE-SECRET-KEY-OF-ANN";
@@ -163,4 +166,25 @@ fn a_bomb_ends_with_all_that_it_started() {
         &format!("{bomb}const char b[] = {{ B9 1 }};"),
         "out of memory",
     );
+}
+
+#[test]
+fn a_forge_with_many_names_can_be_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(forge) = Forge::start(&folder.path().join("forge")) else {
+        return;
+    };
+    let commit = forge.git("rev-parse HEAD");
+    // More than git may print of them.
+    let names: String = (0..20_000)
+        .map(|request| format!("{commit} refs/pull/{request}/head\n"))
+        .collect();
+    assert!(names.len() > 1 << 20);
+    std::fs::write(forge.folder.join("origin.git/packed-refs"), names).expect("written");
+    for at in [forge.file(), forge.http.clone()] {
+        let copy = tempfile::tempdir().expect("a folder");
+        let copy = Clone::open(copy.path(), &address(&at).expect("an address")).expect("a copy");
+        let request = "refs/pull/7777/head".parse().expect("a name");
+        assert_eq!(copy.fetch_tip(&request).expect("a tip").as_str(), commit);
+    }
 }

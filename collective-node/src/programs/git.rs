@@ -215,7 +215,12 @@ impl Clone {
         if copy.is_made() {
             return Ok(copy);
         }
-        let hash = match copy.names(&[])?.values().next() {
+        // One name is enough to see how long ids are, and a forge has many. A new one's HEAD may lead nowhere.
+        let mut names = copy.names(&["HEAD"])?;
+        if names.is_empty() {
+            names = copy.names(&["refs/heads/*"])?;
+        }
+        let hash = match names.values().next() {
             Some(id) if id.as_str().len() == 64 => "sha256",
             _ => "sha1",
         };

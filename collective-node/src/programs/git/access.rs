@@ -7,7 +7,7 @@ use std::process::Command;
 use collective::approval::Repository;
 
 /// Settings that a repository cannot change. Of transports only these four, none of which runs what an address says.
-const SETTINGS: [&str; 11] = [
+const SETTINGS: [&str; 12] = [
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
     "core.attributesFile=/dev/null",
@@ -19,6 +19,7 @@ const SETTINGS: [&str; 11] = [
     "http.followRedirects=false",
     "transfer.fsckObjects=true",
     "gc.auto=0",
+    "maintenance.auto=false",
 ];
 
 /// Names the token's file to [`HELPER`].
@@ -98,6 +99,7 @@ impl Access {
             .env("GIT_ASKPASS", "/bin/false")
             .env("SSH_ASKPASS", "/bin/false")
             .env("GIT_NO_REPLACE_OBJECTS", "1")
+            .env("GIT_NO_LAZY_FETCH", "1")
             .env("GIT_SSH_COMMAND", self.ssh())
             .env("LC_ALL", "C");
         for setting in SETTINGS {
