@@ -12,6 +12,7 @@ pub mod committee;
 pub mod contribution;
 mod decimal;
 pub mod epochs;
+pub mod groups;
 pub mod id;
 pub mod index;
 pub mod input;
