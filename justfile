@@ -75,6 +75,10 @@ bench-python:
 bench-javascript:
     runtime=$(runtimes/javascript/build.sh) && cargo run --release -p collective-node --example bench-runtime -- javascript "$runtime"
 
+# The worker that runs queries, beside the binary: DataFusion takes as long to build as all the rest
+sql:
+    cargo build --release -p collective-sql
+
 # Gas of every user story, from the committed snapshot
 gas:
     cat contracts/.gas-snapshot/*.json

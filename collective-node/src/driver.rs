@@ -17,7 +17,7 @@ use collective::permit::{
 };
 use collective::receipt::{BlockRef, Receipt};
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 use crate::blobs::{BlobError, Blobs};
 use crate::chain::facts::{JobFact, JobState};
@@ -32,7 +32,8 @@ use crate::keystore::Keystore;
 use crate::ledger::{Ledger, LedgerError};
 use crate::pace::Pace;
 use crate::run::{self, Files, Published, RunError};
-use crate::sandbox::{Failure, Sandbox};
+use crate::sandbox::{ENGINE, Failure, Sandbox, engine_id, sql_engine_id};
+use crate::told::{Memory, TellError};
 
 pub use progress::{Left, Progress};
 pub use record::{RunRecord, SandboxDescription, on_chain};
@@ -111,6 +112,8 @@ pub struct Driver {
     pub view: watch::Receiver<View>,
     /// Where programs run.
     pub sandbox: Arc<Sandbox>,
+    /// Held while it is decided what a query may tell.
+    pub deciding: Arc<Mutex<()>>,
     /// This node.
     pub node: NodeId,
 }
@@ -261,7 +264,7 @@ impl Driver {
         let refused = Left::NothingWith([latest, facts.latest.block]);
         match self.permit(&facts.case(&asked, self.node), &facts).await {
             Ok(permit) => {
-                let refusal = match self.unserved(&permit) {
+                let refusal = match self.unserved(&permit).await? {
                     Some(reason) => Some(reason),
                     None => self.lease(job, allow, deny).await?,
                 };
@@ -296,16 +299,29 @@ impl Driver {
     }
 
     /// Why this node does not serve what the collective approved.
-    fn unserved(&self, permit: &Permit) -> Option<String> {
+    async fn unserved(&self, permit: &Permit) -> Result<Option<String>, DriveError> {
         let manifest = permit.grant().manifest();
         if let Recipient::Node { id, .. } = manifest.recipient {
-            return Some(format!(
+            return Ok(Some(format!(
                 "outputs go to age recipients in this version, not to node {id}"
-            ));
+            )));
+        }
+        let is_query = manifest.program.engine().is_some();
+        if is_query && self.memory().is_full(&manifest.dataset.source).await? {
+            return Ok(Some(TellError::Full.to_string()));
         }
         let (token, own) = (manifest.payment.token, self.chain.deployment().token);
-        (token != own)
-            .then(|| format!("the manifest pays in token {token}, rewards are accounted in {own}"))
+        let paid = || format!("the manifest pays in token {token}, rewards are accounted in {own}");
+        Ok((token != own).then(paid))
+    }
+
+    /// What queries told before.
+    fn memory(&self) -> Memory {
+        Memory {
+            ledger: self.ledger.clone(),
+            keys: self.keys.clone(),
+            deciding: self.deciding.clone(),
+        }
     }
 
     async fn refuse(&self, job: u64, fault: Fault, reason: String) -> Result<(), DriveError> {
@@ -322,6 +338,9 @@ impl Driver {
             Some(id) => Some(self.runtime(id).await?),
             None => None,
         };
+        if let Some(engine) = named.engine() {
+            self.sandbox.check_engine(engine).map_err(RunError::from)?;
+        }
         let name = &granted.manifest().dataset.source;
         let charter = facts.view.charter_at(case.allow.block.number);
         let source = charter.and_then(|charter| charter.source(name)).cloned();
@@ -482,7 +501,7 @@ impl Driver {
         let took = asked.elapsed();
         let quorum = self.keep_quorum(job, &opened).await?;
         files.keys = opened.files.into_iter().map(Result::ok).collect();
-        let published = run::run(permit, files, &self.sandbox).await?;
+        let published = run::run(permit, files, &self.sandbox, self.memory()).await?;
         Step::RanNotStored.reached();
         // Until then the result is in memory, sealed; nothing that it changes may show: no blob, no record, and no other
         // job in its place.
@@ -521,9 +540,13 @@ impl Driver {
         quorum: BlobId,
         published: Published,
     ) -> Result<RunRecord, DriveError> {
+        let (engine, engine_id) = match granted.manifest().program.engine() {
+            Some(engine) => (engine, sql_engine_id(engine)),
+            None => (ENGINE, engine_id()),
+        };
         let description = SandboxDescription {
-            engine: crate::sandbox::ENGINE.into(),
-            engine_id: B256::from(crate::sandbox::engine_id().0),
+            engine: engine.into(),
+            engine_id: B256::from(engine_id.0),
             layers: published.layers,
         };
         let description = serde_json::to_vec(&description).expect("plain JSON values");

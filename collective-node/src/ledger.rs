@@ -19,6 +19,10 @@ use sqlx::{ConnectOptions, Connection, Row};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
+pub use told::ToldRow;
+
+mod told;
+
 /// Changes in one transaction: they share one disk sync, and the first waits for the last.
 const GROUP: usize = 256;
 
@@ -57,6 +61,15 @@ const SCHEMA: &str = "
         list    BLOB NOT NULL,
         PRIMARY KEY (job, attempt)
     ) STRICT;
+    CREATE TABLE IF NOT EXISTS told (
+        id      INTEGER PRIMARY KEY,
+        job     INTEGER NOT NULL,
+        attempt INTEGER NOT NULL,
+        source  TEXT NOT NULL,
+        record  BLOB NOT NULL,
+        UNIQUE (job, attempt)
+    ) STRICT;
+    CREATE INDEX IF NOT EXISTS told_of ON told(source, id);
     CREATE TABLE IF NOT EXISTS refusals (
         job    INTEGER PRIMARY KEY,
         fault  TEXT NOT NULL,
@@ -145,6 +158,12 @@ enum Change {
         reason: String,
     },
     ForgetRefusal(u64),
+    Told {
+        job: u64,
+        attempt: u32,
+        source: String,
+        groups: Vec<u8>,
+    },
     Finalized(u64, B256),
 }
 
@@ -564,6 +583,23 @@ async fn apply(to: &mut SqliteConnection, change: &Change) -> Result<Kept, sqlx:
         Change::ForgetRefusal(job) => {
             let query = "DELETE FROM refusals WHERE job = ?";
             sqlx::query(query).bind(*job as i64).execute(to).await?;
+        }
+        Change::Told {
+            job,
+            attempt,
+            source,
+            groups,
+        } => {
+            // An attempt that is made once more tells no more than it did: what it told then is among what it is compared with.
+            let query = "INSERT INTO told (job, attempt, source, record) VALUES (?, ?, ?, ?)
+                 ON CONFLICT DO NOTHING";
+            sqlx::query(query)
+                .bind(*job as i64)
+                .bind(i64::from(*attempt))
+                .bind(source)
+                .bind(groups)
+                .execute(to)
+                .await?;
         }
         Change::Finalized(number, hash) => {
             let query = "INSERT INTO finalized (only, number, hash) VALUES (1, ?, ?)

@@ -35,5 +35,6 @@ pub mod review;
 pub mod rewards;
 pub mod run;
 pub mod sandbox;
+pub mod told;
 pub mod verify;
 pub mod wire;

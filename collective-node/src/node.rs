@@ -229,6 +229,7 @@ impl Node {
             view: view.clone(),
             committee: committee.clone(),
             sandbox,
+            deciding: Arc::default(),
             node: config.node,
         };
         let (stop, stopped) = oneshot::channel::<()>();

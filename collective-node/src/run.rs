@@ -1,14 +1,17 @@
 //! One permitted run: opens the granted files one after another, feeds the sandbox, and lets out what everybody may see.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Instant;
 
+use collective::groups::Member;
 use collective::id::BlobId;
 use collective::input::Anchored;
-use collective::permit::Permit;
+use collective::permit::{Code, Permit};
 use collective::seal::header::FileKey;
 use collective::seal::payload;
 use thiserror::Error;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
@@ -16,7 +19,8 @@ use crate::blobs::{BlobError, Blobs};
 use crate::chain::Deployment;
 use crate::follower::View;
 use crate::intake::check_file;
-use crate::sandbox::{Fault, Sandbox};
+use crate::sandbox::{Failure, Fault, Sandbox, Trap};
+use crate::told::{Memory, TellError, Telling};
 
 pub use published::{NO_OUTPUT, Published, bucket_end, publish};
 
@@ -34,6 +38,9 @@ pub enum RunError {
     /// A file cannot be read.
     #[error(transparent)]
     Blob(#[from] BlobError),
+    /// What queries told before.
+    #[error(transparent)]
+    Tell(TellError),
     /// Something named in the grant is not here.
     #[error("{0}")]
     Missing(String),
@@ -61,8 +68,9 @@ pub async fn run(
     permit: Permit,
     files: Files,
     sandbox: &Arc<Sandbox>,
+    memory: Memory,
 ) -> Result<Published, RunError> {
-    let started = Instant::now();
+    let (started, runtime) = (Instant::now(), Handle::current());
     let (sealed, mut queue) = mpsc::channel(AHEAD);
     let reader = tokio::spawn(read(files.blobs, files.members, sealed));
     let (keys, sandbox) = (files.keys, sandbox.clone());
@@ -71,9 +79,35 @@ pub async fn run(
         let sealed = std::iter::from_fn(|| queue.blocking_recv());
         // A file without a key is passed over: it stays in the input set and is read by nobody.
         let records = sealed.zip(keys).filter_map(|((member, file), key)| {
-            open(&key?, &files.deployment, &files.view, &member, &file)
+            let record = open(&key?, &files.deployment, &files.view, &member, &file)?;
+            Some((record, member.entry.contribution))
         });
-        publish(&manifest, started, sandbox.run(permit, records))
+        let ran = match permit.code() {
+            Code::Sql(_) => {
+                let telling = Telling::of(permit.grant());
+                // Who contributed each record that the worker is handed, in that order.
+                let handed = RefCell::new(vec![]);
+                let records = records.map(|(record, contribution)| {
+                    handed.borrow_mut().push(Member::of(&contribution));
+                    record
+                });
+                let screen =
+                    |grouping| memory.screen(&runtime, &telling, &handed.borrow(), grouping);
+                sandbox.query(permit, records, screen)
+            }
+            _ => {
+                let records = records.map(|(record, _)| record);
+                sandbox.run(permit, records).map_err(TellError::from)
+            }
+        };
+        let ran = match ran {
+            Ok(run) => Ok(run),
+            Err(TellError::Run(failure)) => Err(failure),
+            // Seen before the lease, unless another run filled it since.
+            Err(TellError::Full) => Err(Failure::before_start(Trap::Suppressed)),
+            Err(error) => return Err(RunError::Tell(error)),
+        };
+        publish(&manifest, started, ran)
     })
     .await
     .map_err(|error| RunError::Missing(format!("the run was interrupted: {error}")))?;

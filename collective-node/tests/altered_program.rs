@@ -72,6 +72,7 @@ fn driver(quiet: &QuietWorld) -> Driver {
             vec![],
             None,
         )),
+        deciding: Arc::default(),
         node: world.node_id,
     }
 }

@@ -10,7 +10,8 @@ use thiserror::Error;
 use crate::decimal;
 use crate::id::{BlobId, KeysHash, ManifestDigest, NodeId, sha256};
 use crate::limits::{
-    MAX_COLUMNS, MAX_MANIFEST_BYTES, MAX_OUTPUT_BYTES, MAX_RUN_MEMORY, MAX_RUN_SECONDS,
+    MAX_COLUMNS, MAX_ENGINE_BYTES, MAX_MANIFEST_BYTES, MAX_OUTPUT_BYTES, MAX_RUN_MEMORY,
+    MAX_RUN_SECONDS,
 };
 use crate::seal;
 use crate::terms::Purpose;
@@ -215,6 +216,14 @@ pub enum ManifestRefusal {
     /// The output's schema is no JSON Schema, or refers to something outside itself.
     #[error("the output's schema is unusable: {0}")]
     BadSchema(String),
+    /// A query is its text and nothing else.
+    #[error(
+        "an SQL program takes no arguments: they would stand beside the query that members read"
+    )]
+    QueryArguments,
+    /// No engine is called so.
+    #[error("'{0}' names no engine: 1 to {MAX_ENGINE_BYTES} of a-z 0-9 . / -")]
+    BadEngine(String),
 }
 
 impl Manifest {
@@ -262,7 +271,25 @@ impl Manifest {
             .output
             .check_schema()
             .map_err(ManifestRefusal::BadSchema)?;
+        manifest.check_query()?;
         Ok(manifest)
+    }
+
+    fn check_query(&self) -> Result<(), ManifestRefusal> {
+        let Some(engine) = self.program.engine() else {
+            return Ok(());
+        };
+        let known =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"./-".contains(&byte);
+        if !(1..=MAX_ENGINE_BYTES).contains(&engine.len()) || !engine.bytes().all(known) {
+            let shown = engine.chars().take(MAX_ENGINE_BYTES).collect();
+            return Err(ManifestRefusal::BadEngine(shown));
+        }
+        if self.arguments.is_empty() {
+            Ok(())
+        } else {
+            Err(ManifestRefusal::QueryArguments)
+        }
     }
 
     /// The canonical bytes that the digest is made of.
@@ -349,6 +376,34 @@ mod tests {
                 Manifest::parse(&uneven.to_bytes()),
                 Err(ManifestRefusal::UnevenBuckets { bucket, seconds })
             );
+        }
+        let query = |m: &mut Manifest, engine: &str| {
+            m.program = Program::Sql {
+                sha256: BlobId::of(b"SELECT count(*) FROM poll"),
+                engine: engine.into(),
+                origin: None,
+            };
+        };
+        let mut good = manifest();
+        query(&mut good, "datafusion/55.2.0");
+        assert_eq!(Manifest::parse(&good.to_bytes()), Ok(good.clone()));
+        good.arguments = "a".into();
+        assert_eq!(
+            Manifest::parse(&good.to_bytes()),
+            Err(ManifestRefusal::QueryArguments)
+        );
+        for name in [
+            "",
+            "DataFusion",
+            "data fusion",
+            &"x".repeat(MAX_ENGINE_BYTES + 1),
+        ] {
+            let mut bad = manifest();
+            query(&mut bad, name);
+            assert!(matches!(
+                Manifest::parse(&bad.to_bytes()),
+                Err(ManifestRefusal::BadEngine(_))
+            ));
         }
         assert!(matches!(
             refused(|m| m.recipient = Recipient::Age("age1nobody".into())),

@@ -19,6 +19,7 @@ pub mod input;
 pub mod limits;
 pub mod merkle;
 pub mod permit;
+pub mod query;
 pub mod receipt;
 pub mod reward;
 pub mod seal;

@@ -93,3 +93,9 @@ pub const MAX_BUNDLE_BYTES: usize = 1024 * 1024;
 
 /// Bytes of a path in a source bundle: what file systems allow in one name.
 pub const MAX_PATH_BYTES: usize = 255;
+
+/// Bytes of an SQL program: more than a member reads before voting.
+pub const MAX_QUERY_BYTES: usize = 16 * 1024;
+
+/// Bytes of the name of an engine that runs queries: a word and a version.
+pub const MAX_ENGINE_BYTES: usize = 64;

@@ -577,7 +577,8 @@ mod tests {
             story.source.clone(),
         )
         .expect("the approved bytes");
-        assert_eq!(permit.code().component().bytes(), story.program);
+        let component = permit.code().component().expect("a component");
+        assert_eq!(component.bytes(), story.program);
         assert_eq!(permit.columns(), [1]);
     }
 

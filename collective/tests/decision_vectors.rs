@@ -96,6 +96,21 @@ fn manifest_in(language: Interpreted) -> Manifest {
     }
 }
 
+/// The same manifest for a query.
+fn sql_manifest() -> Manifest {
+    Manifest {
+        program: Program::Sql {
+            sha256: BlobId::of(
+                b"SELECT side, count(*) AS n, avg(age) AS age FROM poll GROUP BY side",
+            ),
+            engine: "datafusion/55.2.0".into(),
+            origin: None,
+        },
+        arguments: String::new(),
+        ..manifest()
+    }
+}
+
 /// The same manifest for a program that was built from a folder of a repository.
 fn built_manifest() -> Manifest {
     let origin = Origin {
@@ -150,6 +165,10 @@ fn vectors() -> Value {
         "javascriptManifest": {
             "bytes": text(manifest_in(Interpreted::Javascript).to_bytes()),
             "digest": manifest_in(Interpreted::Javascript).digest(),
+        },
+        "sqlManifest": {
+            "bytes": text(sql_manifest().to_bytes()),
+            "digest": sql_manifest().digest(),
         },
         "builtManifest": {
             "bytes": text(built_manifest().to_bytes()),
@@ -217,6 +236,11 @@ fn the_vectors_parse_back_to_what_made_them() {
         let bytes = vectors[name]["bytes"].as_str().expect("text").as_bytes();
         assert_eq!(Manifest::parse(bytes), Ok(manifest_in(language)));
     }
+    let bytes = vectors["sqlManifest"]["bytes"]
+        .as_str()
+        .expect("text")
+        .as_bytes();
+    assert_eq!(Manifest::parse(bytes), Ok(sql_manifest()));
     let bytes = vectors["builtManifest"]["bytes"]
         .as_str()
         .expect("text")

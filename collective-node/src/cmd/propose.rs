@@ -8,6 +8,7 @@ use collective::approval::Manifest;
 use collective::bundle::Bundle;
 use collective::id::BlobId;
 use collective::permit::Code;
+use collective::query::Query;
 use serde_json::json;
 
 use super::place::{ChainAt, NodeAt};
@@ -142,6 +143,11 @@ async fn keep(client: &Client, manifest: &Manifest, program: Option<Vec<u8>>) ->
 
 /// Refuses what no sandbox would run: nobody needs to vote on it.
 async fn fits(client: &Client, manifest: &Manifest, program: &[u8]) -> Result<()> {
+    if manifest.program.engine().is_some() {
+        Query::parse(program)?;
+        eprintln!("the query is not checked here: `collective program test` does");
+        return Ok(());
+    }
     let (Some(language), Some(runtime)) = (manifest.program.language(), manifest.program.runtime())
     else {
         return check_world(program, World::Program).context("the program cannot run");

@@ -169,6 +169,7 @@ pub fn of_manifest(
 fn counts_groups(program: &Program) -> bool {
     match program {
         Program::Component { .. } | Program::Python { .. } | Program::Javascript { .. } => false,
+        Program::Sql { .. } => true,
     }
 }
 

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::programs::folder::MOCK_RECORDS;
 use crate::sandbox::{Failure, Limits, Sandbox, Task};
+use crate::told::try_out;
 
 /// The most that a trial may use: nobody waits for half a day, or reads megabytes, before a vote.
 const MOST: Limits = Limits {
@@ -109,7 +110,8 @@ pub async fn trial(
         .map(|line| Zeroizing::new(line.as_bytes().to_vec()))
         .collect();
     let rule = manifest.output.clone();
-    let ran = tokio::task::spawn_blocking(move || sandbox.try_out(&task, lines.into_iter())).await;
+    let minimum = rule.minimum_group;
+    let ran = tokio::task::spawn_blocking(move || try_out(&sandbox, &task, lines, minimum)).await;
     match ran {
         Ok(Ok(run)) => {
             let contributors = u32::try_from(run.accepted).unwrap_or(u32::MAX);

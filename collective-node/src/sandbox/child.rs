@@ -18,6 +18,17 @@ const READ_BYTES: usize = 256 << 10;
 /// What `collective sandbox-child …` does. Must be called before any thread is started, with the
 /// arguments after `sandbox-child`. Never returns.
 pub fn child_main(arguments: impl Iterator<Item = String>) -> ! {
+    child_main_with(arguments, |mode, mut from, mut to| match mode {
+        "compile" => compile(&mut from, &mut to),
+        _ => run(from, to),
+    })
+}
+
+/// The same for a binary that does something else in the jail.
+pub(super) fn child_main_with(
+    arguments: impl Iterator<Item = String>,
+    work: impl FnOnce(&str, execute::Input, File) -> io::Result<()>,
+) -> ! {
     if sys::close_inherited().is_err() {
         std::process::exit(KERNEL);
     }
@@ -26,7 +37,10 @@ pub fn child_main(arguments: impl Iterator<Item = String>) -> ! {
     let code = match arguments[..] {
         ["probe", ref without @ ..] => probe::probe(without),
         [mode @ ("compile" | "run"), memory, seconds] => match (memory.parse(), seconds.parse()) {
-            (Ok(memory), Ok(seconds)) => serve(mode, jail::KernelLimits { memory, seconds }),
+            (Ok(memory), Ok(seconds)) => {
+                let limits = jail::KernelLimits { memory, seconds };
+                serve(limits, |from, to| work(mode, from, to))
+            }
             _ => USAGE,
         },
         _ => USAGE,
@@ -35,25 +49,25 @@ pub fn child_main(arguments: impl Iterator<Item = String>) -> ! {
 }
 
 /// Exit code for arguments that no parent gives.
-const USAGE: i32 = 64;
+pub(super) const USAGE: i32 = 64;
 /// Exit code for a kernel before Linux 5.9, which cannot close what was inherited.
 const KERNEL: i32 = 69;
 /// Exit code for a pipe that broke: the parent is gone.
-const BROKEN: i32 = 74;
+pub(super) const BROKEN: i32 = 74;
 
-fn serve(mode: &str, limits: jail::KernelLimits) -> i32 {
+fn serve(
+    limits: jail::KernelLimits,
+    work: impl FnOnce(execute::Input, File) -> io::Result<()>,
+) -> i32 {
     // A panic's message could show contributed bytes.
     panic::set_hook(Box::new(|_| {}));
     let Ok((from, mut to)) = pipes() else {
         return BROKEN;
     };
-    let mut from = BufReader::with_capacity(READ_BYTES, from);
+    let from = BufReader::with_capacity(READ_BYTES, from);
     let layers = jail::enter(limits, &[]);
     let layers = serde_json::to_vec(&layers).expect("layers have only plain fields");
-    let done = write_frame(&mut to, Kind::Layers, &layers).and_then(|()| match mode {
-        "compile" => compile(&mut from, &mut to),
-        _ => run(from, to),
-    });
+    let done = write_frame(&mut to, Kind::Layers, &layers).and_then(|()| work(from, to));
     match done {
         Ok(()) => 0,
         Err(_) => BROKEN,
@@ -136,13 +150,13 @@ fn gather(
     }
 }
 
-fn report(to: &mut impl Write, report: &Report) -> io::Result<()> {
+pub(super) fn report(to: &mut impl Write, report: &Report) -> io::Result<()> {
     let payload = serde_json::to_vec(report).expect("a report has only plain fields");
     write_frame(to, Kind::Report, &payload)?;
     to.flush()
 }
 
 /// Stays until the parent has read how much memory this process had, and ends it.
-fn wait_for_the_end(from: &mut impl Read) -> io::Result<()> {
+pub(super) fn wait_for_the_end(from: &mut impl Read) -> io::Result<()> {
     io::copy(from, &mut io::sink()).map(drop)
 }

@@ -36,7 +36,7 @@ impl Default for CompileLimits {
 /// A compiled program in sealed memory, which its children share.
 #[derive(Clone, Debug)]
 pub(super) struct Compiled {
-    component: BlobId,
+    pub(super) component: BlobId,
     pub(super) length: usize,
     pub(super) file: Arc<File>,
 }
@@ -45,6 +45,7 @@ impl Sandbox {
     /// The compiled form: that of the last run, from the cache, or from a child made for it.
     pub(super) fn compiled(&self, code: &Code) -> Result<Compiled, Failure> {
         let component = code.component();
+        let component = component.ok_or(Fault::BadTask("a query has a worker of its own"))?;
         if let Some(last) = self.last_if(component.id()) {
             return Ok(last);
         }

@@ -2,7 +2,7 @@
 
 use std::panic;
 
-use collective::permit::Code;
+use collective::permit::{Binary, Code};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use wit_component::{ComponentEncoder, DecodedWasm, StringEncoding, embed_component_metadata};
@@ -31,7 +31,8 @@ impl World {
     /// The world that this code runs in.
     pub(super) fn of(code: &Code) -> Self {
         match code {
-            Code::Component(_) => Self::Program,
+            // A query has no component that could ask for anything.
+            Code::Component(_) | Code::Sql(_) => Self::Program,
             Code::Sources { .. } => Self::Runtime,
         }
     }
@@ -138,7 +139,9 @@ pub fn check_world(component: &[u8], world: World) -> Result<(), Trap> {
 /// # Errors
 /// [`Trap`], as at its first run.
 pub fn imports(code: &Code) -> Result<Vec<String>, Trap> {
-    let component = code.component().bytes();
+    let Some(component) = code.component().map(Binary::bytes) else {
+        return Ok(vec![]);
+    };
     check_world(component, World::of(code))?;
     let decoded = wit_component::decode(component).map_err(|error| invalid(&error))?;
     let resolve = decoded.resolve();

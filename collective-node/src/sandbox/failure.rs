@@ -1,5 +1,6 @@
 //! How a run can end without output, and whose fault that is.
 
+use std::path::PathBuf;
 use std::{fmt, io};
 
 use serde::{Deserialize, Serialize};
@@ -49,7 +50,7 @@ impl Failure {
     }
 
     /// A component that is refused before any child sees it.
-    pub(super) fn before_start(trap: Trap) -> Self {
+    pub(crate) fn before_start(trap: Trap) -> Self {
         Self::program(trap, None, Usage::default(), Layers::default())
     }
 }
@@ -120,6 +121,15 @@ pub enum Trap {
     /// It returned an error.
     #[error("it returned an error")]
     ReturnedError,
+    /// A query that may not run: what is wrong with it, in words made of nothing but the query and the declaration.
+    #[error("not a query that may run: {0}")]
+    Query(String),
+    /// A query of one figure over too few contributors, or over a group that differs by few from one that was told of.
+    #[error("no group of the query may be told of")]
+    Suppressed,
+    /// A query failed over the records.
+    #[error("the query failed")]
+    QueryFailed,
     /// The process around it died of a signal.
     #[error("its process died of signal {signal}")]
     Crashed {
@@ -164,6 +174,16 @@ pub enum Fault {
         /// What the kernel said.
         reason: String,
     },
+    /// Queries need a binary that the default build does not make.
+    #[error(
+        "no worker for SQL at {}: build it with `just sql` and put it beside this binary", .0.display()
+    )]
+    NoSqlWorker(PathBuf),
+    /// The worker's engine is another one than was voted on.
+    #[error(
+        "the query was approved for {0}, the worker for SQL here is another: install the one of that release"
+    )]
+    AnotherSqlEngine(String),
     /// A task outside what any sandbox runs.
     #[error("the task cannot be run: {0}")]
     BadTask(&'static str),

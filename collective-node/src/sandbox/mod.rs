@@ -18,6 +18,8 @@ mod failure;
 mod jail;
 mod probe;
 mod records;
+mod sql;
+mod sql_child;
 mod stream;
 pub(crate) mod sys;
 mod wasi;
@@ -26,7 +28,7 @@ mod worker;
 
 use std::fmt;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -49,6 +51,8 @@ pub use engine::{ENGINE, EngineId, engine_id};
 pub use failure::{Failure, Fault, ProgramText, Stop, Trap};
 pub use jail::{Layer, Layers};
 pub use records::{Defect, Rejected};
+pub use sql::{Grouping, SQL_WORKER, sql_engine_id};
+pub use sql_child::{Asked, QueryEngine, Rows, query_main};
 
 use compile::Compiled;
 use stream::stream;
@@ -189,6 +193,8 @@ impl fmt::Debug for Run {
 #[derive(Debug)]
 pub struct Sandbox {
     executable: PathBuf,
+    /// Runs queries.
+    sql_worker: PathBuf,
     required: Vec<Layer>,
     cache: Option<Cache>,
     compile_limits: CompileLimits,
@@ -203,6 +209,7 @@ impl Sandbox {
     #[must_use]
     pub fn new(executable: PathBuf, required: Vec<Layer>, cache: Option<Cache>) -> Self {
         Self {
+            sql_worker: sql::worker_beside(&executable),
             executable,
             required,
             cache,
@@ -240,12 +247,16 @@ impl Sandbox {
         Ok(layers)
     }
 
-    /// Compiles a program, or its runtime, ahead of its first run and keeps the compiled form in the cache.
+    /// Compiles a program, or its runtime, ahead of its first run and keeps the compiled form in the cache. For a query,
+    /// looks whether there is a worker.
     ///
     /// # Errors
     /// [`Failure::Program`] where the component asks for too much or is none.
     pub fn prepare(&self, code: &Code) -> Result<(), Failure> {
-        self.compiled(code).map(drop)
+        match code {
+            Code::Sql(_) => Ok(self.sql_engine().map(drop)?),
+            code => self.compiled(code).map(drop),
+        }
     }
 
     /// Runs the permitted program over `records`, each the plaintext of one contribution, in order.
@@ -287,7 +298,7 @@ impl Sandbox {
             Some((worker, layers)) => stream(worker, layers, task, records),
             // Compiled on another processor, or by a build with other settings: once more, afresh.
             None => {
-                self.forget(task.code.component().id());
+                self.forget(compiled.component);
                 let compiled = self.compiled(&task.code)?;
                 let (worker, layers) = self.load(task, &compiled)?.ok_or(Fault::NotLoadable)?;
                 stream(worker, layers, task, records)
@@ -331,8 +342,18 @@ impl Sandbox {
         compiled: Option<File>,
         deadline: Instant,
     ) -> Result<(Worker, Layers), Fault> {
-        let mut worker =
-            Worker::start(&self.executable, mode, limits, compiled).map_err(Fault::Spawn)?;
+        self.start_from(&self.executable, mode, limits, compiled, deadline)
+    }
+
+    fn start_from(
+        &self,
+        executable: &Path,
+        mode: &str,
+        limits: WorkerLimits,
+        compiled: Option<File>,
+        deadline: Instant,
+    ) -> Result<(Worker, Layers), Fault> {
+        let mut worker = Worker::start(executable, mode, limits, compiled).map_err(Fault::Spawn)?;
         let layers: Layers = match worker.receive(deadline) {
             Ok((Kind::Layers, bytes)) => match serde_json::from_slice(&bytes) {
                 Ok(layers) => layers,

@@ -102,6 +102,17 @@ impl<R: Read> Records<R> {
         Ok((!chunk.is_empty()).then_some(chunk))
     }
 
+    /// The next row that is one, with its place among all records.
+    pub(super) fn next_placed_row(&mut self) -> io::Result<Option<(u32, Vec<u8>)>> {
+        let Some(row) = self.next_row()? else {
+            return Ok(None);
+        };
+        self.accepted += 1;
+        let place = u32::try_from(self.seen - 1);
+        let place = place.map_err(|_| io::Error::other("more records than a run can have"))?;
+        Ok(Some((place, row)))
+    }
+
     /// The approved columns of the next record that is one.
     fn next_row(&mut self) -> io::Result<Option<Vec<u8>>> {
         while !self.ended {

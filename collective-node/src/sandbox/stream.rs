@@ -12,7 +12,7 @@ use super::worker::{Death, Feed, Silence, Worker};
 use super::{Run, Task, Usage};
 
 /// What the child gets beyond the deadline to report it itself before it is killed.
-const GRACE: Duration = Duration::from_millis(100);
+pub(super) const GRACE: Duration = Duration::from_millis(100);
 
 /// Feeds the records to a loaded child on this thread while another one listens and keeps the time.
 pub(super) fn stream(
@@ -65,30 +65,44 @@ pub(super) fn stream(
                 Some(trap) => Err(Failure::program(trap, ended.text, usage, layers)),
             }
         }
-        Err(Silence::TimedOut) if fetching => Err(Fault::InputStalled.into()),
-        Err(Silence::TimedOut) => Err(Failure::program(Trap::Deadline, None, usage(0, 0), layers)),
-        Err(Silence::Protocol(what)) => Err(Fault::Protocol(what).into()),
-        Err(Silence::Ended) => match finish.death {
+        Err(silence) => Err(ended_badly(
+            silence,
+            fetching,
+            finish.death,
+            usage(0, 0),
+            layers,
+        )),
+    }
+}
+
+/// Whose fault it is that a child said no more.
+pub(super) fn ended_badly(
+    silence: Silence,
+    fetching: bool,
+    death: Death,
+    usage: Usage,
+    layers: Layers,
+) -> Failure {
+    match silence {
+        Silence::TimedOut if fetching => Fault::InputStalled.into(),
+        Silence::TimedOut => Failure::program(Trap::Deadline, None, usage, layers),
+        Silence::Protocol(what) => Fault::Protocol(what).into(),
+        Silence::Ended => match death {
             // SIGKILL comes from the machine (an operator, the kernel short of memory): not the
             // program's doing, try again. Every other signal is raised by what the child executes.
-            Death::Signal(libc::SIGKILL) => Err(Fault::Died(finish.death).into()),
-            Death::Signal(libc::SIGXCPU) => {
-                Err(Failure::program(Trap::Deadline, None, usage(0, 0), layers))
+            Death::Signal(libc::SIGKILL) => Fault::Died(death).into(),
+            Death::Signal(libc::SIGXCPU) => Failure::program(Trap::Deadline, None, usage, layers),
+            Death::Signal(signal) => {
+                Failure::program(Trap::Crashed { signal }, None, usage, layers)
             }
-            Death::Signal(signal) => Err(Failure::program(
-                Trap::Crashed { signal },
-                None,
-                usage(0, 0),
-                layers,
-            )),
-            death => Err(Fault::Died(death).into()),
+            death => Fault::Died(death).into(),
         },
     }
 }
 
 /// Writes all records, and gives the feed back. Says in `fetching` when it is `records` that is waited
 /// for. A broken pipe is no news of its own: the listener knows why the child is gone.
-fn feed_all(
+pub(super) fn feed_all(
     mut feed: Feed,
     mut records: impl Iterator<Item = Zeroizing<Vec<u8>>>,
     fetching: &AtomicBool,

@@ -30,12 +30,16 @@ pub(super) enum Kind {
     Record = b'R',
     /// Parent: no more records.
     End = b'E',
+    /// Parent: a bit for each group of a query that may be told.
+    Keep = b'K',
     /// Child: [`super::Layers`], before it reads anything.
     Layers = b'L',
     /// Child: program loaded, clock running.
     Ready = b'Y',
     /// Child: the compiled form belongs to another engine or processor.
     Stale = b'S',
+    /// Child: a piece of who is in which group of a query. Its [`Report`] is not yet the last.
+    Groups = b'M',
     /// Child: a piece of the output.
     Output = b'O',
     /// Child: a log line.
@@ -51,13 +55,15 @@ pub(super) enum Kind {
 impl Kind {
     /// The kind that a byte names.
     pub(super) fn of(byte: u8) -> Option<Self> {
-        const ALL: [Kind; 14] = [
+        const ALL: [Kind; 16] = [
             Kind::Program,
             Kind::Bundle,
             Kind::Go,
             Kind::Task,
             Kind::Record,
             Kind::End,
+            Kind::Keep,
+            Kind::Groups,
             Kind::Layers,
             Kind::Ready,
             Kind::Stale,

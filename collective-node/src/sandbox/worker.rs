@@ -190,6 +190,12 @@ impl Worker {
         }
     }
 
+    /// Ends the child, whose pipe may still say something.
+    pub(super) fn end(&mut self) {
+        // An error means that it is gone already, which is what is wanted.
+        let _ = self.child.kill();
+    }
+
     /// Kills the child.
     pub(super) fn kill(mut self) {
         self.finish();
@@ -296,6 +302,12 @@ impl Feed {
     /// Says that there are no more, and writes what is queued.
     pub(super) fn end(&mut self) -> io::Result<()> {
         self.frame(Kind::End, &[])?;
+        self.flush()
+    }
+
+    /// Says which groups may be told.
+    pub(super) fn keep(&mut self, bits: &[u8]) -> io::Result<()> {
+        self.frame(Kind::Keep, bits)?;
         self.flush()
     }
 

@@ -39,6 +39,16 @@ pub enum Program {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         origin: Option<Origin>,
     },
+    /// One SQL query over the records of the source.
+    Sql {
+        /// SHA-256 of the query's text ([`crate::query::Query`]).
+        sha256: BlobId,
+        /// Name and version of the engine that runs it, as `datafusion/55.2.0`: another one may round in another way.
+        engine: String,
+        /// Where the source can be read, if it is published.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        origin: Option<Origin>,
+    },
 }
 
 /// A language whose sources run as they were read, in an interpreter.
@@ -104,7 +114,8 @@ impl Program {
         match self {
             Self::Component { sha256, .. }
             | Self::Python { sha256, .. }
-            | Self::Javascript { sha256, .. } => *sha256,
+            | Self::Javascript { sha256, .. }
+            | Self::Sql { sha256, .. } => *sha256,
         }
     }
 
@@ -113,14 +124,15 @@ impl Program {
         match self {
             Self::Component { origin, .. }
             | Self::Python { origin, .. }
-            | Self::Javascript { origin, .. } => origin.as_ref(),
+            | Self::Javascript { origin, .. }
+            | Self::Sql { origin, .. } => origin.as_ref(),
         }
     }
 
     /// The name of the interpreter that it runs in, if it does.
     pub fn runtime(&self) -> Option<BlobId> {
         match self {
-            Self::Component { .. } => None,
+            Self::Component { .. } | Self::Sql { .. } => None,
             Self::Python { runtime, .. } | Self::Javascript { runtime, .. } => Some(*runtime),
         }
     }
@@ -128,9 +140,17 @@ impl Program {
     /// The language of its sources, if they are what runs.
     pub fn language(&self) -> Option<Interpreted> {
         match self {
-            Self::Component { .. } => None,
+            Self::Component { .. } | Self::Sql { .. } => None,
             Self::Python { .. } => Some(Interpreted::Python),
             Self::Javascript { .. } => Some(Interpreted::Javascript),
+        }
+    }
+
+    /// The engine that runs it, if it is a query.
+    pub fn engine(&self) -> Option<&str> {
+        match self {
+            Self::Component { .. } | Self::Python { .. } | Self::Javascript { .. } => None,
+            Self::Sql { engine, .. } => Some(engine),
         }
     }
 }
@@ -150,7 +170,16 @@ mod tests {
             let text = serde_json::to_string(&program).expect("plain JSON values");
             assert_eq!(serde_json::from_str::<Program>(&text).ok(), Some(program));
         }
+        let sql = Program::Sql {
+            sha256: one,
+            engine: "datafusion/55.2.0".into(),
+            origin: None,
+        };
+        let text = serde_json::to_string(&sql).expect("plain JSON values");
+        assert_eq!(serde_json::from_str::<Program>(&text).ok(), Some(sql));
         for wrong in [
+            format!(r#"{{"kind":"sql","sha256":"{one}"}}"#),
+            format!(r#"{{"kind":"sql","engine":"e","runtime":"{two}","sha256":"{one}"}}"#),
             format!(r#"{{"kind":"python","sha256":"{one}"}}"#),
             format!(r#"{{"kind":"javascript","sha256":"{one}"}}"#),
             format!(r#"{{"kind":"component","runtime":"{two}","sha256":"{one}"}}"#),

@@ -8,6 +8,7 @@ use thiserror::Error;
 use crate::approval::{Interpreted, Program};
 use crate::bundle::{Bundle, BundleRefusal};
 use crate::id::BlobId;
+use crate::query::{Query, QueryRefusal};
 
 /// A program's bytes. [`Code::approved`] makes it of what a manifest names; outside of a permit, whoever tries a program
 /// out makes it of what they have.
@@ -22,6 +23,8 @@ pub enum Code {
         /// A component of the world in `wit/runtime.wit`.
         runtime: Binary,
     },
+    /// One SQL query.
+    Sql(Query),
 }
 
 /// A component's bytes with their name, which is worked out once: an interpreter has millions of them.
@@ -80,6 +83,9 @@ pub enum CodeRefusal {
     /// The approved bytes are no sources.
     #[error(transparent)]
     Bundle(#[from] BundleRefusal),
+    /// The approved bytes are no text of a query.
+    #[error(transparent)]
+    Query(#[from] QueryRefusal),
     /// Nothing to start with.
     #[error("the bundle has no {entry}, where a program in {0} has its `run`", entry = .0.entry())]
     NoEntry(Interpreted),
@@ -139,6 +145,7 @@ impl Code {
                 }
                 Ok(Self::Sources { bundle, runtime })
             }
+            Program::Sql { .. } => Ok(Self::Sql(Query::parse(program_bytes.bytes())?)),
         }
     }
 
@@ -204,18 +211,19 @@ impl Code {
         Ok(())
     }
 
-    /// What the engine compiles.
-    pub fn component(&self) -> &Binary {
+    /// What the engine compiles, where there is something to compile.
+    pub fn component(&self) -> Option<&Binary> {
         match self {
-            Self::Component(component) => component,
-            Self::Sources { runtime, .. } => runtime,
+            Self::Component(component) => Some(component),
+            Self::Sources { runtime, .. } => Some(runtime),
+            Self::Sql(_) => None,
         }
     }
 
     /// The sources that the component is handed, if it is a runtime.
     pub fn bundle(&self) -> Option<&Bundle> {
         match self {
-            Self::Component(_) => None,
+            Self::Component(_) | Self::Sql(_) => None,
             Self::Sources { bundle, .. } => Some(bundle),
         }
     }
@@ -247,7 +255,7 @@ mod tests {
     fn one_flipped_bit_in_sources_or_runtime_is_another_program() {
         let (program, bytes, runtime) = program_in(Interpreted::Javascript);
         let good = Code::approved(&program, bytes.clone(), Some(runtime.clone())).expect("both");
-        assert_eq!(good.component().bytes(), runtime);
+        assert_eq!(good.component().expect("a runtime").bytes(), runtime);
         assert_eq!(good.bundle().expect("sources").as_bytes(), bytes);
         for bit in 0..bytes.len() * 8 {
             let mut bent = bytes.clone();
@@ -260,6 +268,25 @@ mod tests {
             bent[bit / 8] ^= 1 << (bit % 8);
             let refusal = Code::approved(&program, bytes.clone(), Some(bent));
             assert!(matches!(refusal, Err(CodeRefusal::AnotherRuntime { .. })));
+        }
+    }
+
+    #[test]
+    fn one_flipped_bit_in_a_query_is_another_program() {
+        let text = b"SELECT count(*) AS n FROM poll";
+        let program = Program::Sql {
+            sha256: BlobId::of(text),
+            engine: "datafusion/55.2.0".into(),
+            origin: None,
+        };
+        let good = Code::approved(&program, text.to_vec(), None).expect("a query");
+        assert_eq!(good, Code::Sql(Query::parse(text).expect("text")));
+        assert!(good.component().is_none() && good.bundle().is_none());
+        for bit in 0..text.len() * 8 {
+            let mut bent = text.to_vec();
+            bent[bit / 8] ^= 1 << (bit % 8);
+            let refusal = Code::approved(&program, bent, None);
+            assert!(matches!(refusal, Err(CodeRefusal::AnotherProgram { .. })));
         }
     }
 

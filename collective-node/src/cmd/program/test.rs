@@ -8,6 +8,7 @@ use clap::Args;
 use collective::approval::{Interpreted, Manifest, OutputRule};
 use collective::bundle::Bundle;
 use collective::permit::{Binary, Code};
+use collective::query::Query;
 use collective::source::Source;
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -18,6 +19,7 @@ use crate::cmd::show::printable;
 use crate::programs::folder::{DESCRIPTION, Folder};
 use crate::programs::recipe;
 use crate::sandbox::{Cache, Failure, Layers, Limits, MAX_COMPONENT_BYTES, Run, Sandbox, Task};
+use crate::told::try_out;
 
 /// What a program may use where no manifest says it: enough to try out, little enough to wait for.
 const LIMITS: Limits = Limits {
@@ -41,9 +43,10 @@ const WASM: &[u8] = b"\0asm";
   collective program test survey-means
   collective program test jobs/logit-python --runtime python-runtime.wasm \\
       --source survey.json --records mock.csv --arguments age,vote
+  collective program test ages.sql --source survey.json --records mock.csv --manifest ages.json
   collective program test mean.wasm --source survey.json --records mock.csv --manifest mean.json")]
 pub struct Test {
-    /// A program's folder, a folder of sources, a bundle of them, or a component.
+    /// A program's folder, a folder of sources, a bundle of them, a component, or a query in a file that ends in `.sql`.
     #[arg(default_value = ".")]
     program: PathBuf,
     /// The interpreter; without it, that of COLLECTIVE_PYTHON_RUNTIME or COLLECTIVE_JAVASCRIPT_RUNTIME.
@@ -90,7 +93,8 @@ impl Test {
         let lines = lines.map(|line| Zeroizing::new(line.to_vec()));
         let cache = self.cache.as_deref().map(cache).transpose()?;
         let sandbox = Sandbox::of_this_binary(vec![], cache);
-        match sandbox.try_out(&trial.task, lines) {
+        let minimum = trial.output.as_ref().map_or(0, |rule| rule.minimum_group);
+        match try_out(&sandbox, &trial.task, lines.collect(), minimum) {
             Ok(run) => self.show(&run, trial.output.as_ref()),
             Err(Failure::Program(stop)) => {
                 let text = stop.text.as_ref().map_or("", |text| text.reveal());
@@ -171,6 +175,13 @@ impl Test {
             return self.sources(of_folder(&self.program)?);
         }
         let bytes = bounded(&self.program)?;
+        if self
+            .program
+            .extension()
+            .is_some_and(|extension| extension == "sql")
+        {
+            return Ok(Code::Sql(Query::parse(&bytes)?));
+        }
         if bytes.starts_with(WASM) {
             return Ok(Code::Component(Binary::new(bytes)));
         }
@@ -250,6 +261,7 @@ fn compare(manifest: &Manifest, code: &Code) {
     let (id, runtime) = match code {
         Code::Component(component) => (component.id(), None),
         Code::Sources { bundle, runtime } => (bundle.id(), Some(runtime.id())),
+        Code::Sql(query) => (query.id(), None),
     };
     let named = manifest.program.sha256();
     if id != named {

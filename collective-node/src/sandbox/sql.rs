@@ -1,0 +1,388 @@
+//! Queries: the parent's side. A query is run by a worker of its own, the binary `collective-sql`, behind the same jail and
+//! over the same pipes as a program.
+//!
+//! The worker makes the groups and says who is in them; which of them may be told is decided here, by whoever asked for the
+//! run, before the worker goes on with what comes after grouping (SPEC "Sandbox protocol").
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use collective::id::sha256;
+use collective::limits::MAX_ENGINE_BYTES;
+use collective::permit::{Code, Permit};
+use collective::query::Query;
+use collective::source::Source;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::engine::EngineId;
+use super::failure::{Failure, Fault};
+use super::jail::Layers;
+use super::stream::{GRACE, ended_badly, feed_all};
+use super::wire::{Kind, Report};
+use super::worker::{Ended, Feed, Silence, Worker, WorkerLimits};
+use super::{HOST_BYTES, Run, START_LIMIT, Sandbox, Task, Usage, check};
+
+/// File of the worker, beside the binary that runs programs.
+pub const SQL_WORKER: &str = "collective-sql";
+
+/// Memory of the worker besides what the query's limit grants: the planner, and two batches of records.
+const PLANNER_BYTES: u64 = 64 << 20;
+
+/// Bytes in which the worker says who is in which group: 4 for each record and 4 for each group, for some eight million
+/// contributors each of whom is a group.
+pub(super) const MAX_GROUPS_BYTES: usize = 64 << 20;
+
+/// The groups that a query made: disjoint, by the places of their records as they were handed over, counted from 0.
+pub struct Grouping {
+    /// Records that were some; the others are in no group.
+    pub readable: u64,
+    /// The groups.
+    pub groups: Vec<Vec<u32>>,
+}
+
+/// What the worker needs of a [`Task`].
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct QueryFrame {
+    pub(super) query: String,
+    pub(super) engine: String,
+    pub(super) source: Source,
+    pub(super) columns: Vec<usize>,
+    pub(super) memory_bytes: u64,
+    pub(super) output_bytes: u64,
+}
+
+/// The id of an engine for queries, which receipts name: its name says all that there is to set.
+#[must_use]
+pub fn sql_engine_id(engine: &str) -> EngineId {
+    EngineId(sha256(&[b"collective/sql/engine/v1\0", engine.as_bytes()].concat()).0)
+}
+
+/// Where the worker is: beside the binary, whichever name that was started by.
+pub(super) fn worker_beside(executable: &Path) -> PathBuf {
+    let real = std::fs::canonicalize(executable);
+    real.unwrap_or_else(|_| executable.to_owned())
+        .with_file_name(SQL_WORKER)
+}
+
+impl Sandbox {
+    /// The engine of the worker that is here, as a manifest names it.
+    ///
+    /// # Errors
+    /// [`Fault::NoSqlWorker`] where there is none.
+    pub fn sql_engine(&self) -> Result<String, Fault> {
+        let path = &self.sql_worker;
+        if !path.is_file() {
+            return Err(Fault::NoSqlWorker(path.clone()));
+        }
+        let asked = Command::new(path).arg("engine").env_clear().output();
+        let mut said = asked.map_err(Fault::Spawn)?.stdout;
+        said.truncate(MAX_ENGINE_BYTES);
+        Ok(String::from_utf8_lossy(&said).trim().to_owned())
+    }
+
+    /// Whether the worker that is here has the engine that a query was approved for.
+    ///
+    /// # Errors
+    /// [`Fault::AnotherSqlEngine`], [`Fault::NoSqlWorker`].
+    pub fn check_engine(&self, approved: &str) -> Result<(), Fault> {
+        if self.sql_engine()? == approved {
+            Ok(())
+        } else {
+            Err(Fault::AnotherSqlEngine(approved.into()))
+        }
+    }
+
+    /// Whether a query may run over these columns. No record is near it.
+    ///
+    /// # Errors
+    /// [`Failure::Program`] with what is wrong with it, [`Fault::NoSqlWorker`].
+    pub fn check_query(&self, task: &Task) -> Result<(), Failure> {
+        let engine = self.sql_engine()?;
+        let (worker, _) = self.load_query(task, &engine)?;
+        worker.kill();
+        Ok(())
+    }
+
+    /// Runs the permitted query over `records`, each the plaintext of one contribution, in order. `screen` says of each group
+    /// whether it may be told. The permit is used up. Blocks.
+    ///
+    /// # Errors
+    /// As [`Sandbox::run`], and what `screen` says.
+    pub fn query<E: From<Failure>>(
+        &self,
+        permit: Permit,
+        records: impl Iterator<Item = Zeroizing<Vec<u8>>>,
+        screen: impl FnOnce(Grouping) -> Result<Vec<bool>, E>,
+    ) -> Result<Run, E> {
+        let engine = permit
+            .grant()
+            .manifest()
+            .program
+            .engine()
+            .map(str::to_owned);
+        let engine = engine.ok_or_else(|| Failure::from(NO_QUERY))?;
+        self.execute_query(&Task::permitted(permit), &engine, records, screen)
+    }
+
+    /// Runs a query on mock data, by whichever engine is here.
+    ///
+    /// # Errors
+    /// As [`Sandbox::query`].
+    pub fn try_query<E: From<Failure>>(
+        &self,
+        task: &Task,
+        records: impl Iterator<Item = Zeroizing<Vec<u8>>>,
+        screen: impl FnOnce(Grouping) -> Result<Vec<bool>, E>,
+    ) -> Result<Run, E> {
+        let engine = self.sql_engine().map_err(Failure::from)?;
+        self.execute_query(task, &engine, records, screen)
+    }
+
+    fn execute_query<E: From<Failure>>(
+        &self,
+        task: &Task,
+        engine: &str,
+        records: impl Iterator<Item = Zeroizing<Vec<u8>>>,
+        screen: impl FnOnce(Grouping) -> Result<Vec<bool>, E>,
+    ) -> Result<Run, E> {
+        let (worker, layers) = self.load_query(task, engine)?;
+        Running {
+            worker,
+            layers,
+            started: Instant::now(),
+            task,
+        }
+        .stream(records, screen)
+    }
+
+    /// Starts a worker and hands it the query, which it plans before it sees a record.
+    fn load_query(&self, task: &Task, engine: &str) -> Result<(Worker, Layers), Failure> {
+        check(task)?;
+        let Code::Sql(query) = &task.code else {
+            return Err(NO_QUERY.into());
+        };
+        if !self.sql_worker.is_file() {
+            return Err(Fault::NoSqlWorker(self.sql_worker.clone()).into());
+        }
+        let limits = WorkerLimits {
+            memory_bytes: task.limits.memory_bytes + HOST_BYTES + PLANNER_BYTES,
+            seconds: task.limits.seconds + 1,
+        };
+        let deadline = Instant::now() + START_LIMIT;
+        let (mut worker, layers) =
+            self.start_from(&self.sql_worker, "run", limits, None, deadline)?;
+        let frame = serde_json::to_vec(&QueryFrame::of(task, query, engine))
+            .expect("a task has only plain fields");
+        worker
+            .send(Kind::Task, &frame)
+            .and_then(|()| worker.flush())
+            .map_err(Fault::Pipe)?;
+        match worker.receive(deadline) {
+            Ok((Kind::Ready, _)) => Ok((worker, layers)),
+            Ok((Kind::Stale, _)) => {
+                worker.kill();
+                Err(Fault::AnotherSqlEngine(engine.into()).into())
+            }
+            Ok((Kind::Report, bytes)) => match serde_json::from_slice(&bytes) {
+                Ok(Report {
+                    trap: Some(trap), ..
+                }) => Err(Failure::program(trap, None, Usage::default(), layers)),
+                _ => Err(worker.blame("a report that is none").into()),
+            },
+            Ok(_) => Err(worker.blame("a frame before ready").into()),
+            Err(silence) => Err(worker.explain(silence).into()),
+        }
+    }
+}
+
+/// A program that is no query came to where queries are run.
+const NO_QUERY: Fault = Fault::BadTask("not a query");
+
+impl QueryFrame {
+    fn of(task: &Task, query: &Query, engine: &str) -> Self {
+        Self {
+            query: query.text().into(),
+            engine: engine.into(),
+            source: task.source.clone(),
+            columns: task.columns.clone(),
+            memory_bytes: task.limits.memory_bytes,
+            output_bytes: task.limits.output_bytes,
+        }
+    }
+}
+
+/// A worker that has planned its query.
+struct Running<'a> {
+    worker: Worker,
+    layers: Layers,
+    started: Instant,
+    task: &'a Task,
+}
+
+impl Running<'_> {
+    /// Records in, groups out, the answer in, rows out.
+    fn stream<E: From<Failure>>(
+        mut self,
+        records: impl Iterator<Item = Zeroizing<Vec<u8>>>,
+        screen: impl FnOnce(Grouping) -> Result<Vec<bool>, E>,
+    ) -> Result<Run, E> {
+        let (mut feed, grouped) = self.group(records)?;
+        let grouping = Grouping::parse(&grouped.bytes, grouped.report.accepted)?;
+        let count = grouping.groups.len();
+        // Counts into the query's time: when a run ends is public.
+        let kept = screen(grouping)?;
+        if kept.len() != count {
+            return Err(Failure::from(Fault::BadTask("an answer for other groups")).into());
+        }
+        // A worker that is gone does not take it; what it said is heard below.
+        let _ = feed.keep(&bits(&kept));
+        let limit = usize::try_from(self.task.limits.output_bytes).expect("checked before");
+        let ended = self.worker.collect(self.deadline(), Kind::Output, limit);
+        let ended = self.heard(ended, false)?;
+        let finish = self.worker.finish();
+        Ok(Run {
+            output: ended.bytes,
+            log: String::new(),
+            accepted: ended.report.accepted,
+            rejected: ended.report.rejected,
+            usage: self.usage(finish.resident_bytes),
+            layers: self.layers,
+        })
+    }
+
+    /// Feeds the records on this thread while another one listens and keeps the time.
+    fn group(
+        &mut self,
+        records: impl Iterator<Item = Zeroizing<Vec<u8>>>,
+    ) -> Result<(Feed, Ended), Failure> {
+        let deadline = self.deadline();
+        let fetching = AtomicBool::new(false);
+        let feed = self.worker.take_feed();
+        let worker = &mut self.worker;
+        let (feed, ended) = std::thread::scope(|scope| {
+            let listener = scope.spawn(|| {
+                let ended = worker.collect(deadline, Kind::Groups, MAX_GROUPS_BYTES);
+                let was_fetching = fetching.load(std::sync::atomic::Ordering::Relaxed);
+                let went_wrong = !matches!(&ended, Ok(ended) if ended.report.trap.is_none());
+                if went_wrong {
+                    // Ends the child, and with it a feed that waits for a reader.
+                    worker.end();
+                }
+                (ended, was_fetching)
+            });
+            let feed = feed_all(feed, records, &fetching);
+            (feed, listener.join())
+        });
+        let (ended, fetching) = ended.map_err(|_| Fault::Protocol("the listener panicked"))?;
+        Ok((feed, self.heard(ended, fetching)?))
+    }
+
+    /// What the worker said, where that is not why it stopped.
+    fn heard(&mut self, said: Result<Ended, Silence>, fetching: bool) -> Result<Ended, Failure> {
+        let ended = match said {
+            Ok(ended) if ended.report.trap.is_none() => return Ok(ended),
+            ended => ended,
+        };
+        let finish = self.worker.finish();
+        let usage = self.usage(finish.resident_bytes);
+        let layers = std::mem::take(&mut self.layers);
+        Err(match ended {
+            Ok(ended) => {
+                let trap = ended.report.trap.expect("looked at above");
+                Failure::program(trap, None, usage, layers)
+            }
+            Err(silence) => ended_badly(silence, fetching, finish.death, usage, layers),
+        })
+    }
+
+    fn deadline(&self) -> Instant {
+        let seconds = Duration::from_secs(self.task.limits.seconds.into());
+        self.started + seconds + GRACE
+    }
+
+    fn usage(&self, resident_bytes: Option<u64>) -> Usage {
+        Usage {
+            // A query has no fuel: its seconds and its memory are its limits.
+            fuel: 0,
+            memory_bytes: resident_bytes.unwrap_or(0),
+            resident_bytes,
+            wall: self.started.elapsed(),
+        }
+    }
+}
+
+impl Grouping {
+    /// The groups in a row, each with its length before it; all numbers little-endian of 4 bytes.
+    pub(super) fn to_bytes(groups: &[Vec<u32>]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for group in groups {
+            let length = u32::try_from(group.len()).expect("a run has fewer than 2^32 records");
+            bytes.extend(length.to_le_bytes());
+            bytes.extend(group.iter().flat_map(|place| place.to_le_bytes()));
+        }
+        bytes
+    }
+
+    fn parse(bytes: &[u8], readable: u64) -> Result<Self, Failure> {
+        let wrong = || Fault::Protocol("groups that are none");
+        let (numbers, rest) = bytes.as_chunks::<4>();
+        let mut numbers = numbers.iter().map(|number| u32::from_le_bytes(*number));
+        let mut groups = Vec::new();
+        while let Some(length) = numbers.next() {
+            let length = length as usize;
+            let group: Vec<u32> = numbers.by_ref().take(length).collect();
+            if group.len() != length {
+                return Err(wrong().into());
+            }
+            groups.push(group);
+        }
+        if rest.is_empty() {
+            Ok(Self { readable, groups })
+        } else {
+            Err(wrong().into())
+        }
+    }
+}
+
+/// One bit for each group, the first in the lowest bit of the first byte.
+fn bits(kept: &[bool]) -> Vec<u8> {
+    let byte = |eight: &[bool]| {
+        let bits = eight.iter().enumerate();
+        bits.fold(0, |byte, (place, kept)| byte | u8::from(*kept) << place)
+    };
+    kept.chunks(8).map(byte).collect()
+}
+
+/// Reads [`bits`] for `count` groups.
+pub(super) fn of_bits(bytes: &[u8], count: usize) -> Option<Vec<bool>> {
+    (bytes.len() == count.div_ceil(8)).then(|| {
+        let bit = |place: usize| bytes[place / 8] >> (place % 8) & 1 == 1;
+        (0..count).map(bit).collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_and_answers_survive_the_pipe() {
+        let groups = vec![vec![0, 2, 5], vec![], vec![1]];
+        let bytes = Grouping::to_bytes(&groups);
+        assert_eq!(bytes.len(), 7 * 4);
+        let parsed = Grouping::parse(&bytes, 6).expect("groups");
+        assert_eq!((parsed.readable, parsed.groups), (6, groups));
+        assert!(Grouping::parse(&bytes[..bytes.len() - 1], 6).is_err());
+        assert!(Grouping::parse(&bytes[..bytes.len() - 4], 6).is_err());
+        for count in 0..20 {
+            let kept: Vec<bool> = (0..count).map(|n| n % 3 == 0).collect();
+            assert_eq!(of_bits(&bits(&kept), count), Some(kept));
+        }
+        assert_eq!(of_bits(&[0], 9), None);
+        assert_eq!(of_bits(&[0, 0], 8), None);
+    }
+}
