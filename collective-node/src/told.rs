@@ -181,3 +181,6 @@ pub fn screen_alone(
     let screening = screening.map_err(|_| Fault::Protocol("groups that are none"))?;
     Ok(screening.finish().0)
 }
+
+#[cfg(test)]
+mod tests;

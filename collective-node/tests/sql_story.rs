@@ -1,0 +1,173 @@
+//! Queries from text to opened output, by the verbs that a person types: tried out on mock data, voted, run; and what a second
+//! job is not told, because a first one was.
+//!
+//! Needs the worker that `just sql` builds, beside the binary; without it the test says so and ends.
+
+mod by_hand;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use by_hand::World;
+use collective_node::demo::election;
+use collective_node::sandbox::SQL_WORKER;
+use serde_json::{Value, json};
+
+const BY_VOTE: &str =
+    "SELECT vote, count(*) AS n, sum(age) AS years, avg(educ) AS educ FROM anes96 GROUP BY vote";
+
+#[test]
+fn a_query_is_tried_out_voted_on_and_run() {
+    let worker = Path::new(env!("CARGO_BIN_EXE_collective")).with_file_name(SQL_WORKER);
+    if !worker.is_file() {
+        println!("skipped: no {SQL_WORKER} beside the binary; `just sql` makes one");
+        return;
+    }
+    let temporary = tempfile::tempdir().expect("a temporary folder");
+    let world = World::start_with(temporary.path().join("world"), &[]);
+
+    let first = Job::new(&world, "by-vote", BY_VOTE);
+    let people = contributed();
+    assert_eq!(first.try_out(&world, &people), by_vote(&people));
+    first.propose_and_vote(&world);
+    assert_eq!(first.run(&world, 1), Some(by_vote(&people)));
+
+    // All but a few of each group: what it differs by from the first one is theirs.
+    let youngest =
+        "SELECT vote, count(*) AS n, sum(age) AS years FROM anes96 WHERE age < 86 GROUP BY vote";
+    for vote in [0, 1] {
+        let old = people
+            .iter()
+            .filter(|person| person[6] >= 86 && person[9] == vote);
+        assert!((1..10).contains(&old.count()));
+    }
+    let second = Job::new(&world, "youngest", youngest);
+    // Where nothing was told before, it would be told.
+    let alone: Value = serde_json::from_str(&second.try_out(&world, &people)).expect("JSON");
+    assert_eq!(alone.as_array().map(Vec::len), Some(2));
+    second.propose_and_vote(&world);
+    assert_eq!(second.run(&world, 2).as_deref(), Some("[]\n"));
+
+    // The same once more differs by nobody.
+    assert_eq!(first.run(&world, 3), Some(by_vote(&people)));
+}
+
+/// A manifest with its query.
+struct Job {
+    query: String,
+    manifest: String,
+}
+
+impl Job {
+    /// The demo's manifest for a program in C, with the query in its place.
+    fn new(world: &World, name: &str, query: &str) -> Self {
+        let text = std::fs::read(world.path("manifests/logit.json")).expect("a manifest");
+        let mut manifest: Value = serde_json::from_slice(&text).expect("JSON");
+        let file = world.path(&format!("{name}.sql"));
+        std::fs::write(&file, query).expect("written");
+        let hash = world.json(&format!("program hash {file}"));
+        manifest["program"] =
+            json!({"kind": "sql", "sha256": hash["sha256"], "engine": "datafusion/55.2.0"});
+        manifest["arguments"] = "".into();
+        manifest["limits"] = json!({"fuel": "0", "memoryBytes": 64 << 20, "seconds": 10});
+        manifest["output"] = json!({"kind": "aggregate", "maxBytes": 4096, "minimumGroup": 10,
+            "schema": {"type": "array", "items": {"type": "object"}}});
+        let path = world.path(&format!("manifests/{name}.json"));
+        std::fs::write(&path, manifest.to_string()).expect("written");
+        world.json(&format!("manifest check {path}"));
+        Self {
+            query: file,
+            manifest: path,
+        }
+    }
+
+    fn try_out(&self, world: &World, people: &[Vec<i64>]) -> String {
+        let (records, source) = (world.path("mock.csv"), world.path("source.json"));
+        let lines = people.iter().map(|person| {
+            let fields: Vec<String> = person.iter().map(i64::to_string).collect();
+            fields.join(",") + "\n"
+        });
+        std::fs::write(&records, lines.collect::<String>()).expect("written");
+        let declared = serde_json::to_vec(&election::source()).expect("JSON");
+        std::fs::write(&source, declared).expect("written");
+        let (query, manifest) = (&self.query, &self.manifest);
+        let tried = world.json(&format!(
+            "program test {query} --source {source} --records {records} --manifest {manifest}"
+        ));
+        assert_eq!(tried["accepted"], people.len());
+        assert!(tried["refused"].is_null(), "{tried}");
+        tried["output"].as_str().expect("text").to_owned()
+    }
+
+    fn propose_and_vote(&self, world: &World) {
+        let founder = world.key("founder-0");
+        let (query, manifest) = (&self.query, &self.manifest);
+        let opened = world.json(&format!(
+            "propose --manifest {manifest} --program {query} --key {founder}"
+        ));
+        let id = opened["proposal"].as_str().expect("an id");
+        world.pass("61");
+        for n in 0..2 {
+            let key = world.key(&format!("founder-{n}"));
+            world.json(&format!("vote {id} for --key {key}"));
+        }
+        world.pass("3601");
+        world.json(&format!("proposal queue {id} --key {founder}"));
+        world.pass("86401");
+        world.json(&format!("proposal execute {id} --key {founder}"));
+    }
+
+    /// Requests a run, waits for its end, and opens its output, if there is one.
+    fn run(&self, world: &World, job: u64) -> Option<String> {
+        let requester = world.key("requester");
+        let request = format!("job request --manifest {} --key {requester}", self.manifest);
+        assert_eq!(world.json(&request)["job"], job);
+        let began = Instant::now();
+        let shown = format!("job show {job}");
+        while world.json(&shown)["state"] != "completed" {
+            let waited = began.elapsed() < Duration::from_secs(90);
+            assert!(waited, "{}", world.json(&shown));
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        let identity = world.told("identity");
+        let output = world.run(&format!("job output {job} --identity {identity}"));
+        let error = String::from_utf8_lossy(&output.stderr);
+        println!("job {job}: {} {error}", output.status);
+        let verdict = world.json(&format!("verify receipt {job}"));
+        let findings = verdict["findings"].as_array().expect("findings");
+        assert!(
+            findings.iter().all(|finding| finding["holds"] == true),
+            "{verdict}"
+        );
+        output
+            .status
+            .success()
+            .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+/// Who contributed for statistics.
+fn contributed() -> Vec<Vec<i64>> {
+    let records = election::records().expect("the study");
+    let allowed = records.iter().enumerate().filter(|(row, _)| row % 10 != 9);
+    let fields = |record: &Vec<u8>| {
+        let line = String::from_utf8_lossy(record).into_owned();
+        let fields = line.trim_end().split(',');
+        fields
+            .map(|field| field.parse().expect("an integer"))
+            .collect()
+    };
+    allowed.map(|(_, record)| fields(record)).collect()
+}
+
+/// What [`BY_VOTE`] is, worked out here.
+fn by_vote(people: &[Vec<i64>]) -> String {
+    let rows = [0, 1].map(|vote| {
+        let group: Vec<_> = people.iter().filter(|person| person[9] == vote).collect();
+        let sum = |column: usize| group.iter().map(|person| person[column]).sum::<i64>();
+        let (whole, rest) = (sum(7) / group.len() as i64, sum(7) % group.len() as i64);
+        let educ = whole as f64 + rest as f64 / group.len() as f64;
+        json!({"vote": vote, "n": group.len(), "years": sum(6), "educ": educ})
+    });
+    format!("{}\n", json!(rows))
+}
