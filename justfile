@@ -79,6 +79,11 @@ bench-javascript:
 sql:
     cargo build --release -p collective-sql
 
+# Twenty queries over sealed contributions, opened for each, against DuckDB on the plaintext
+bench-sql:
+    . .ci/tools.sh && python=$(python_with sql/randhie/requirements.txt) && \
+        cargo run --release -p collective-sql --example bench-sql -- "$python"
+
 # Gas of every user story, from the committed snapshot
 gas:
     cat contracts/.gas-snapshot/*.json

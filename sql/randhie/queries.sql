@@ -1,0 +1,20 @@
+SELECT count(*) AS n, sum(mdvis) AS visits, avg(mdvis) AS mean FROM randhie;
+SELECT hlthp, count(*) AS n, avg(mdvis) AS mean FROM randhie GROUP BY hlthp ORDER BY hlthp;
+SELECT idp, hlthg, hlthf, count(*) AS n, sum(mdvis) AS visits FROM randhie GROUP BY idp, hlthg, hlthf ORDER BY idp, hlthg, hlthf;
+SELECT lncoins, count(*) AS n, sum(mdvis) AS visits, avg(mdvis) AS mean FROM randhie GROUP BY lncoins ORDER BY lncoins;
+SELECT stddev(mdvis) AS spread, stddev_pop(mdvis) AS spread_pop, var_pop(mdvis) AS variance FROM randhie;
+SELECT idp, stddev(disea) AS spread, avg(disea) AS mean FROM randhie GROUP BY idp ORDER BY idp;
+SELECT count(DISTINCT mdvis) AS visits, count(DISTINCT lpi) AS payments, count(DISTINCT disea) AS burdens FROM randhie;
+SELECT hlthf, count(DISTINCT lncoins) AS rates, count(DISTINCT physlm) AS limits FROM randhie GROUP BY hlthf ORDER BY hlthf;
+SELECT floor(mdvis / 5.0) AS fives, count(*) AS n FROM randhie WHERE mdvis < 30 GROUP BY floor(mdvis / 5.0) ORDER BY fives;
+SELECT CASE WHEN mdvis = 0 THEN 'none' WHEN mdvis < 5 THEN 'few' ELSE 'many' END AS visits, count(*) AS n, sum(disea) AS burden FROM randhie GROUP BY CASE WHEN mdvis = 0 THEN 'none' WHEN mdvis < 5 THEN 'few' ELSE 'many' END ORDER BY visits;
+SELECT avg(lpi) AS payment, avg(fmde) AS deductible, avg(physlm) AS limited FROM randhie WHERE hlthp = 1 OR hlthf = 1;
+SELECT mdvis, count(*) AS n FROM randhie WHERE mdvis BETWEEN 1 AND 12 GROUP BY mdvis HAVING count(*) > 500 ORDER BY n DESC, mdvis;
+SELECT mdvis, count(*) AS n, avg(disea) AS burden FROM randhie WHERE mdvis <= 15 GROUP BY mdvis ORDER BY burden DESC, mdvis LIMIT 5;
+SELECT idp, CAST(sum(mdvis) AS DOUBLE) / count(*) AS rate, 100.0 * sum(hlthp) / count(*) AS poor FROM randhie GROUP BY idp ORDER BY idp;
+SELECT count(*) AS n, sum(fmde) AS deductible FROM randhie WHERE lncoins IN (0, 23025850) AND NOT (hlthg = 1);
+SELECT mdvis % 7 AS rest, sum(lpi) AS payments, count(*) AS n FROM randhie WHERE mdvis < 21 GROUP BY mdvis % 7 ORDER BY rest;
+SELECT hlthg + 2 * hlthf + 4 * hlthp AS health, avg(mdvis) AS mean, stddev(mdvis) AS spread, count(*) AS n FROM randhie GROUP BY hlthg + 2 * hlthf + 4 * hlthp ORDER BY health;
+SELECT round(CAST(disea AS DOUBLE) / 100000000) AS tens, count(*) AS n, avg(mdvis) AS mean FROM randhie WHERE disea < 350000000 GROUP BY round(CAST(disea AS DOUBLE) / 100000000) ORDER BY tens;
+SELECT abs(hlthg - idp) AS differs, coalesce(hlthf, 0) AS fair, count(*) AS n, var_samp(disea) AS variance FROM randhie GROUP BY abs(hlthg - idp), coalesce(hlthf, 0) ORDER BY differs, fair;
+SELECT ceil(fmde / 10000000.0) AS class, count(*) AS n, sum(mdvis) AS visits FROM randhie WHERE physlm = 0 GROUP BY ceil(fmde / 10000000.0) ORDER BY class
