@@ -122,9 +122,11 @@ impl BuildError {
             | Self::Component(_)
             | Self::Code(_)
             | Self::Oversize(_) => true,
-            Self::NoCompiler { .. } | Self::Process(..) | Self::NoVersion(_) | Self::Place(_) => {
-                false
-            }
+            Self::NoCompiler { .. }
+            | Self::NoFence(_)
+            | Self::Process(..)
+            | Self::NoVersion(_)
+            | Self::Place(_) => false,
         }
     }
 }

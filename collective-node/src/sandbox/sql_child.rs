@@ -71,10 +71,10 @@ impl Rows {
     /// The pipe broke.
     pub fn next_row(&self) -> io::Result<Option<(u32, Vec<u8>)>> {
         let mut shared = self.lock();
-        shared.records.next_placed_row().or_else(|error| {
+        shared.records.next_placed_row().map_err(|error| {
             let again = io::Error::new(error.kind(), "the pipe broke");
             shared.broken = Some(error);
-            Err(again)
+            again
         })
     }
 
