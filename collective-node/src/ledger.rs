@@ -66,8 +66,7 @@ const SCHEMA: &str = "
         job     INTEGER NOT NULL,
         attempt INTEGER NOT NULL,
         source  TEXT NOT NULL,
-        record  BLOB NOT NULL,
-        UNIQUE (job, attempt)
+        record  BLOB NOT NULL
     ) STRICT;
     CREATE INDEX IF NOT EXISTS told_of ON told(source, id);
     CREATE TABLE IF NOT EXISTS refusals (
@@ -590,9 +589,8 @@ async fn apply(to: &mut SqliteConnection, change: &Change) -> Result<Kept, sqlx:
             source,
             groups,
         } => {
-            // An attempt that is made once more tells no more than it did: what it told then is among what it is compared with.
-            let query = "INSERT INTO told (job, attempt, source, record) VALUES (?, ?, ?, ?)
-                 ON CONFLICT DO NOTHING";
+            // An attempt that is made once more and tells the same has nothing new to keep; what it tells beyond that is kept, too.
+            let query = "INSERT INTO told (job, attempt, source, record) VALUES (?, ?, ?, ?)";
             sqlx::query(query)
                 .bind(*job as i64)
                 .bind(i64::from(*attempt))

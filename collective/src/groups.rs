@@ -61,6 +61,8 @@ pub struct Screening<'a> {
     members: &'a [Member],
     minimum: u32,
     groups: Vec<Group>,
+    /// A group differs by few from one that was told before.
+    differs: bool,
     /// Group and leaf of everybody who is in one.
     place_of: BTreeMap<ContributorId, (usize, Leaf)>,
 }
@@ -118,12 +120,13 @@ impl<'a> Screening<'a> {
             members,
             minimum,
             groups: groups.into_iter().map(decide).collect(),
+            differs: false,
             place_of,
         })
     }
 
-    /// Drops every group that differs from one of `earlier` by at least one contributor and by fewer than the greater of both
-    /// minimum groups. A contributor whose record was replaced since counts as one who differs.
+    /// Drops all groups where one of them differs from one of `earlier` by at least one contributor and by fewer than the greater
+    /// of both minimum groups: were that one dropped alone, its absence would say where those contributors are. A contributor whose record was replaced since counts as one who differs.
     pub fn compare(&mut self, earlier: &Told) {
         let minimum = self.minimum.max(earlier.minimum);
         // By group: contributors that are in both, and those among them whose record is the same. Groups that share nobody
@@ -147,7 +150,7 @@ impl<'a> Screening<'a> {
                 let group = &mut self.groups[group];
                 let sizes = (group.places.len() + told.len()) as u64;
                 let differing = sizes - both - same;
-                group.kept &= !is_few(differing, minimum);
+                self.differs |= is_few(differing, minimum);
                 group.known |= differing == 0 && earlier.minimum >= self.minimum;
             }
         }
@@ -156,6 +159,9 @@ impl<'a> Screening<'a> {
     /// Which groups may be told, in their order, and what has to be kept of that for the runs to come, if any of it is new.
     /// Where what was dropped is so little that a total would give it away, the smallest of the others goes with it.
     pub fn finish(mut self) -> (Vec<bool>, Option<Told>) {
+        if self.differs {
+            return (vec![false; self.groups.len()], None);
+        }
         while is_few(self.dropped(), self.minimum) {
             let kept = self.groups.iter_mut().filter(|group| group.kept);
             let smallest =

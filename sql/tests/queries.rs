@@ -86,6 +86,27 @@ fn who_is_singled_out_is_not_told_of() {
 }
 
 #[test]
+fn a_condition_that_never_holds_reads_its_records_and_has_no_output() {
+    let all = people();
+    for condition in ["age IS NULL", "1 = 0", "age = NULL"] {
+        let whole = format!("SELECT count(*) AS n FROM survey WHERE {condition}");
+        assert_eq!(
+            stopped(run(&whole, &all, 3)).trap,
+            Trap::Suppressed,
+            "{condition}"
+        );
+        let grouped =
+            format!("SELECT town, count(*) AS n FROM survey WHERE {condition} GROUP BY town");
+        let run = run(&grouped, &all, 3).expect("it runs");
+        assert_eq!(
+            (&run.output[..], run.accepted),
+            (&b"[]\n"[..], 30),
+            "{condition}"
+        );
+    }
+}
+
+#[test]
 fn sums_are_exact_or_there_is_none() {
     let most = 9_007_199_254_740_991_i64;
     let many: Vec<String> = (0..1_000).map(|n| format!("{},Ar,{most}", n % 5)).collect();

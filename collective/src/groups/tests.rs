@@ -204,3 +204,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn one_who_joins_a_group_is_not_told_by_its_absence() {
+    let (before, all) = (people(9), people(10));
+    let earlier = [told(&before, &[&[0, 1, 2], &[3, 4, 5], &[6, 7, 8]], 3)];
+    let joined: [&[u32]; 3] = [&[0, 1, 2], &[3, 4, 5], &[6, 7, 8, 9]];
+    assert_eq!(screened(&all, &joined, 3, &earlier), (vec![false; 3], None));
+    assert_eq!(
+        screened(&before, &[&[0, 1, 2], &[3, 4, 5], &[6, 7, 8]], 3, &earlier).0,
+        [true; 3]
+    );
+}

@@ -54,8 +54,22 @@ impl Clone {
                 "the commit and {into} contradict each other"
             )));
         };
-        if tree == self.id(&format!("{tip}^{{tree}}"))? {
+        let before = self.id(&format!("{tip}^{{tree}}"))?;
+        if tree == before {
             return Ok(Merged::Before);
+        }
+        // What is pushed is the merge and not the commit: with several common ancestors, renames, or changes on both sides it can
+        // differ from what was voted on.
+        if let Some(other) = self.outside(&before, &tree, path)? {
+            return Ok(Merged::ByHand(format!(
+                "merged, it would change {other}, which nobody voted on"
+            )));
+        }
+        let folder = |of: &GitId| self.id(&format!("{of}:{path}"));
+        if folder(&tree)? != folder(commit)? {
+            return Ok(Merged::ByHand(format!(
+                "{into} has changed {path}, too: what came of both is nothing that anybody voted on"
+            )));
         }
         let made = self.commit(&tree, &tip, commit, message)?;
         self.push(&made, into)?;
