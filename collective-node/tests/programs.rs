@@ -508,13 +508,27 @@ fn what_is_not_as_approved_is_said_with_who_is_at_fault() {
     let main = forge.bare("rev-parse main");
     assert!(forge.bare(&format!("rev-list {main}")).contains(&second));
 
-    // A commit that changes more than its program's folder, and one that contradicts main, are for people to merge.
+    // A commit that changes more than its program's folder, one with a file in it that no reviewer is shown, one of a folder that main
+    // has changed, too, and one that contradicts main, are for people to merge.
     std::fs::write(forge.clone().join("README"), "more\n").expect("written");
     edit(&folder.join("program.toml"), |text| {
         text.replace("maxRuns = 1", "maxRuns = 2")
     });
     forge.push("wide");
     let wide = branch("wide");
+    forge.git(&format!("checkout --quiet -B dotted {second}"));
+    std::fs::write(folder.join(".envrc"), "id\n").expect("written");
+    edit(&folder.join("program.toml"), |text| {
+        text.replace("maxRuns = 1", "maxRuns = 6")
+    });
+    forge.push("dotted");
+    let dotted = branch("dotted");
+    forge.git(&format!("checkout --quiet -B beside {second}"));
+    edit(&folder.join("src/main.c"), |text| {
+        format!("// Beside.\n{text}")
+    });
+    forge.push("beside");
+    let beside = branch("beside");
     forge.git(&format!("checkout --quiet -B narrow {second}"));
     edit(&folder.join("program.toml"), |text| {
         text.replace("maxRuns = 1", "maxRuns = 3")
@@ -527,7 +541,7 @@ fn what_is_not_as_approved_is_said_with_who_is_at_fault() {
         text.replace("maxRuns = 1", "maxRuns = 4")
     });
     let moved = forge.push("main");
-    place.decide(&[&wide, &narrow]);
+    place.decide(&[&wide, &dotted, &beside, &narrow]);
     let merge = |opened: &Value| place.until(&opened["manifest"], "ready")["merge"].clone();
     let by_hand = merge(&wide);
     assert_eq!(by_hand["state"], "by-hand");
@@ -538,6 +552,15 @@ fn what_is_not_as_approved_is_said_with_who_is_at_fault() {
             .contains("changes README, too"),
         "{by_hand}"
     );
+    for (opened, words) in [
+        (&dotted, format!("changes {name}/.envrc, too")),
+        (&beside, format!("main has changed {name}, too")),
+    ] {
+        let by_hand = merge(opened);
+        assert_eq!(by_hand["state"], "by-hand");
+        let reason = by_hand["reason"].as_str().expect("words");
+        assert!(reason.contains(&words), "{by_hand}");
+    }
     assert_eq!(
         merge(&narrow),
         json!({"state": "by-hand", "reason": "the commit and main contradict each other"})

@@ -547,6 +547,12 @@ pub fn remote_of_here() -> Result<String, GitError> {
     }
 }
 
+/// Whether a bundle of a folder does without the file of this path.
+fn is_left_out(path: &str) -> bool {
+    path.split('/')
+        .any(|name| name.starts_with('.') || name == "__pycache__")
+}
+
 /// One file of a tree.
 struct Entry {
     id: GitId,
@@ -561,10 +567,7 @@ impl Entry {
         let unexpected = || GitError::Unexpected("ls-tree".to_owned());
         let line = std::str::from_utf8(line).map_err(|_| GitError::NotPlain(shown))?;
         let (facts, path) = line.split_once('\t').ok_or_else(unexpected)?;
-        if path
-            .split('/')
-            .any(|name| name.starts_with('.') || name == "__pycache__")
-        {
+        if is_left_out(path) {
             return Ok(None);
         }
         Bundle::check_path(path)?;

@@ -3,7 +3,7 @@
 
 use collective::approval::{FolderPath, GitId};
 
-use super::{Clone, FETCH_TIME, GitError, LOCAL_TIME, MAX_ANSWER_BYTES, RefName};
+use super::{Clone, FETCH_TIME, GitError, LOCAL_TIME, MAX_ANSWER_BYTES, RefName, is_left_out};
 
 /// Who a merge is by: the node has no address that mail reaches.
 const AUTHOR: (&str, &str) = ("collective node", "node@collective.invalid");
@@ -92,7 +92,7 @@ impl Clone {
             .filter(|_| ended.status.success()))
     }
 
-    /// The first path that was changed outside of a folder.
+    /// The first path that was changed and is none of those that members are shown: outside of the folder, or left out of bundles.
     fn outside(
         &self,
         base: &GitId,
@@ -112,7 +112,10 @@ impl Clone {
         let mut changed = listed
             .split(|byte| *byte == 0)
             .filter(|name| !name.is_empty());
-        let other = changed.find(|name| !name.starts_with(within.as_bytes()));
+        let other = changed.find(|name| {
+            let inside = name.strip_prefix(within.as_bytes());
+            inside.is_none_or(|path| is_left_out(&String::from_utf8_lossy(path)))
+        });
         Ok(other.map(|name| String::from_utf8_lossy(name).escape_debug().to_string()))
     }
 
