@@ -4,11 +4,13 @@
 //! carries a MAC under a key that the caller keeps, over the component it came from and the engine
 //! that made it. A file that is not exactly so is not there.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::{fmt, fs, io};
 
 use aws_lc_rs::hmac;
 use collective::id::BlobId;
+use tempfile::NamedTempFile;
 use thiserror::Error;
 
 use super::MAX_COMPILED_BYTES;
@@ -70,13 +72,16 @@ impl Cache {
     pub(super) fn keep(&self, id: BlobId, compiled: &[u8]) -> Result<(), CacheError> {
         let path = self.path(id);
         let mac = hmac::sign(&self.key, &message(id, engine_id(), compiled));
-        let beside = path.with_extension(format!("{}.new", std::process::id()));
-        fs::write(&beside, [mac.as_ref(), compiled].concat())
-            .and_then(|()| fs::rename(&beside, &path))
-            .map_err(|source| CacheError {
-                path: path.display().to_string(),
-                source,
-            })
+        // A name of its own: two jobs of a program may compile it at once.
+        let written = NamedTempFile::new_in(&self.folder).and_then(|mut beside| {
+            beside.write_all(mac.as_ref())?;
+            beside.write_all(compiled)?;
+            Ok(beside.persist(&path)?)
+        });
+        written.map(drop).map_err(|source| CacheError {
+            path: path.display().to_string(),
+            source,
+        })
     }
 
     /// Forgets the compiled form of a component.
@@ -122,6 +127,25 @@ mod tests {
             (hex(&file[..32]).as_str(), &file[32..]),
             (expected, &b"machine code"[..])
         );
+    }
+
+    #[test]
+    fn jobs_that_compile_a_program_at_once_all_keep_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cache = Cache::new(folder.path().into(), &[7; 32]);
+        let (id, compiled) = (BlobId::of(b"component"), vec![7; 1 << 20]);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..16 {
+                        cache.keep(id, &compiled).expect("kept");
+                        assert_eq!(cache.find(id).as_ref(), Some(&compiled));
+                    }
+                });
+            }
+        });
+        let left = fs::read_dir(folder.path()).expect("a folder").count();
+        assert_eq!(left, 1, "nothing lies beside it");
     }
 
     #[test]
