@@ -112,14 +112,5 @@ fn approve(world: &World) {
     let propose = format!("propose --manifest {manifest} --program {program} --key {founder}");
     let opened = world.json(&propose);
     let id = opened["proposal"].as_str().expect("an id");
-    world.pass("61");
-    for n in 0..2 {
-        let key = world.key(&format!("founder-{n}"));
-        world.json(&format!("vote {id} for --key {key}"));
-    }
-    world.pass("3601");
-    let step = |step: &str| format!("proposal {step} {id} --key {founder}");
-    world.json(&step("queue"));
-    world.pass("86401");
-    world.json(&step("execute"));
+    world.decide(&[id]);
 }

@@ -112,17 +112,7 @@ fn approve(world: &World) {
         .as_str()
         .expect("an id")
         .to_owned();
-    world.pass("61");
-    for n in 0..3 {
-        world.json(&format!(
-            "vote {id} for --key {}",
-            world.key(&format!("founder-{n}"))
-        ));
-    }
-    world.pass("3601");
-    world.json(&format!("proposal queue {id} --key {founder}"));
-    world.pass("86401");
-    world.json(&format!("proposal execute {id} --key {founder}"));
+    world.decide(&[&id]);
     let requester = world.key("requester");
     let asked = world.json(&format!(
         "job request --manifest {manifest} --key {requester}"

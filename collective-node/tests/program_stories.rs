@@ -57,7 +57,8 @@ fn a_program_in_every_language_goes_from_a_folder_to_its_output() {
             Some(propose(&world, &forge, language, &name))
         })
         .collect();
-    decide(&world, &proposed);
+    let ids: Vec<_> = proposed.iter().map(|it| it.id.as_str()).collect();
+    world.decide(&ids);
     for program in &proposed {
         assert_eq!(output(&world, program), expected(944, |row| row % 10 != 9));
         println!("{}: its output is right", program.language);
@@ -110,23 +111,6 @@ fn propose(world: &World, forge: &Forge, language: &'static str, name: &str) -> 
         id,
         manifest,
     }
-}
-
-/// Votes for all of them, and has them executed.
-fn decide(world: &World, proposed: &[Proposed]) {
-    let each = |line: &str| {
-        for program in proposed {
-            world.json(&line.replace("ID", &program.id));
-        }
-    };
-    let (founder, other) = (world.key("founder-0"), world.key("founder-1"));
-    world.pass("61");
-    each(&format!("vote ID for --key {founder}"));
-    each(&format!("vote ID for --key {other}"));
-    world.pass("3601");
-    each(&format!("proposal queue ID --key {founder}"));
-    world.pass("86401");
-    each(&format!("proposal execute ID --key {founder}"));
 }
 
 /// What a requester gets of a run.

@@ -232,28 +232,11 @@ impl Place {
 
     /// Votes for proposals and has them executed.
     fn decide(&self, opened: &[&Value]) {
-        let (world, founder) = (&self.world, self.world.key("founder-0"));
-        let ids: Vec<_> = opened
-            .iter()
+        let ids = opened.iter();
+        let ids: Vec<_> = ids
             .map(|it| it["proposal"].as_str().expect("an id"))
             .collect();
-        world.pass("61");
-        for id in &ids {
-            for n in 0..2 {
-                world.json(&format!(
-                    "vote {id} for --key {}",
-                    world.key(&format!("founder-{n}"))
-                ));
-            }
-        }
-        world.pass("3601");
-        for id in &ids {
-            world.json(&format!("proposal queue {id} --key {founder}"));
-        }
-        world.pass("86401");
-        for id in &ids {
-            world.json(&format!("proposal execute {id} --key {founder}"));
-        }
+        self.world.decide(&ids);
     }
 
     /// Waits until the node says this of a manifest.
@@ -441,9 +424,17 @@ fn what_is_not_as_approved_is_said_with_who_is_at_fault() {
     let elsewhere = propose(&altered("elsewhere.json", &|it| {
         it["program"]["origin"]["repository"] = json!("https://forge.invalid/programs.git");
     }));
-    let other_build = propose(&altered("build.json", &|it| {
-        it["program"]["origin"]["build"] = json!("c zig-0.1.0")
-    }));
+    let other_build = altered("build.json", &|it| {
+        it["program"]["origin"]["build"] = json!("c zig-0.1.0");
+        it["program"]["sha256"] = mean_is.clone();
+    });
+    let other_build = place.propose(&format!("--manifest {other_build} --program {mean}"));
+    // No compiler of another language explains other bytes.
+    let other_language = altered("language.json", &|it| {
+        it["program"]["origin"]["build"] = json!("rust rustc-1.0.0");
+        it["program"]["sha256"] = mean_is.clone();
+    });
+    let other_language = place.propose(&format!("--manifest {other_language} --program {mean}"));
     // Its bytes go missing before it is executed.
     let lost = propose(&altered("lost.json", &|it| it["maxRuns"] = json!(7)));
     let digest = lost["manifest"]
@@ -468,6 +459,7 @@ fn what_is_not_as_approved_is_said_with_who_is_at_fault() {
         &other_bytes,
         &elsewhere,
         &other_build,
+        &other_language,
         &lost,
     ]);
 
@@ -500,7 +492,12 @@ fn what_is_not_as_approved_is_said_with_who_is_at_fault() {
     says(
         &other_build,
         "ready",
-        "taken by their hash and not made again, as they were made with c zig-0.1.0",
+        "taken by their hash and not made again: the bytes were made with c zig-0.1.0, here is c zig-",
+    );
+    says(
+        &other_language,
+        "differs",
+        "its proposer built something else",
     );
     says(&lost, "missing", "the manifest is not here");
     std::fs::write(&blob, kept).expect("written");

@@ -196,17 +196,7 @@ fn propose_and_vote(world: &World, manifest: &str, runtime: &Path) {
     keep(world, runtime);
     let opened = world.json(&propose);
     let id = opened["proposal"].as_str().expect("an id");
-    world.pass("61");
-    for n in 0..2 {
-        world.json(&format!(
-            "vote {id} for --key {}",
-            world.key(&format!("founder-{n}"))
-        ));
-    }
-    world.pass("3601");
-    world.json(&format!("proposal queue {id} --key {founder}"));
-    world.pass("86401");
-    world.json(&format!("proposal execute {id} --key {founder}"));
+    world.decide(&[id]);
 }
 
 fn keep(world: &World, runtime: &Path) -> Value {

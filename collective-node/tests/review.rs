@@ -2,9 +2,8 @@
 //! warned of.
 
 mod by_hand;
+mod educ;
 mod forge;
-
-use std::path::Path;
 
 use alloy::primitives::{B256, Bytes, U256};
 use alloy::providers::{Provider, ProviderBuilder};
@@ -15,8 +14,8 @@ use collective::approval::Manifest;
 use collective::permit::ApprovedTerms;
 use collective_contracts::{CodeRegistry, CollectiveGovernor};
 use collective_node::chain::Deployment;
-use collective_node::demo::election;
 use collective_node::driver::stored_terms;
+use educ::{edit, write_program};
 use forge::Forge;
 use serde_json::{Value, json};
 
@@ -157,48 +156,6 @@ async fn what_would_be_stored_and_what_nobody_can_read_is_found_out() {
     world.refused("review 7", "there is no proposal 7");
 }
 
-fn edit(path: &Path, change: impl FnOnce(String) -> String) {
-    let text = std::fs::read_to_string(path).expect("a file of the program");
-    std::fs::write(path, change(text)).expect("written");
-}
-
-/// The folder of a program in C for the world's own source, in the clone; none where there is no compiler.
-fn write_program(world: &World, forge: &Forge) -> Option<std::path::PathBuf> {
-    let folder = forge.clone().join("educ");
-    world.json(&format!("program new {} --lang c", folder.display()));
-    edit(&folder.join("program.toml"), |text| {
-        text.replace("\"survey\"", "\"anes96\"")
-            .replace("[\"group\", \"score\"]", "[\"educ\", \"selfLR\"]")
-    });
-    let source = serde_json::to_string_pretty(&election::source()).expect("JSON");
-    edit(&folder.join("mock/source.json"), |_| source);
-    let records = election::records().expect("the study").into_iter().take(40);
-    let records = records.map(|record| String::from_utf8(record).expect("text"));
-    edit(&folder.join("mock/records.csv"), |_| records.collect());
-    let built = world.run(&format!("program build {}", folder.display()));
-    let error = String::from_utf8_lossy(&built.stderr);
-    if error.contains("no compiler for") {
-        println!("skipped: {error}");
-        return None;
-    }
-    assert!(built.status.success(), "{error}");
-    Some(folder)
-}
-
-/// Has a proposal voted for and executed.
-fn execute(world: &World, id: &str) {
-    let founder = world.key("founder-0");
-    world.pass("61");
-    for n in 0..2 {
-        let key = world.key(&format!("founder-{n}"));
-        world.json(&format!("vote {id} for --key {key}"));
-    }
-    world.pass("3601");
-    world.json(&format!("proposal queue {id} --key {founder}"));
-    world.pass("86401");
-    world.json(&format!("proposal execute {id} --key {founder}"));
-}
-
 fn places(review: &Value) -> Vec<&str> {
     let changes = review["approvals"][0]["changes"].as_array();
     let changes = changes.expect("changes").iter();
@@ -214,9 +171,10 @@ fn source_rebuild_trial_and_differences_are_shown() {
         return;
     };
     let world = World::start_with(temporary.path().join("world"), &[]);
-    let Some(folder) = write_program(&world, &forge) else {
+    let Some(name) = write_program(&world, &forge, "c") else {
         return;
     };
+    let folder = forge.clone().join(name);
     let founder = world.key("founder-0");
     let mean = mean(&world);
     let collective::approval::Recipient::Age(recipient) = &mean.recipient else {
@@ -258,7 +216,7 @@ fn source_rebuild_trial_and_differences_are_shown() {
     for words in ["source", "mock data", "terms", "once"] {
         assert!(!warned(&review, words), "{words}: {:?}", risks(&review));
     }
-    execute(&world, &first);
+    world.decide(&[&first]);
 
     // A second version shows what is other than in the first.
     edit(&folder.join("program.toml"), |text| {
@@ -321,7 +279,7 @@ fn source_rebuild_trial_and_differences_are_shown() {
     let revoking = world.json(&format!(
         "propose --revoke-program {digest} --key {founder}"
     ));
-    execute(&world, revoking["proposal"].as_str().expect("an id"));
+    world.decide(&[revoking["proposal"].as_str().expect("an id")]);
     let mut again: Value = serde_json::from_str(&text(&world.path("first.json"))).expect("JSON");
     again["arguments"] = json!("once more");
     let path = world.path("again.json");

@@ -106,15 +106,7 @@ impl Job {
             "propose --manifest {manifest} --program {query} --key {founder}"
         ));
         let id = opened["proposal"].as_str().expect("an id");
-        world.pass("61");
-        for n in 0..2 {
-            let key = world.key(&format!("founder-{n}"));
-            world.json(&format!("vote {id} for --key {key}"));
-        }
-        world.pass("3601");
-        world.json(&format!("proposal queue {id} --key {founder}"));
-        world.pass("86401");
-        world.json(&format!("proposal execute {id} --key {founder}"));
+        world.decide(&[id]);
     }
 
     /// Requests a run, waits for its end, and opens its output, if there is one.

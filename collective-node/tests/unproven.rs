@@ -114,15 +114,7 @@ fn approve(world: &World) {
     let propose = format!("propose --manifest {manifest} --key {founder} --program {program}");
     let opened = world.json(&propose);
     let id = opened["proposal"].as_str().expect("an id");
-    world.pass("61");
-    for n in 0..3 {
-        let key = world.key(&format!("founder-{n}"));
-        world.json(&format!("vote {id} for --key {key}"));
-    }
-    world.pass("3601");
-    world.json(&format!("proposal queue {id} --key {founder}"));
-    world.pass("86401");
-    world.json(&format!("proposal execute {id} --key {founder}"));
+    world.decide(&[id]);
 }
 
 /// The job's output counts every file: so many records more, and their ages in the mean.

@@ -182,6 +182,23 @@ impl Session {
         refusal(self.run(line), line, words);
     }
 
+    /// Has two of the three founders vote for these proposals, and executes them after their notice.
+    pub fn decide(&self, proposals: &[&str]) {
+        let each = |line: &str| {
+            for id in proposals {
+                self.json(&line.replace("ID", id));
+            }
+        };
+        let (founder, other) = (self.key("founder-0"), self.key("founder-1"));
+        self.pass("61");
+        each(&format!("vote ID for --key {founder}"));
+        each(&format!("vote ID for --key {other}"));
+        self.pass("3601");
+        each(&format!("proposal queue ID --key {founder}"));
+        self.pass("86401");
+        each(&format!("proposal execute ID --key {founder}"));
+    }
+
     /// Lets the chain's time pass.
     pub fn pass(&self, seconds: &str) {
         self.json(&format!("dev time {seconds}"));
