@@ -15,6 +15,7 @@ use collective_contracts::JobEscrow;
 
 pub use nodes::{Announcement, CommitteeFact, MemberFact, NodeFact, ROLE_COMPUTE, ROLE_KEYHOLDER};
 
+mod decided;
 mod nodes;
 
 /// The job's life in JobEscrow, in the order of its enum.

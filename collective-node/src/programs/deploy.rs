@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use alloy::rpc::types::Filter;
 use alloy::sol_types::SolEvent;
 use collective::approval::{Manifest, Origin, Repository};
 use collective::id::{BlobId, ManifestDigest};
@@ -164,8 +163,15 @@ impl Deploy {
     /// Looks at what finalized blocks approved or revoked since the last step, and again at what may have mended itself.
     async fn step(&self, known: &mut Known) -> Result<(), ChainError> {
         let finalized = self.view.borrow().finalized;
-        let mut due = self.decided(known.next, finalized.number).await?;
-        due.extend(self.due(known, &finalized));
+        let mut due: BTreeSet<_> = self.due(known, &finalized).into_iter().collect();
+        if known.next <= finalized.number {
+            let events = vec![CodeApproved::SIGNATURE_HASH, CodeRevoked::SIGNATURE_HASH];
+            due.extend(
+                self.chain
+                    .decided(events, known.next, finalized.number)
+                    .await?,
+            );
+        }
         for digest in due {
             let merge = self
                 .shown
@@ -183,24 +189,6 @@ impl Deploy {
         }
         known.next = finalized.number + 1;
         Ok(())
-    }
-
-    /// Manifests that logs name: hints, what counts is proven storage.
-    async fn decided(&self, from: u64, to: u64) -> Result<BTreeSet<ManifestDigest>, ChainError> {
-        if from > to {
-            return Ok(BTreeSet::new());
-        }
-        let deployment = self.chain.deployment();
-        let filter = Filter::new()
-            .address(deployment.code)
-            .event_signature(vec![
-                CodeApproved::SIGNATURE_HASH,
-                CodeRevoked::SIGNATURE_HASH,
-            ])
-            .topic1(deployment.collective.into_word());
-        let logs = self.chain.logs(filter, from, to).await?;
-        let named = logs.iter().filter_map(|log| log.topics().get(2).copied());
-        Ok(named.map(ManifestDigest).collect())
     }
 
     fn due(&self, known: &Known, finalized: &BlockRef) -> Vec<ManifestDigest> {

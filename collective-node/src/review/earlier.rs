@@ -2,8 +2,6 @@
 
 use std::collections::HashSet;
 
-use alloy::primitives::B256;
-use alloy::rpc::types::Filter;
 use alloy::sol_types::SolEvent;
 use collective::approval::Manifest;
 use collective::id::{BlobId, ManifestDigest};
@@ -31,17 +29,18 @@ pub struct Approved {
 /// # Errors
 /// [`ChainError`].
 pub async fn approved(chain: &Chain, blobs: &Blobs) -> Result<Vec<Approved>, ChainError> {
-    let revoked: HashSet<B256> = topics(chain, CodeRevoked::SIGNATURE_HASH)
-        .await?
-        .into_iter()
-        .collect();
-    let digests = topics(chain, CodeApproved::SIGNATURE_HASH).await?;
+    let first = chain.deployment().first_block;
+    let newest = chain.latest().await?.number;
+    let decided = async |event| chain.decided(vec![event], first, newest).await;
+    let revoked = decided(CodeRevoked::SIGNATURE_HASH).await?;
+    let revoked: HashSet<ManifestDigest> = revoked.into_iter().collect();
+    let digests = decided(CodeApproved::SIGNATURE_HASH).await?;
     let passed = digests.len().saturating_sub(MAX_APPROVALS);
     let mut approvals = vec![];
     for digest in digests.into_iter().skip(passed) {
-        let bytes = blobs.get(BlobId(digest)).await;
+        let bytes = blobs.get(BlobId(digest.0)).await;
         approvals.push(Approved {
-            digest: ManifestDigest(digest),
+            digest,
             manifest: bytes.ok().and_then(|bytes| Manifest::parse(&bytes).ok()),
             revoked: revoked.contains(&digest),
         });
@@ -57,19 +56,4 @@ pub fn is_version(earlier: &Manifest, manifest: &Manifest) -> bool {
         }
         _ => false,
     }
-}
-
-/// Manifests that this collective's events of one kind name, in the order of the chain.
-async fn topics(chain: &Chain, event: B256) -> Result<Vec<B256>, ChainError> {
-    let deployment = chain.deployment();
-    let filter = Filter::new()
-        .address(deployment.code)
-        .event_signature(event)
-        .topic1(deployment.collective.into_word());
-    let newest = chain.latest().await?.number;
-    let logs = chain.logs(filter, deployment.first_block, newest).await?;
-    Ok(logs
-        .iter()
-        .filter_map(|log| log.topics().get(2).copied())
-        .collect())
 }
