@@ -131,9 +131,14 @@ fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
 }
 
 fn aggregate_functions() -> Vec<Arc<AggregateUDF>> {
+    let exact = [Arc::new(exact::sum()), Arc::new(exact::avg())];
     let mut all = datafusion::functions_aggregate::all_default_aggregate_functions();
-    all.retain(|function| AGGREGATE_FUNCTIONS.contains(&function.name()));
-    all.extend([Arc::new(exact::sum()), Arc::new(exact::avg())]);
+    // Those that are made exactly are not there under another name either, as `mean` would be.
+    all.retain(|function| {
+        let is_exact = exact.iter().any(|ours| ours.name() == function.name());
+        AGGREGATE_FUNCTIONS.contains(&function.name()) && !is_exact
+    });
+    all.extend(exact);
     all
 }
 
