@@ -16,6 +16,7 @@ use collective_contracts::{CodeRegistry, CollectiveGovernor, ContributionRegistr
 
 pub use ballot::{Ballot, SignedBallot, SignedDelegation, vote};
 pub use proposal::{Proposal, ProposalError, Standing, State};
+pub(crate) use words::percent;
 
 mod ballot;
 mod proposal;

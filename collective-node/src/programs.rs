@@ -9,6 +9,7 @@ pub mod fence;
 pub mod folder;
 pub mod git;
 pub mod process;
+pub mod rebuild;
 pub mod recipe;
 pub mod scaffold;
 pub mod source;

@@ -22,14 +22,14 @@ use crate::governance::{Proposal, ProposalError};
 use crate::headers::Headers;
 use crate::sandbox::{Sandbox, imports};
 
+pub use crate::programs::rebuild::SameBytes;
 pub use changes::Change;
 pub use earnings::Earnings;
-pub use rebuild::SameBytes;
 pub use risks::Risk;
-pub use summary::{Statement, span};
+pub use summary::Statement;
 pub use trial::Trial;
 
-use rebuild::Rebuilt;
+use rebuild::Published;
 
 mod changes;
 mod earlier;
@@ -201,7 +201,8 @@ impl Reviewer {
             }
         };
         let sources = self.sources(&manifest).await;
-        let rebuilt = self.rebuilt(&manifest, sources.clone()).await;
+        let published = self.published(&manifest, sources.clone()).await;
+        let rebuilt = &published.rebuilt;
         risks.extend(match (&sources, &rebuilt.same_bytes) {
             // Of sources that run as they are the bytes are the source.
             _ if manifest.program.origin().is_none() && manifest.program.runtime().is_none() => {
@@ -215,8 +216,8 @@ impl Reviewer {
             _ => None,
         });
         risks.extend(rebuilt.endless.then_some(Risk::Endless));
-        if !rebuilt.otherwise.is_empty() {
-            risks.push(Risk::SaysOtherwise(rebuilt.otherwise.join(", ")));
+        if !published.otherwise.is_empty() {
+            risks.push(Risk::SaysOtherwise(published.otherwise.join(", ")));
         }
         let shown = shown(
             code.as_ref().ok(),
@@ -237,7 +238,7 @@ impl Reviewer {
             manifest: digest,
             statements: summary::statements(&manifest, now),
             imports,
-            same_bytes: rebuilt.same_bytes,
+            same_bytes: published.rebuilt.same_bytes,
             earlier,
             changes,
             trial,
@@ -269,15 +270,15 @@ impl Reviewer {
     }
 
     /// The source built again, apart from everything else: a compiler takes seconds.
-    async fn rebuilt(&self, manifest: &Manifest, sources: Result<Bundle, String>) -> Rebuilt {
+    async fn published(&self, manifest: &Manifest, sources: Result<Bundle, String>) -> Published {
         let sources = match sources {
             Ok(sources) => sources,
-            Err(reason) => return Rebuilt::not(reason),
+            Err(reason) => return Published::not(reason),
         };
         let (manifest, deployment) = (manifest.clone(), *self.chain.deployment());
-        let work = move || rebuild::rebuild(&manifest, &deployment, sources);
-        let rebuilt = tokio::task::spawn_blocking(work).await;
-        rebuilt.unwrap_or_else(|error| Rebuilt::not(format!("it was interrupted: {error}")))
+        let work = move || rebuild::look(&manifest, &deployment, sources);
+        let looked = tokio::task::spawn_blocking(work).await;
+        looked.unwrap_or_else(|error| Published::not(format!("it was interrupted: {error}")))
     }
 
     /// The version that was approved last, and what differs from it.

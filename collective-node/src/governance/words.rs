@@ -174,7 +174,7 @@ impl Action {
 }
 
 /// Hundredths of a per cent as per cent.
-fn percent(bps: u16) -> String {
+pub(crate) fn percent(bps: u16) -> String {
     let (whole, part) = (bps / 100, bps % 100);
     if part == 0 {
         whole.to_string()

@@ -159,15 +159,6 @@ impl Compiler {
     }
 }
 
-/// The recipe and the compiler that a folder would be built with here.
-///
-/// # Errors
-/// [`BuildError::NoCompiler`].
-pub fn name(folder: &Folder) -> Result<Build, BuildError> {
-    let language = folder.description().language;
-    Compiler::find(language)?.build(language)
-}
-
 /// Makes the bytes of a folder. Blocks: a compiler takes seconds.
 ///
 /// # Errors

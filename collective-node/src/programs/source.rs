@@ -4,7 +4,7 @@ use collective::approval::{Origin, Program, Repository};
 
 use super::folder::Folder;
 use super::git::{Clone, GitError};
-use super::recipe::{self, BuildError};
+use super::rebuild::{SameBytes, rebuild};
 
 /// What comparing a program with its source came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,31 +58,18 @@ pub fn compare(copy: &Clone, program: &Program, origin: &Origin) -> Result<Compa
 }
 
 fn rebuilt(folder: &Folder, program: &Program, origin: &Origin) -> Compared {
-    let by_hash =
-        "its source is that of the commit; its bytes were taken by their hash and not made again";
-    let approved = &origin.build;
-    match recipe::name(folder) {
-        Ok(here) if here == *approved => {}
-        Ok(here) => {
-            return Compared::Same(format!(
-                "{by_hash}, as they were made with {approved} and here is {here}"
-            ));
-        }
-        Err(error) => return Compared::Same(format!("{by_hash}: {error}")),
-    }
-    match recipe::build(folder) {
-        Ok(built) if built.id() == program.sha256() => Compared::Same(format!(
-            "its source is that of the commit and makes its bytes with {approved}"
+    let rebuilt = rebuild(folder, program, origin);
+    let with = rebuilt.with.unwrap_or_else(|| origin.build.clone());
+    match rebuilt.same_bytes {
+        SameBytes::Yes => Compared::Same(format!(
+            "its source is that of the commit and makes its bytes with {with}"
         )),
-        Ok(built) => {
-            let (found, named) = (built.id(), program.sha256());
-            Compared::Another(format!(
-                "with {approved} the commit's folder makes {found}, not the approved {named}: its proposer built something else"
-            ))
-        }
-        Err(BuildError::Sources(says)) => Compared::Another(format!(
-            "the approved source does not compile with {approved}: its proposer built something else; {says}"
+        SameBytes::No => Compared::Another(format!(
+            "the commit's folder does not make the approved bytes, {}, with {with}: its proposer built something else",
+            program.sha256()
         )),
-        Err(error) => Compared::Same(format!("{by_hash}: {error}")),
+        SameBytes::Unknown(reason) => Compared::Same(format!(
+            "its source is that of the commit; its bytes were taken by their hash and not made again: {reason}"
+        )),
     }
 }

@@ -4,6 +4,8 @@ use collective::approval::{Manifest, OutputKind, Recipient};
 use collective::terms::Purpose;
 use serde::Serialize;
 
+use crate::governance::percent;
+
 /// One thing that a voter has to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Statement {
@@ -106,7 +108,7 @@ fn price(manifest: &Manifest) -> String {
     let payment = &manifest.payment;
     let treasury = 10_000 - payment.contributors_bps - payment.node_bps;
     format!(
-        "{} a run in the smallest unit of token {}: {} to the contributors, the same to each, {} to the node, {} to the \
+        "{} a run in the smallest unit of token {}: {} % to the contributors, the same to each, {} % to the node, {} % to the \
          treasury; the node stakes {}",
         payment.price,
         payment.token,
@@ -139,13 +141,8 @@ fn limits(manifest: &Manifest) -> String {
     )
 }
 
-/// Hundredths of a per cent as per cent.
-fn percent(bps: u16) -> String {
-    format!("{} %", f64::from(bps) / 100.0)
-}
-
 /// Seconds in the greatest unit of which there are at least two.
-pub fn span(seconds: u64) -> String {
+fn span(seconds: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(86_400, "days"), (3_600, "hours"), (60, "minutes")];
     let unit = UNITS.into_iter().find(|(unit, _)| seconds >= 2 * unit);
     match unit {
@@ -172,6 +169,5 @@ mod tests {
             "2 days",
         ];
         assert_eq!(told, expected);
-        assert_eq!([percent(8_000), percent(5)], ["80 %", "0.05 %"]);
     }
 }
