@@ -11,7 +11,9 @@ use crate::merkle::leaf_of;
 use crate::terms::Terms;
 
 pub use batch::{Batch, BatchReceipt, BatchRefusal, ReceiptRefusal, batch_head};
-pub use payload_tree::{LEAF_BYTES, PayloadTree, payload_root};
+pub use payload_tree::{
+    LEAF_BYTES, PayloadLeaves, PayloadTree, leaf_count, leaf_range, payload_root, root_by_path,
+};
 
 mod batch;
 mod payload_tree;

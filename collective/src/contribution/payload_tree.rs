@@ -3,6 +3,8 @@
 //! SHA-256 because the EVM has it as a precompile; the index because a path of sorted pairs,
 //! which a contract checks most cheaply, does not bind a position.
 
+use std::ops::Range;
+
 use alloy_primitives::B256;
 use aws_lc_rs::digest::{Context, SHA256};
 
@@ -81,6 +83,95 @@ impl Default for PayloadTree {
     }
 }
 
+/// Leaves of a payload of `length` bytes.
+pub fn leaf_count(length: u64) -> u64 {
+    length.div_ceil(LEAF_BYTES as u64).max(1)
+}
+
+/// Bytes of leaf `index` of a payload of `length` bytes: where they lie in it. `None` past the last leaf.
+pub fn leaf_range(length: u64, index: u64) -> Option<Range<u64>> {
+    if index >= leaf_count(length) {
+        return None;
+    }
+    let start = index * LEAF_BYTES as u64;
+    Some(start..length.min(start + LEAF_BYTES as u64))
+}
+
+/// The root to which the bytes of one leaf lead, with its siblings from below; `None` where bytes or siblings do not have
+/// the shape that a payload of `length` bytes gives them.
+pub fn root_by_path(length: u64, index: u64, bytes: &[u8], siblings: &[B256]) -> Option<B256> {
+    let range = leaf_range(length, index)?;
+    if bytes.len() as u64 != range.end - range.start {
+        return None;
+    }
+    let (mut place, mut last) = (index, leaf_count(length) - 1);
+    let mut siblings = siblings.iter();
+    let mut hash = leaf(index, bytes);
+    while last > 0 {
+        if place % 2 == 1 {
+            hash = node(*siblings.next()?, hash);
+        } else if place < last {
+            hash = node(hash, *siblings.next()?);
+        }
+        (place, last) = (place / 2, last / 2);
+    }
+    siblings.next().is_none().then_some(hash)
+}
+
+/// The hashes of all leaves: 32 bytes for each KiB of payload, from which any path is made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PayloadLeaves(Vec<B256>);
+
+impl PayloadLeaves {
+    /// The leaves of a payload that is in memory.
+    pub fn of(payload: &[u8]) -> Self {
+        let chunks = payload.chunks(LEAF_BYTES).enumerate();
+        let mut leaves: Vec<_> = chunks.map(|(i, bytes)| leaf(i as u64, bytes)).collect();
+        if leaves.is_empty() {
+            leaves.push(leaf(0, &[]));
+        }
+        Self(leaves)
+    }
+
+    /// Whether `bytes` are those of leaf `index`.
+    pub fn matches(&self, index: u64, bytes: &[u8]) -> bool {
+        let kept = usize::try_from(index).ok().and_then(|i| self.0.get(i));
+        kept == Some(&leaf(index, bytes))
+    }
+
+    /// The root over them.
+    pub fn root(&self) -> B256 {
+        let mut level = self.0.clone();
+        while level.len() > 1 {
+            level = above(&level);
+        }
+        level[0]
+    }
+
+    /// The siblings of leaf `index` from below, or `None` past the last leaf.
+    pub fn path(&self, index: u64) -> Option<Vec<B256>> {
+        let mut place = usize::try_from(index).ok()?;
+        self.0.get(place)?;
+        let (mut level, mut siblings) = (self.0.clone(), vec![]);
+        while level.len() > 1 {
+            siblings.extend(level.get(place ^ 1));
+            level = above(&level);
+            place /= 2;
+        }
+        Some(siblings)
+    }
+}
+
+fn above(level: &[B256]) -> Vec<B256> {
+    let pairs = level.chunks(2);
+    pairs
+        .map(|pair| match pair {
+            [left, right] => node(*left, *right),
+            single => single[0],
+        })
+        .collect()
+}
+
 /// Root of a payload that is in memory.
 pub fn payload_root(payload: &[u8]) -> B256 {
     let mut tree = PayloadTree::new();
@@ -108,37 +199,18 @@ fn hash(parts: &[&[u8]]) -> B256 {
 mod tests {
     use super::*;
 
-    /// The definition, level by level: an odd last node goes up unchanged.
-    fn root_by_levels(payload: &[u8]) -> B256 {
-        let mut level: Vec<B256> = payload
-            .chunks(LEAF_BYTES)
-            .enumerate()
-            .map(|(i, chunk)| leaf(i as u64, chunk))
-            .collect();
-        if level.is_empty() {
-            level.push(leaf(0, &[]));
-        }
-        while level.len() > 1 {
-            level = level
-                .chunks(2)
-                .map(|nodes| {
-                    if let [l, r] = nodes {
-                        node(*l, *r)
-                    } else {
-                        nodes[0]
-                    }
-                })
-                .collect();
-        }
-        level[0]
+    /// No two leaves of it have the same bytes.
+    fn payload(leaves: usize, extra: usize) -> Vec<u8> {
+        let bytes = 0..leaves * LEAF_BYTES + extra;
+        bytes.map(|i| (i + i / LEAF_BYTES) as u8).collect()
     }
 
     #[test]
     fn one_pass_gives_what_the_definition_gives_however_the_bytes_arrive() {
         for leaves in 0..20 {
             for extra in [0, 1, 1023] {
-                let payload: Vec<u8> = (0..leaves * LEAF_BYTES + extra).map(|i| i as u8).collect();
-                let expected = root_by_levels(&payload);
+                let payload = payload(leaves, extra);
+                let expected = PayloadLeaves::of(&payload).root();
                 assert_eq!(
                     payload_root(&payload),
                     expected,
@@ -154,5 +226,43 @@ mod tests {
     #[test]
     fn equal_chunks_at_other_places_have_other_leaves() {
         assert_ne!(leaf(0, &[7; LEAF_BYTES]), leaf(1, &[7; LEAF_BYTES]));
+    }
+
+    #[test]
+    fn every_leaf_of_every_small_payload_leads_to_its_root_and_nothing_else_does() {
+        for leaves in 0..18 {
+            for extra in [0, 1, 1023] {
+                let payload = payload(leaves, extra);
+                let length = payload.len() as u64;
+                let kept = PayloadLeaves::of(&payload);
+                let root = payload_root(&payload);
+                for index in 0..leaf_count(length) {
+                    let range = leaf_range(length, index).expect("a leaf");
+                    let bytes = &payload[range.start as usize..range.end as usize];
+                    let path = kept.path(index).expect("a leaf");
+                    let leads = |length, index, bytes: &[u8], path: &[B256]| {
+                        root_by_path(length, index, bytes, path) == Some(root)
+                    };
+                    assert!(kept.matches(index, bytes) && leads(length, index, bytes, &path));
+                    assert!(!kept.matches(index + 1, bytes));
+                    assert!(!leads(length, index + 1, bytes, &path));
+                    assert!(!leads(length, index, &[bytes, &[0]].concat(), &path));
+                    let longer = [&path[..], &[root]].concat();
+                    assert!(!leads(length, index, bytes, &longer), "one sibling more");
+                    if let Some((_, shorter)) = path.split_last() {
+                        assert!(!leads(length, index, bytes, shorter), "one sibling fewer");
+                    }
+                    for bit in [0, 8 * bytes.len().saturating_sub(1)] {
+                        let mut bent = bytes.to_vec();
+                        if let Some(byte) = bent.get_mut(bit / 8) {
+                            *byte ^= 1;
+                            assert!(!leads(length, index, &bent, &path));
+                        }
+                    }
+                }
+                let past = leaf_count(length);
+                assert_eq!((leaf_range(length, past), kept.path(past)), (None, None));
+            }
+        }
     }
 }
