@@ -17,6 +17,7 @@ pub mod id;
 pub mod index;
 pub mod input;
 pub mod limits;
+pub mod liveness;
 pub mod merkle;
 pub mod permit;
 pub mod query;

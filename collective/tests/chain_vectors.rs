@@ -5,8 +5,10 @@ use alloy_primitives::{Address, B256, U256, address, b256};
 use collective::admission::AdmissionList;
 use collective::contribution::{Contribution, Registry, batch_head};
 use collective::id::{
-    BlobId, CommitmentDigest, ContributorId, KeysHash, ManifestDigest, NodeId, Point, TermsDigest,
+    BlobId, CommitmentDigest, ContributorId, KeysHash, Leaf, ManifestDigest, NodeId, Point,
+    TermsDigest,
 };
+use collective::liveness::{self, Custody, Epoch, Results, Verdict};
 use collective::receipt::{BlockRef, CommitteeStatement, Escrow, Outcome, Receipt, Release, Usage};
 use collective::reward::{Earning, RewardLedger, RewardRoot};
 
@@ -172,5 +174,40 @@ fn leaves_and_heads() {
     assert_eq!(
         batch_head(B256::ZERO, word(1), 944, BlobId(word(2))),
         b256!("eeb0c0a49b15c24d1d7b441d61400d69855f686ffb766821b9fc9d0845c58e19")
+    );
+}
+
+#[test]
+fn liveness() {
+    let (epoch, pool) = (
+        Epoch::new(COLLECTIVE, 20_833, word(7)),
+        [(Leaf(word(1)), 200_000), (Leaf(word(2)), 1_025)],
+    );
+    assert_eq!(
+        epoch.seed,
+        b256!("354fbddf5aac175de4cc2832f92c3b1cc8a1e0b49e17c63be9541b4eb9e07207")
+    );
+    let challenges = epoch.challenges(&pool);
+    let drawn: Vec<_> = challenges.iter().map(|it| it.index).take(5).collect();
+    assert_eq!(drawn, [102, 0, 110, 187, 97]);
+
+    let held = Verdict::Asked(Custody::Connected, liveness::Outcome::Held);
+    let mut verdicts = vec![held; challenges.len()];
+    verdicts[1] = Verdict::Asked(Custody::Escrow, liveness::Outcome::Offline);
+    let results = Results {
+        collective: COLLECTIVE,
+        epoch: 20_833,
+        block: word(7),
+        verdicts,
+    };
+    let root = b256!("62848da463a0a95051344da9fdcbedb07eb4f00956a0a91dad7d3bf643e6c1fd");
+    assert_eq!(results.root(&challenges), Some(root));
+    assert_eq!(
+        String::from_utf8(results.to_bytes()).expect("JSON"),
+        format!(
+            r#"{{"block":"{}","collective":"{COLLECTIVE:#x}","epoch":"20833","verdicts":"Ho{}"}}"#,
+            word(7),
+            "H".repeat(44)
+        )
     );
 }
