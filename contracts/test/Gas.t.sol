@@ -2,11 +2,14 @@
 pragma solidity ^0.8.34;
 
 import {contributorIdOf} from "../src/ContributorId.sol";
+import {LivenessRegistry} from "../src/LivenessRegistry.sol";
 import {Contribution} from "../src/interfaces/IContributionRegistry.sol";
 import {State} from "../src/interfaces/IJobEscrow.sol";
+import {Commitment, Counts, Wage} from "../src/interfaces/ILivenessRegistry.sol";
 import {Committee} from "../src/interfaces/INodeRegistry.sol";
 import {GovernanceBase} from "./GovernanceBase.sol";
 import {Merkle} from "./Merkle.sol";
+import {Header, Payload} from "./Payload.sol";
 import {vm} from "./Vm.sol";
 
 /// @dev What each operation costs as a transaction. The figures are in .gas-snapshot/operations.json; a change of one is a
@@ -150,6 +153,45 @@ contract GasTest is GovernanceBase {
             rewards.claim(collective, address(token), bytes32(0xbeef0000 + i), 100, proof);
             _note(i == 0 ? "claim among 1024, first" : "claim among 1024, next");
         }
+    }
+
+    function test_gas_liveness() public {
+        LivenessRegistry liveness = new LivenessRegistry(codes, contributions, rewards);
+        uint64 epoch = uint64(START / 1 days) + 1;
+        uint256 day = uint256(epoch) * 1 days;
+        bytes memory parent = Header.encode(FIRST_BLOCK + 1, day - 12, ROOT);
+        bytes memory header = Header.encode(FIRST_BLOCK + 2, day, keccak256(parent));
+        vm.roll(FIRST_BLOCK + 3);
+        vm.setBlockhash(FIRST_BLOCK + 2, keccak256(header));
+        liveness.fixSeed(epoch, header, parent);
+        _note("fixSeed");
+
+        bytes memory payload = new bytes(200 * 1_024);
+        bytes32[] memory leaves = Payload.leaves(payload);
+        Commitment memory m = Commitment(ROOT, Payload.root(leaves), uint64(payload.length), "poll");
+        Contribution memory c = _contribution(1);
+        bytes32 typeHash = keccak256("Commitment(bytes32 header,bytes32 payload,uint64 length,string source)");
+        c.commitment = keccak256(abi.encode(typeHash, m.header, m.payload, m.length, keccak256(bytes(m.source))));
+        uint64 index = liveness.drawn(collective, epoch, contributions.leaf(c), m.length);
+        bytes memory chunk = Payload.chunk(payload, index);
+        bytes32[] memory path = Payload.path(leaves, index);
+        liveness.disputeChunk(c, m, epoch, chunk, path);
+        _note("disputeChunk of 200 KiB");
+
+        vm.prank(collective);
+        liveness.setWage(Wage(aggregator, address(token), 100));
+        _note("setWage");
+        vm.prank(requester);
+        token.approve(address(liveness), 1_000);
+        vm.prank(requester);
+        liveness.fund(collective, address(token), 1_000);
+        vm.warp(day + 1 days);
+        vm.prank(aggregator);
+        liveness.post(collective, epoch, ROOT, MANIFEST, Counts(1, 0, 0, 0));
+        _note("post epoch, first of a collective");
+        vm.warp(day + 3 days);
+        liveness.settle(collective, epoch);
+        _note("settle epoch, first of a collective");
     }
 
     function _note(string memory name) internal returns (uint256) {

@@ -4,6 +4,7 @@ pragma solidity ^0.8.34;
 import {CodeRegistry} from "../src/CodeRegistry.sol";
 import {ContributionRegistry} from "../src/ContributionRegistry.sol";
 import {JobEscrow} from "../src/JobEscrow.sol";
+import {LivenessRegistry} from "../src/LivenessRegistry.sol";
 import {NodeRegistry} from "../src/NodeRegistry.sol";
 import {RewardDistributor} from "../src/RewardDistributor.sol";
 import {Contribution} from "../src/interfaces/IContributionRegistry.sol";
@@ -87,6 +88,15 @@ contract VectorsTest {
             keccak256(abi.encode(_word(5), address(0xCC), keys)),
             0x539a51213ca8134e5a080f99e18b10668ac5bf14282debe3b88baee2fae94f7f
         );
+    }
+
+    function test_liveness() public {
+        LivenessRegistry registry = new LivenessRegistry(codes, new ContributionRegistry(), rewards);
+        // As if the first block of that day had had this hash (SPEC "Storage").
+        vm.store(address(registry), keccak256(abi.encode(20_833, 0)), _word(7));
+        vm.assertEq(registry.blockHashOf(20_833), _word(7));
+        vm.assertEq(registry.drawn(COLLECTIVE, 20_833, _word(1), 200_000), uint256(102));
+        vm.assertEq(registry.drawn(COLLECTIVE, 20_833, _word(2), 1_025), uint256(0));
     }
 
     function test_jobs() public {

@@ -11,6 +11,7 @@ const CONTRACTS = [
   "ContributionRegistry",
   "DemoToken",
   "JobEscrow",
+  "LivenessRegistry",
   "Membership",
   "NodeRegistry",
   "RewardDistributor",

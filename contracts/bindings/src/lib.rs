@@ -23,6 +23,7 @@ bind! {
     ContributionRegistry => "../artifacts/ContributionRegistry.json";
     DemoToken => "../artifacts/DemoToken.json";
     JobEscrow => "../artifacts/JobEscrow.json";
+    LivenessRegistry => "../artifacts/LivenessRegistry.json";
     Membership => "../artifacts/Membership.json";
     NodeRegistry => "../artifacts/NodeRegistry.json";
     RewardDistributor => "../artifacts/RewardDistributor.json";

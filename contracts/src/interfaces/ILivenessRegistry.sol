@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.34;
+
+import {Contribution} from "./IContributionRegistry.sol";
+
+/// @dev What a contribution's `commitment` is the EIP-712 struct hash of.
+/// @param header SHA-256 of the sealed file's age header
+/// @param payload root of the payload's tree, see `PayloadTree`
+/// @param length bytes of payload
+/// @param source name of the source whose schema the record follows
+struct Commitment {
+    bytes32 header;
+    bytes32 payload;
+    uint64 length;
+    string source;
+}
+
+/// @dev How often each outcome came about in an epoch, for whoever looks at a log; `results` has all of them.
+struct Counts {
+    uint32 held;
+    uint32 wrong;
+    uint32 erred;
+    uint32 offline;
+}
+
+/// @dev What a collective pays for reachability.
+/// @param auditor asks the contributors' places each day and posts what came of it
+/// @param token in which it is paid
+/// @param pay for one epoch, for all contributors together
+struct Wage {
+    address auditor;
+    address token;
+    uint256 pay;
+}
+
+/// @dev One posted epoch of a collective.
+/// @param root over the verdicts on all challenges
+/// @param results name of the blob that has them
+/// @param token in which it is paid
+/// @param pay what was set aside for it; zero again once vetoed
+/// @param settleFrom time from which its pay can go to the contributors, and until which chunks are shown
+/// @param settled whether it did
+struct Audit {
+    bytes32 root;
+    bytes32 results;
+    address token;
+    uint256 pay;
+    uint64 settleFrom;
+    bool settled;
+}
+
+/// @title What was reachable on which day, and what is paid for that.
+/// @notice One instance serves every collective and has no owner. An epoch is a day of UTC, numbered from 1970-01-01. Its
+/// randomness is the hash of its first block: contributions anchored before it could not know it, and nobody chooses among
+/// several. Which leaf of a contribution is asked for follows from that hash alone, so a contributor whom a verdict wrongs
+/// shows that leaf here and is right.
+interface ILivenessRegistry {
+    event SeedFixed(uint64 indexed epoch, uint256 number, bytes32 blockHash);
+    event WageSet(address indexed collective, address auditor, address token, uint256 pay);
+    event WageFunded(address indexed collective, address indexed token, address indexed from, uint256 amount);
+    event WageWithdrawn(address indexed collective, address indexed token, uint256 amount);
+    event EpochPosted(
+        address indexed collective, uint64 indexed epoch, bytes32 root, bytes32 results, Counts counts, uint256 pay
+    );
+    event EpochVetoed(address indexed collective, uint64 indexed epoch, address by);
+    event EpochSettled(address indexed collective, uint64 indexed epoch, address token, uint256 pay);
+
+    /// @notice The drawn leaf of this contribution was shown.
+    event ChunkShown(address indexed collective, uint64 indexed epoch, bytes32 indexed leaf, uint64 index);
+
+    /// @notice These are not the first block of the epoch and its parent, or no block hash of it is kept any more (8191).
+    error NotFirstBlock(uint64 epoch);
+
+    /// @notice The epoch's randomness is not here: `fixSeed` first.
+    error SeedMissing(uint64 epoch);
+
+    /// @notice Only the collective's auditor posts.
+    error NotAuditor(address auditor, address sender);
+
+    /// @notice The epoch lasts until then.
+    error EpochOpen(uint64 epoch, uint256 until);
+
+    /// @notice Epochs are posted in their order; this one or a later one was.
+    error EpochPassed(uint64 last, uint64 given);
+
+    /// @notice Verdicts need a root.
+    error RootMissing();
+
+    /// @notice Nothing was posted for this epoch, or it was vetoed or settled.
+    error NothingPosted(uint64 epoch);
+
+    /// @notice Chunks can be shown, and the epoch vetoed, until then; afterwards it can be settled.
+    error DisputeOpen(uint64 settleFrom);
+
+    /// @notice The time for that is over.
+    error DisputeOver(uint64 settleFrom);
+
+    /// @notice The sender is neither the collective nor its guardian.
+    error NotCollective(address sender);
+
+    /// @notice The commitment is not the one that the contribution names.
+    error AnotherCommitment(bytes32 expected, bytes32 given);
+
+    /// @notice The chunk does not lead to the payload that was committed to.
+    error WrongChunk(uint64 index);
+
+    /// @notice More than is there and not set aside.
+    error WageMissing(uint256 free, uint256 wanted);
+
+    /// @notice Keeps the hash of the epoch's first block, from which all draws follow; anybody may, once.
+    /// @param header of that block, RLP: its time is in the epoch
+    /// @param parent of it, RLP: its time is not
+    function fixSeed(uint64 epoch, bytes calldata header, bytes calldata parent) external;
+
+    /// @notice Sets who audits the sender's contributions and what an epoch pays from now on.
+    function setWage(Wage calldata wage_) external;
+
+    /// @notice Pays into what a collective pays from.
+    function fund(address collective, address token, uint256 amount) external;
+
+    /// @notice Takes back what is not set aside for a posted epoch; the sender is the collective.
+    function withdraw(address token, uint256 amount) external;
+
+    /// @notice Posts what an epoch came to, after its end, and sets its pay aside as far as there is money.
+    /// @dev Warning: outcomes are the auditor's word. `disputeChunk`, the veto and every contributor's own look are what keeps
+    /// it to the truth.
+    /// @param root over the verdicts, see SPEC "Liveness"
+    /// @param results digest of the blob with all verdicts
+    function post(address collective, uint64 epoch, bytes32 root, bytes32 results, Counts calldata counts) external;
+
+    /// @notice Shows the leaf that was drawn of a contribution, with its path: whatever the verdict says, it was held.
+    /// @dev Anybody may show it, before the epoch is posted or while it can be vetoed.
+    function disputeChunk(
+        Contribution calldata contribution,
+        Commitment calldata commitment,
+        uint64 epoch,
+        bytes calldata chunk,
+        bytes32[] calldata siblings
+    ) external;
+
+    /// @notice Takes a posted epoch back within its window: nothing is paid for it. The sender is the collective or its
+    /// guardian.
+    function veto(address collective, uint64 epoch) external;
+
+    /// @notice Hands an epoch's pay to RewardDistributor once nobody can object any more.
+    function settle(address collective, uint64 epoch) external;
+
+    /// @notice Seconds of an epoch.
+    function EPOCH_SECONDS() external view returns (uint64);
+
+    /// @notice Seconds after posting for which chunks can be shown and the epoch vetoed.
+    function DISPUTE_SECONDS() external view returns (uint64);
+
+    /// @notice Hash of the epoch's first block, or zero.
+    function blockHashOf(uint64 epoch) external view returns (bytes32);
+
+    /// @notice What a collective pays, and to whose word.
+    function wage(address collective) external view returns (Wage memory);
+
+    /// @notice What is there and not set aside.
+    function free(address collective, address token) external view returns (uint256);
+
+    /// @notice The newest epoch that was posted.
+    function lastEpoch(address collective) external view returns (uint64);
+
+    /// @notice One epoch of a collective.
+    function audit(address collective, uint64 epoch) external view returns (Audit memory);
+
+    /// @notice Whether the drawn leaf of this contribution was shown.
+    function shown(address collective, uint64 epoch, bytes32 leaf) external view returns (bool);
+
+    /// @notice The leaf that the epoch asks for, of a contribution whose payload has `length` bytes.
+    function drawn(address collective, uint64 epoch, bytes32 leaf, uint64 length) external view returns (uint64);
+}
