@@ -133,6 +133,21 @@ impl Blobs {
         }
     }
 
+    /// Whether something of this name is here; its bytes are not looked at.
+    ///
+    /// # Errors
+    /// [`BlobError`], [`BlobError::Missing`] above all.
+    pub async fn find(&self, id: BlobId) -> Result<(), BlobError> {
+        let Place::Store(store) = &self.place else {
+            return self.get(id).await.map(drop);
+        };
+        match store.head(&key(id)).await {
+            Ok(_) => Ok(()),
+            Err(object_store::Error::NotFound { .. }) => Err(BlobError::Missing(id)),
+            Err(error) => Err(BlobError::Store(error)),
+        }
+    }
+
     fn store(&self) -> Result<&Arc<dyn ObjectStore>, BlobError> {
         match &self.place {
             Place::Store(store) | Place::Mirror(store, _) => Ok(store),

@@ -135,31 +135,44 @@ impl Driver {
     /// [`DriveError`] where the chain does not answer; what goes wrong with one job is logged.
     pub async fn step(&self, progress: &mut Progress) -> Result<(), DriveError> {
         for (job, ran) in progress.ended_runs() {
-            Self::note(progress, job, ran.map(|()| Left::Something));
+            Self::note(progress, job, Duration::ZERO, ran.map(|()| Left::Something));
         }
-        for job in 1..=self.chain.jobs().await? {
+        let jobs = self.chain.jobs().await?;
+        self.take_up(progress, jobs).await?;
+        for job in 1..=jobs {
             if !progress.is_due(job) {
                 continue;
             }
+            let began = Instant::now();
             let step = match progress.refused(job) {
                 Some(blocks) => self.still_refused(job, blocks).await,
-                None => self.advance(job, progress.has_room(job)).await,
+                None => self.advance(job, progress).await,
             };
             match step {
                 Ok(Left::Run(fact)) => {
                     progress.start_run(job, self.clone().make_run(job, *fact));
                 }
-                step => Self::note(progress, job, step),
+                step => Self::note(progress, job, began.elapsed(), step),
             }
         }
         Ok(())
     }
 
-    fn note(progress: &mut Progress, job: u64, step: Result<Left, DriveError>) {
+    /// Keeps places among the runs for what this node leased or released in an earlier life, before any other job gets one.
+    async fn take_up(&self, progress: &mut Progress, jobs: u64) -> Result<(), DriveError> {
+        let (_, latest) = self.heads().await?;
+        while let Some(job) = progress.next_unknown(jobs) {
+            let fact = self.chain.job(&latest, job).await?;
+            progress.know(job, self.holds(&fact, latest.time));
+        }
+        Ok(())
+    }
+
+    fn note(progress: &mut Progress, job: u64, took: Duration, step: Result<Left, DriveError>) {
         match step {
             Ok(left) => progress.note(job, left),
             Err(error) => {
-                let pause = progress.postpone(job);
+                let pause = progress.postpone(job, took);
                 tracing::warn!(job, %error, ?pause, "a job did not advance");
             }
         }
@@ -179,11 +192,8 @@ impl Driver {
         Ok(Left::Nothing)
     }
 
-    /// Does the next thing for one job. Nothing is leased or released for which there is no room among the runs.
-    ///
-    /// # Errors
-    /// [`DriveError`]; the same step is right again.
-    pub async fn advance(&self, job: u64, room: bool) -> Result<Left, DriveError> {
+    /// The newest finalized block and the newest one, on a chain that kept its promises.
+    async fn heads(&self) -> Result<(BlockRef, BlockRef), DriveError> {
         let (finalized, halted) = {
             let view = self.view.borrow();
             (view.finalized, view.halted.clone())
@@ -199,29 +209,50 @@ impl Driver {
             }
             .into());
         }
+        Ok((finalized, latest))
+    }
+
+    /// Whether a place among the runs is kept for a job: the clock of this node's receipt runs, or may begin to. Until its grace is
+    /// over a release under an old lease may still be recorded.
+    fn holds(&self, fact: &JobFact, now: u64) -> bool {
+        let ours = fact.lease.collective == self.chain.deployment().collective;
+        let mine = ours && fact.lease.node == self.node;
+        match fact.state {
+            JobState::Leased => mine && now <= fact.lease.deadline + RELEASE_GRACE_SECONDS,
+            JobState::Released => mine,
+            _ => false,
+        }
+    }
+
+    /// Does the next thing for one job. Nothing is leased or released for which there is no room among the runs.
+    ///
+    /// # Errors
+    /// [`DriveError`]; the same step is right again.
+    pub async fn advance(&self, job: u64, progress: &mut Progress) -> Result<Left, DriveError> {
+        let (finalized, latest) = self.heads().await?;
         let fact = self.chain.job(&latest, job).await?;
         let settled = self.chain.job(&finalized, job).await?;
         // An end counts once it is final: until then a reorganisation may take it back.
         if self.has_ended(&settled) {
             return Ok(Left::Nothing);
         }
+        progress.know(job, self.holds(&fact, latest.time));
         if fact.lease.collective != self.chain.deployment().collective {
             return Ok(Left::Something);
         }
         let mine = fact.lease.node == self.node;
         let is_waiting = matches!(fact.state, JobState::Requested | JobState::Leased);
-        if is_waiting && !room {
+        if is_waiting && !progress.has_room(job) {
             return Ok(Left::Something);
         }
         match fact.state {
-            JobState::Requested => self.consider(job, &fact, latest).await,
-            // Until the grace is over a release under the old lease may still be recorded.
+            JobState::Requested => self.consider(job, &fact, latest, progress).await,
             JobState::Leased if latest.time > fact.lease.deadline + RELEASE_GRACE_SECONDS => {
-                self.consider(job, &fact, latest).await
+                self.consider(job, &fact, latest, progress).await
             }
             JobState::Leased if mine && latest.time <= fact.lease.deadline => {
                 self.release(job, &fact, &settled).await?;
-                Ok(Left::Held)
+                Ok(Left::Something)
             }
             JobState::Released if mine => self.complete(job, &fact, &settled, latest).await,
             JobState::Completed if latest.time > fact.completed_at + DISPUTE_SECONDS => {
@@ -240,12 +271,14 @@ impl Driver {
         }
     }
 
-    /// Requested: takes a lease, unless the facts already say that it would be for nothing.
+    /// Requested: takes a lease, unless the facts already say that it would be for nothing, or something that its run needs is not
+    /// here.
     async fn consider(
         &self,
         job: u64,
         fact: &JobFact,
         latest: BlockRef,
+        progress: &mut Progress,
     ) -> Result<Left, DriveError> {
         let allow = self.view.borrow().finalized;
         if allow.number >= latest.number {
@@ -266,14 +299,19 @@ impl Driver {
             Ok(permit) => {
                 let refusal = match self.unserved(&permit).await? {
                     Some(reason) => Some(reason),
-                    None => self.lease(job, allow, deny).await?,
+                    None => {
+                        self.have_at_hand(&permit).await?;
+                        // A transaction whose answer is lost may have taken the lease all the same.
+                        progress.know(job, true);
+                        self.lease(job, allow, deny).await?
+                    }
                 };
                 match refusal {
                     Some(reason) => {
                         self.refuse(job, Fault::Requester, reason).await?;
                         Ok(refused)
                     }
-                    None => Ok(Left::Held),
+                    None => Ok(Left::Something),
                 }
             }
             // What was approved in a block that is not final yet is worth waiting for.
@@ -397,10 +435,8 @@ impl Driver {
         }
         Step::LeasedNotReleased.reached();
         let facts = self.facts(fact).await?;
-        // All that the run will need, before the clock of its receipt starts.
         let permit = self.permit(&facts.case(fact, self.node), &facts).await?;
-        self.files(permit.grant()).await?;
-        self.prepare(permit.code().clone()).await?;
+        self.have_at_hand(&permit).await?;
         let release = permit.grant().release();
         let inputs = keep_inputs(&self.blobs, permit.grant()).await?;
         self.ledger
@@ -418,6 +454,14 @@ impl Driver {
         self.chain.submit(call).await?;
         tracing::info!(job, count = release.input_count, "released the input set");
         Ok(())
+    }
+
+    /// Looks for all that a run will need, before the clock of its receipt starts.
+    async fn have_at_hand(&self, permit: &Permit) -> Result<(), DriveError> {
+        for (_, file) in self.files(permit.grant()).await?.members {
+            self.blobs.find(file).await?;
+        }
+        self.prepare(permit.code().clone()).await
     }
 
     /// Compiles a program where that is not done yet. What the program did wrong is for its run to say.
@@ -446,7 +490,7 @@ impl Driver {
             && settled.lease == fact.lease
             && settled.input_root == fact.input_root;
         if !is_final {
-            return Ok(Left::Held);
+            return Ok(Left::Something);
         }
         let escrow = JobEscrow::new(self.chain.deployment().escrow, self.chain.provider());
         if latest.time > fact.released_at + RECEIPT_SECONDS {

@@ -7,14 +7,12 @@ use std::time::{Duration, Instant};
 
 use alloy::primitives::U256;
 use alloy::sol_types::SolEvent;
-use collective::approval::Manifest;
 use collective::id::BlobId;
 use collective_contracts::JobEscrow;
 use collective_node::chain::facts::JobState;
 use collective_node::contributor::{Destination, prepare};
 use collective_node::demo::{TERMS_EXPIRE, election};
 use collective_node::driver::on_chain;
-use collective_node::governance::{Action, Motion};
 use collective_node::intake::join;
 use quiet_world::{LAG, QuietWorld, WINDOW, all_anchored, reaches};
 use serde_json::{Value, json};
@@ -43,7 +41,7 @@ async fn chain_and_http_do_not_tell_the_bit() {
         manifest.arguments = letter.into();
         manifest
     });
-    approve(&quiet, &manifests).await;
+    quiet.have_approved(&manifests).await;
 
     let mut seen: [Vec<Value>; 2] = Default::default();
     for bit in 0..2_u64 {
@@ -89,7 +87,7 @@ async fn nothing_of_a_run_shows_before_its_moment() {
     let mut failing = quiet.extra.clone();
     failing.arguments = "k".into();
     failing.limits.bucket_seconds = Some(5);
-    approve(&quiet, std::slice::from_ref(&failing)).await;
+    quiet.have_approved(std::slice::from_ref(&failing)).await;
     for person in 0..3 {
         contribute(&quiet, person, 0).await;
     }
@@ -125,23 +123,6 @@ async fn nothing_shows(quiet: &QuietWorld, job: u64) {
     while shown && !recorded().await {
         assert!(before.elapsed() < Duration::from_secs(1), "it shows");
     }
-}
-
-/// Keeps these manifests and has members approve them.
-async fn approve(quiet: &QuietWorld, manifests: &[Manifest]) {
-    let actions = manifests
-        .iter()
-        .map(|manifest| Action::approve(&quiet.world.deployment, manifest, "blob".into()));
-    let motion = Motion {
-        actions: actions.collect(),
-        description: "Approve programs that want to tell.".into(),
-    };
-    for manifest in manifests {
-        let kept = quiet.node().blobs().put(manifest.to_bytes().into()).await;
-        kept.expect("a kept blob");
-    }
-    quiet.prepare(&motion).await;
-    quiet.execute(&motion).await;
 }
 
 /// Somebody answers anew; the first question is answered with the bit.

@@ -15,6 +15,10 @@ use crate::run::RunError;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
+/// How much longer than a failed step the pause after it is at least: jobs whose programs take a minute to compile, and fail then,
+/// leave others nine tenths of the time.
+const PAUSE_FOR_STEP: u32 = 9;
+
 /// Runs at once: a long one holds up nobody until there are as many long ones, and their programs
 /// together have 16 GiB at most.
 const RUNS_AT_ONCE: usize = 4;
@@ -24,9 +28,6 @@ const RUNS_AT_ONCE: usize = 4;
 pub enum Left {
     /// Something, now or later.
     Something,
-    /// It is this node's: leased, or released and to be run. A place among the runs is kept for it, since its receipt's clock
-    /// runs, or will.
-    Held,
     /// Nothing, whatever happens.
     Nothing,
     /// Nothing, as long as these blocks are on the chain: in them was read what refuses the job. The
@@ -44,6 +45,8 @@ pub struct Progress {
     refused: HashMap<u64, [BlockRef; 2]>,
     runs: JoinSet<Result<(), DriveError>>,
     running: HashMap<Id, u64>,
+    /// Jobs up to this number were looked at, whether they are this node's.
+    known: u64,
     held: BTreeSet<u64>,
 }
 
@@ -55,6 +58,21 @@ impl Progress {
             .is_some_and(|(until, _)| Instant::now() < *until);
         let runs = self.running.values().any(|running| *running == job);
         !waits && !runs && !self.ended.contains(&job)
+    }
+
+    /// The first job of so many of which nobody knows whether it is this node's.
+    pub(super) fn next_unknown(&self, jobs: u64) -> Option<u64> {
+        (self.known < jobs).then_some(self.known + 1)
+    }
+
+    /// Keeps a place among the runs for a job that this node holds, and for no other.
+    pub(super) fn know(&mut self, job: u64, is_held: bool) {
+        self.known = self.known.max(job);
+        if is_held {
+            self.held.insert(job);
+        } else {
+            self.held.remove(&job);
+        }
     }
 
     /// Whether there is a place among the runs for a job: one that waited for a place after its release would lose the bond.
@@ -70,7 +88,6 @@ impl Progress {
         run: impl Future<Output = Result<(), DriveError>> + Send + 'static,
     ) {
         self.waiting.remove(&job);
-        self.held.insert(job);
         if self.running.len() < RUNS_AT_ONCE {
             self.running.insert(self.runs.spawn(run).id(), job);
         }
@@ -101,28 +118,26 @@ impl Progress {
     pub(super) fn note(&mut self, job: u64, left: Left) {
         self.waiting.remove(&job);
         self.refused.remove(&job);
-        self.held.remove(&job);
         match left {
-            Left::Something => {}
-            Left::Held | Left::Run(_) => {
-                self.held.insert(job);
-            }
+            Left::Something | Left::Run(_) => {}
             Left::Nothing => {
+                self.held.remove(&job);
                 self.ended.insert(job);
             }
             Left::NothingWith(blocks) => {
+                self.held.remove(&job);
                 self.refused.insert(job, blocks);
             }
         }
     }
 
-    /// Twice as long after each failure.
-    pub(super) fn postpone(&mut self, job: u64) -> Duration {
+    /// Twice as long after each failure, and long for a step that took long.
+    pub(super) fn postpone(&mut self, job: u64, took: Duration) -> Duration {
         let last = self
             .waiting
             .get(&job)
             .map_or(FIRST_PAUSE / 2, |(_, pause)| *pause);
-        let pause = (last * 2).min(LONGEST_PAUSE);
+        let pause = (last * 2).min(LONGEST_PAUSE).max(took * PAUSE_FOR_STEP);
         self.waiting.insert(job, (Instant::now() + pause, pause));
         pause
     }
@@ -137,15 +152,35 @@ mod tests {
         let mut progress = Progress::default();
         for job in 1..=RUNS_AT_ONCE as u64 {
             assert!(progress.has_room(job));
-            progress.note(job, Left::Held);
+            progress.know(job, true);
         }
         let next = RUNS_AT_ONCE as u64 + 1;
         assert!(!progress.has_room(next));
         assert!(progress.has_room(1));
-        // What fails for a while keeps its place.
-        progress.postpone(1);
-        assert!(!progress.has_room(next));
+        // What fails for a while keeps its place, and so does what has run and is not on the chain yet.
+        progress.postpone(1, Duration::ZERO);
         progress.note(1, Left::Something);
+        assert!(!progress.has_room(next));
+        progress.know(1, false);
         assert!(progress.has_room(next));
+    }
+
+    #[test]
+    fn a_job_that_takes_long_to_fail_leaves_others_most_of_the_time() {
+        let mut progress = Progress::default();
+        let pauses = [1, 1_000, 60_000].map(|took| {
+            let pause = progress.postpone(1, Duration::from_millis(took));
+            pause.as_millis()
+        });
+        assert_eq!(pauses, [250, 9_000, 540_000]);
+        let pauses = [1, 1].map(|took| {
+            progress
+                .postpone(2, Duration::from_millis(took))
+                .as_millis()
+        });
+        assert_eq!(pauses, [250, 500]);
+        // What did well begins anew.
+        progress.note(1, Left::Something);
+        assert_eq!(progress.postpone(1, Duration::ZERO).as_millis(), 250);
     }
 }

@@ -386,6 +386,23 @@ impl QuietWorld {
         self.meanwhile(executed).await.expect("executed");
     }
 
+    /// Keeps these manifests and has members approve them.
+    pub async fn have_approved(&self, manifests: &[Manifest]) {
+        let actions = manifests
+            .iter()
+            .map(|manifest| Action::approve(&self.world.deployment, manifest, "blob".into()));
+        let motion = Motion {
+            actions: actions.collect(),
+            description: "Approve more programs.".into(),
+        };
+        for manifest in manifests {
+            let kept = self.node().blobs().put(manifest.to_bytes().into()).await;
+            kept.expect("a kept blob");
+        }
+        self.prepare(&motion).await;
+        self.execute(&motion).await;
+    }
+
     pub fn head(&self) -> u64 {
         self.chain.head().number
     }
