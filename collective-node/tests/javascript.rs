@@ -75,6 +75,67 @@ fn a_program_reads_records_and_writes_its_output() {
 }
 
 #[test]
+fn an_array_is_written_as_long_as_its_buffer_is_now() {
+    let Some(javascript) = javascript() else {
+        return;
+    };
+    let made = "const buffer = new ArrayBuffer(8, { maxByteLength: 16 });\n\
+                const all = new Uint8Array(buffer), rest = new Uint8Array(buffer, 2), fixed = new Uint8Array(buffer, 1, 7);\n\
+                all.fill(120);\n";
+    let after = |then: &str| format!("{made}{then}");
+    for (then, output) in [
+        ("collective.write(rest)", "xxxxxx"),
+        ("buffer.resize(4); collective.write(all)", "xxxx"),
+        ("buffer.resize(4); collective.write(rest)", "xx"),
+        ("buffer.resize(2); collective.write(rest)", ""),
+        ("buffer.resize(0); collective.write(all)", ""),
+        (
+            "buffer.resize(4); buffer.resize(10); collective.write(all)",
+            "xxxx\0\0\0\0\0\0",
+        ),
+        ("buffer.resize(10); collective.write(rest)", "xxxxxx\0\0"),
+        ("buffer.resize(10); collective.write(fixed)", "xxxxxxx"),
+    ] {
+        assert_eq!(written(javascript, &after(then)), output, "{then}");
+    }
+    for then in [
+        "buffer.resize(1); collective.write(rest)",
+        "buffer.resize(7); collective.write(fixed)",
+        "buffer.transfer(); collective.write(all)",
+    ] {
+        let said = failed(javascript, &after(then));
+        assert!(
+            said.contains("out of bounds") || said.contains("detached"),
+            "{then}: {said}"
+        );
+    }
+}
+
+/// QuickJS takes the room for a call from the stack. What is larger than all that lies below its top must not seem to fit.
+#[test]
+fn a_call_that_is_larger_than_the_stack_ends_the_run() {
+    let Some(javascript) = javascript() else {
+        return;
+    };
+    let call = |count| {
+        let values = "1, ".repeat(count);
+        format!("const large = () => Math.max({values}1);\nlarge()")
+    };
+    let bound = |count| format!("const one = () => 1;\none.bind(null, ...new Array({count}))()");
+    for (large, trap) in [
+        // Larger than what is left of the stack, but not than the stack: an exception.
+        (call(25_000), Trap::ReturnedError),
+        (bound(25_000), Trap::ReturnedError),
+        (call(60_000), Trap::Unreachable),
+        (bound(60_000), Trap::Unreachable),
+    ] {
+        let stop = stopped(run_lines(javascript, &large));
+        println!("{}: {:?} {}", &large[..40], stop.trap, said(&stop));
+        assert_eq!(stop.trap, trap, "{}", &large[..40]);
+    }
+}
+
+#[test]
 fn modules_of_the_bundle_are_imported_and_no_others() {
     let Some(javascript) = javascript() else {
         return;
