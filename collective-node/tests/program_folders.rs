@@ -5,11 +5,11 @@ mod by_hand;
 use std::path::Path;
 use std::process::Output;
 
-use by_hand::{binary, refusal};
+use by_hand::{binary, refusal, without_worker};
 use serde_json::Value;
 
-/// Languages, and what a message says where this machine has no compiler or interpreter for it.
-const LANGUAGES: [&str; 5] = ["c", "zig", "rust", "python", "js"];
+/// Languages with a scaffold.
+const LANGUAGES: [&str; 6] = ["c", "zig", "rust", "python", "js", "sql"];
 
 fn run(folder: &Path, line: &str) -> Output {
     binary()
@@ -19,11 +19,16 @@ fn run(folder: &Path, line: &str) -> Output {
         .expect("the binary starts")
 }
 
-/// Runs a verb; where a compiler is missing, says so and gives nothing.
+/// Runs a verb; where a compiler, an interpreter or the worker is missing, says so and gives nothing.
 fn json(folder: &Path, line: &str) -> Option<Value> {
     let output = run(folder, &format!("{line} --json"));
     let error = String::from_utf8_lossy(&output.stderr);
-    if error.contains("no compiler for") || error.contains("is approved with its interpreter") {
+    let missing = [
+        "no compiler for",
+        "is approved with its interpreter",
+        "no worker for SQL",
+    ];
+    if missing.iter().any(|words| error.contains(words)) {
         println!("skipped: {line}: {error}");
         return None;
     }
@@ -52,9 +57,9 @@ fn a_new_program_in_every_language_says_the_same() {
         assert_eq!(tried["refused"], Value::Null, "{tried}");
         let output: Value =
             serde_json::from_str(tried["output"].as_str().expect("text")).expect("JSON");
-        // Group 1: 2, 4, 9, 5. Group 2: 7, 8, 6, 10. Group 3 has two people and is left out.
-        let means: Vec<_> = output["groups"]
-            .as_array()
+        // Group 1: 2, 4, 9, 5. Group 2: 7, 8, 6, 10. Group 3 has two people, group 4 one: they are left out.
+        let rows = output.as_array().or(output["groups"].as_array());
+        let means: Vec<_> = rows
             .expect("groups")
             .iter()
             .map(|group| {
@@ -143,6 +148,45 @@ fn what_is_wrong_with_a_folder_is_said() {
         said.contains("would stay inside: the output is not JSON"),
         "{said}"
     );
+}
+
+#[test]
+fn a_query_is_built_where_nothing_runs_it() {
+    let place = tempfile::tempdir().expect("a folder");
+    let here = place.path();
+    json(
+        here,
+        "program new means --lang sql --engine datafusion/1.0.0",
+    )
+    .expect("a folder");
+    let built = json(here, "program build means means.sql").expect("it needs no compiler");
+    let query = here.join("means/src/query.sql");
+    let text = std::fs::read(&query).expect("the query");
+    assert_eq!(std::fs::read(here.join("means.sql")).expect("bytes"), text);
+    let named = json(here, "program hash means/src/query.sql").expect("a name");
+    assert_eq!(built["sha256"], named["sha256"]);
+    assert_eq!(built["build"], "sql");
+
+    let refused = |line: &str, words: &str| {
+        let mut binary = without_worker(here);
+        binary.current_dir(here).args(line.split_whitespace());
+        refusal(binary.output().expect("the binary starts"), line, words);
+    };
+    refused("program test means", "build it with `just sql`");
+    refused("program new more --lang sql", "build it with `just sql`");
+    refused(
+        "program new more --lang c --engine datafusion/1.0.0",
+        "--engine belongs to a query",
+    );
+    let long = format!(
+        "-- {}\n{}",
+        "x".repeat(16_384),
+        String::from_utf8_lossy(&text)
+    );
+    std::fs::write(&query, long).expect("written");
+    refused("program build means", "a query has 1 to 16384 bytes");
+    std::fs::rename(&query, here.join("means/src/means.sql")).expect("renamed");
+    refused("program build means", "the folder has no src/query.sql");
 }
 
 #[test]

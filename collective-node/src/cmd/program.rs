@@ -41,7 +41,7 @@ pub enum Program {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  collective program hash mean.wasm")]
 pub struct Hash {
-    /// The component, the bundle or the runtime.
+    /// The component, the bundle, the query or the runtime.
     file: PathBuf,
     /// Print JSON.
     #[arg(long)]

@@ -21,6 +21,8 @@ pub struct Description {
     pub language: Language,
     /// SHA-256 of the interpreter, for the languages that have one.
     pub runtime: Option<BlobId>,
+    /// Name and version of what runs it, for a query.
+    pub engine: Option<String>,
     /// What it is started with.
     #[serde(default)]
     pub arguments: String,
@@ -56,6 +58,8 @@ pub enum Language {
     Zig,
     /// Rust without dependencies.
     Rust,
+    /// One query, whose text runs as it is, in an approved engine.
+    Sql,
 }
 
 impl Language {
@@ -69,7 +73,15 @@ impl Language {
         match self {
             Self::Python => Some(Interpreted::Python),
             Self::Js => Some(Interpreted::Javascript),
-            Self::C | Self::Zig | Self::Rust => None,
+            Self::C | Self::Zig | Self::Rust | Self::Sql => None,
+        }
+    }
+
+    /// Whether its bytes are a compiler's, and not what its author wrote.
+    pub fn is_compiled(self) -> bool {
+        match self {
+            Self::C | Self::Zig | Self::Rust => true,
+            Self::Python | Self::Js | Self::Sql => false,
         }
     }
 }
@@ -82,6 +94,7 @@ impl fmt::Display for Language {
             Self::C => "c",
             Self::Zig => "zig",
             Self::Rust => "rust",
+            Self::Sql => "sql",
         })
     }
 }

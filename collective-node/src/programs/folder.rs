@@ -9,7 +9,7 @@ use collective::source::{Source, SourceRefusal};
 use serde_json::Value;
 use thiserror::Error;
 
-use super::description::Description;
+use super::description::{Description, Language};
 
 /// The human side of the manifest.
 pub const DESCRIPTION: &str = "program.toml";
@@ -47,6 +47,11 @@ pub enum FolderRefusal {
         "{DESCRIPTION}: `runtime` is the SHA-256 of the interpreter, for languages that have one"
     )]
     Runtime,
+    /// An engine where none is asked, or none for a query.
+    #[error(
+        "{DESCRIPTION}: `engine` is the name and version of what runs a query, and a query has one"
+    )]
+    Engine,
     /// The declaration does not parse.
     #[error("{MOCK_SOURCE} declares no source: {0}")]
     Source(serde_json::Error),
@@ -90,6 +95,9 @@ impl Folder {
         let description: Description = toml::from_str(part(DESCRIPTION)?)?;
         if description.runtime.is_some() != description.language.has_runtime() {
             return Err(FolderRefusal::Runtime);
+        }
+        if description.engine.is_some() != (description.language == Language::Sql) {
+            return Err(FolderRefusal::Engine);
         }
         let source: Source =
             serde_json::from_str(part(MOCK_SOURCE)?).map_err(FolderRefusal::Source)?;

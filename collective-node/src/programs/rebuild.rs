@@ -57,7 +57,7 @@ pub fn rebuild(folder: &Folder, program: &Program, origin: &Origin) -> Rebuilt {
 
 /// Only a compiler's version explains other bytes: not another language, and not sources that run as they are.
 fn is_compiled(language: Language, program: &Program) -> bool {
-    !language.has_runtime() && matches!(program, Program::Component { .. })
+    language.is_compiled() && matches!(program, Program::Component { .. })
 }
 
 /// Other bytes, by another compiler than the one that the origin names, if that is one of the language.

@@ -16,6 +16,7 @@ use collective::approval::{Build, Interpreted, Origin, Program};
 use collective::bundle::Bundle;
 use collective::id::BlobId;
 use collective::permit::{Binary, Code, CodeRefusal};
+use collective::query::Query;
 use thiserror::Error;
 
 use super::description::Language;
@@ -67,6 +68,10 @@ enum Made {
         language: Interpreted,
         bundle: Bundle,
         runtime: BlobId,
+    },
+    Query {
+        query: Query,
+        engine: String,
     },
 }
 
@@ -133,7 +138,7 @@ impl BuildError {
 
 /// A compiler that was found, or none where the sources are what runs.
 enum Compiler {
-    None(Interpreted),
+    None,
     Zig(Zig),
     Rustc(Rustc),
 }
@@ -141,8 +146,7 @@ enum Compiler {
 impl Compiler {
     fn find(language: Language) -> Result<Self, BuildError> {
         match language {
-            Language::Python => Ok(Self::None(Interpreted::Python)),
-            Language::Js => Ok(Self::None(Interpreted::Javascript)),
+            Language::Python | Language::Js | Language::Sql => Ok(Self::None),
             Language::C | Language::Zig => Zig::find(language).map(Self::Zig),
             Language::Rust => Rustc::find().map(Self::Rustc),
         }
@@ -150,7 +154,7 @@ impl Compiler {
 
     fn build(&self, language: Language) -> Result<Build, BuildError> {
         let text = match self {
-            Self::None(_) => language.to_string(),
+            Self::None => language.to_string(),
             Self::Zig(Zig { name, .. }) | Self::Rustc(Rustc { name, .. }) => {
                 format!("{language} {name}")
             }
@@ -167,7 +171,10 @@ pub fn build(folder: &Folder) -> Result<Built, BuildError> {
     let language = folder.description().language;
     let compiler = Compiler::find(language)?;
     let made = match &compiler {
-        Compiler::None(interpreted) => sources(folder, *interpreted)?,
+        Compiler::None => match language.interpreted() {
+            Some(interpreted) => sources(folder, interpreted)?,
+            None => query(folder)?,
+        },
         Compiler::Zig(zig) => component(&compile(folder, &zig.tools, |work| match language {
             Language::C => zig.c(folder, work),
             _ => zig.zig(work),
@@ -186,6 +193,7 @@ impl Built {
         match &self.made {
             Made::Component(component) => component.bytes(),
             Made::Sources { bundle, .. } => bundle.as_bytes(),
+            Made::Query { query, .. } => query.text().as_bytes(),
         }
     }
 
@@ -194,6 +202,7 @@ impl Built {
         match &self.made {
             Made::Component(component) => component.id(),
             Made::Sources { bundle, .. } => bundle.id(),
+            Made::Query { query, .. } => query.id(),
         }
     }
 
@@ -214,6 +223,11 @@ impl Built {
                 bundle,
                 runtime,
             } => language.program(bundle.id(), *runtime, origin),
+            Made::Query { query, engine } => Program::Sql {
+                sha256: query.id(),
+                engine: engine.clone(),
+                origin,
+            },
         }
     }
 
@@ -234,6 +248,18 @@ fn sources(folder: &Folder, language: Interpreted) -> Result<Made, BuildError> {
         language,
         bundle,
         runtime,
+    })
+}
+
+fn query(folder: &Folder) -> Result<Made, BuildError> {
+    const TEXT: &str = "src/query.sql";
+    let text = folder.bundle().text(TEXT);
+    let text = text.ok_or(FolderRefusal::Missing(TEXT))?;
+    let query = Query::parse(text.as_bytes()).map_err(CodeRefusal::from)?;
+    let engine = folder.description().engine.clone();
+    Ok(Made::Query {
+        query,
+        engine: engine.ok_or(FolderRefusal::Engine)?,
     })
 }
 

@@ -10,12 +10,31 @@ const PROGRAM_H: &str = include_str!("../../../jobs/program.h");
 
 /// The files of a new program by their paths: how many people each group has, and the mean of their scores.
 ///
-/// `runtime` names the interpreter, for a language that has one.
-pub fn files(language: Language, runtime: Option<BlobId>) -> Vec<(&'static str, String)> {
+/// `runtime` names the interpreter, for a language that has one, and `engine` what runs a query.
+pub fn files(
+    language: Language,
+    runtime: Option<BlobId>,
+    engine: Option<&str>,
+) -> Vec<(&'static str, String)> {
     let runtime = runtime.map_or(String::new(), |id| format!("runtime = \"{id}\"\n"));
+    let engine = engine.map_or(String::new(), |name| format!("engine = {name:?}\n"));
+    let (minimum, fuel, output) = match language {
+        Language::Sql => (
+            "fewest contributors of a group that is told",
+            "\"0\"                      # a query has none",
+            include_str!("scaffold/sql/output.json"),
+        ),
+        _ => (
+            "fewest contributors that a run may read",
+            "\"1000000000\"             # about one for each instruction",
+            include_str!("scaffold/output.json"),
+        ),
+    };
     let description = include_str!("scaffold/program.toml")
         .replace("{language}", &language.to_string())
-        .replace("{runtime}", &runtime);
+        .replace("{beneath}", &(runtime + &engine))
+        .replace("{minimum}", minimum)
+        .replace("{fuel}", fuel);
     let sources: &[(&str, &str)] = match language {
         Language::Python => &[("src/main.py", include_str!("scaffold/python/main.py"))],
         Language::Js => &[("src/main.js", include_str!("scaffold/js/main.js"))],
@@ -31,13 +50,11 @@ pub fn files(language: Language, runtime: Option<BlobId>) -> Vec<(&'static str, 
             ("src/lib.rs", include_str!("scaffold/rust/lib.rs")),
             ("src/program.rs", include_str!("scaffold/rust/program.rs")),
         ],
+        Language::Sql => &[("src/query.sql", include_str!("scaffold/sql/query.sql"))],
     };
     let mut files = vec![
         (DESCRIPTION, description),
-        (
-            "output.json",
-            include_str!("scaffold/output.json").to_owned(),
-        ),
+        ("output.json", output.to_owned()),
         (MOCK_SOURCE, include_str!("scaffold/source.json").to_owned()),
         (
             MOCK_RECORDS,
@@ -65,7 +82,8 @@ mod tests {
         let runtime = language
             .has_runtime()
             .then_some(BlobId(B256::repeat_byte(1)));
-        let files = files(language, runtime).into_iter();
+        let engine = (language == Language::Sql).then_some("datafusion/1.0.0");
+        let files = files(language, runtime, engine).into_iter();
         let files = files.map(|(path, text)| (path.to_owned(), text));
         Bundle::new(files.collect()).expect("files that a bundle takes")
     }
@@ -115,6 +133,8 @@ mod tests {
                 "unknown variant `cobol`",
             ),
             ("language = \"c\"", "language = \"python\"", "`runtime`"),
+            ("language = \"c\"", "language = \"sql\"", "`engine`"),
+            ("arguments = ", "engine = \"e\"\narguments = ", "`engine`"),
             (
                 "\"survey\"",
                 "\"poll\"",

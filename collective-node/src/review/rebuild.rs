@@ -73,5 +73,8 @@ fn otherwise(folder: &Folder, manifest: &Manifest, deployment: &Deployment) -> V
     if description.runtime != manifest.program.runtime() {
         otherwise.push("program.runtime".into());
     }
+    if description.engine.as_deref() != manifest.program.engine() {
+        otherwise.push("program.engine".into());
+    }
     otherwise
 }

@@ -27,6 +27,15 @@ pub fn binary() -> Command {
     command
 }
 
+/// The binary at another place, where no worker for queries lies beside it.
+pub fn without_worker(folder: &Path) -> Command {
+    let (here, there) = (env!("CARGO_BIN_EXE_collective"), folder.join("collective"));
+    if !there.exists() && std::fs::hard_link(here, &there).is_err() {
+        std::fs::copy(here, &there).expect("copied");
+    }
+    Command::new(there)
+}
+
 /// A process that is ended with the test, whichever way that ends.
 pub struct Running(pub Child);
 
@@ -116,7 +125,12 @@ fn dev(folder: &Path, flags: &[&str]) -> Command {
 
 /// Starts a node, and says what it prints once it is up.
 pub fn start_node(config: &str) -> (Running, String) {
-    let mut node = binary()
+    start_node_by(binary(), config)
+}
+
+/// The same by another binary.
+pub fn start_node_by(mut binary: Command, config: &str) -> (Running, String) {
+    let mut node = binary
         .args(["node", "--config", config])
         .stdout(Stdio::piped())
         .spawn()
@@ -148,7 +162,12 @@ impl Session {
     }
 
     pub fn run_with(&self, line: &str, input: &[u8]) -> Output {
-        let mut child = binary()
+        self.run_by(binary(), line, input)
+    }
+
+    /// The same by another binary.
+    pub fn run_by(&self, mut binary: Command, line: &str, input: &[u8]) -> Output {
+        let mut child = binary
             .args(line.split_whitespace())
             .env("COLLECTIVE_NODE", self.told("node"))
             .env("COLLECTIVE_RPC", self.told("rpc"))

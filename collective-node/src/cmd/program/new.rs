@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use collective::bundle::Bundle;
 use collective::id::BlobId;
@@ -13,15 +13,17 @@ use super::test::runtime;
 use crate::cmd::show::show;
 use crate::programs::description::Language;
 use crate::programs::scaffold;
+use crate::sandbox::Sandbox;
 
 /// Make a folder with a program that works: sources, `program.toml`, and mock data to try it out on.
 ///
 /// It counts people by group and says the mean of their scores; change it into what you need. A program in a language with an
-/// interpreter is approved together with that, so its hash stands in `program.toml`.
+/// interpreter is approved together with that, so its hash stands in `program.toml`; for a query that is the engine's name.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   collective program new survey-means --lang c
-  collective program new survey-means --lang python --runtime python-runtime.wasm")]
+  collective program new survey-means --lang python --runtime python-runtime.wasm
+  collective program new survey-means --lang sql")]
 pub struct New {
     /// The folder, which is not there yet; its name is the program's.
     folder: PathBuf,
@@ -31,6 +33,9 @@ pub struct New {
     /// The interpreter; without it, that of COLLECTIVE_PYTHON_RUNTIME or COLLECTIVE_JAVASCRIPT_RUNTIME.
     #[arg(long, value_name = "FILE")]
     runtime: Option<PathBuf>,
+    /// What runs a query, as nodes have it; without it, what the worker beside this binary says.
+    #[arg(long, value_name = "NAME/VERSION")]
+    engine: Option<String>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -48,7 +53,8 @@ impl New {
         let language = self.language.interpreted();
         let runtime = language.map(|language| runtime(language, self.runtime.as_deref()));
         let runtime = runtime.transpose()?.map(|bytes| BlobId::of(&bytes));
-        let files = scaffold::files(self.language, runtime);
+        let engine = self.engine()?;
+        let files = scaffold::files(self.language, runtime, engine.as_deref());
         for (path, text) in &files {
             let path = self.folder.join(path);
             let writing = || format!("writing {}", path.display());
@@ -66,5 +72,13 @@ impl New {
         ];
         show(self.json, &value, &rows)?;
         Ok(true)
+    }
+    fn engine(&self) -> Result<Option<String>> {
+        match (self.language, &self.engine) {
+            (Language::Sql, Some(engine)) => Ok(Some(engine.clone())),
+            (Language::Sql, None) => Ok(Some(Sandbox::of_this_binary(vec![], None).sql_engine()?)),
+            (_, None) => Ok(None),
+            (_, Some(_)) => bail!("--engine belongs to a query: --lang sql"),
+        }
     }
 }

@@ -36,8 +36,9 @@ const WASM: &[u8] = b"\0asm";
 ///
 /// A folder with a `program.toml` needs nothing more: it is built, and run on its own mock data under its own limits. Anything else
 /// needs --source and --records; a folder or a bundle is then a program in Python or JavaScript, which needs the runtime
-/// that it is to be approved with. The output goes to standard output, as a requester would get it; its log, what it used, and the text of its error,
-/// which ends its log, go to standard error. The seed is all zeroes.
+/// that it is to be approved with. A query takes the worker that `just sql` makes. The output goes to standard output, as a
+/// requester would get it; its log, what it used, and the text of its error, which ends its log, go to standard error. The seed is
+/// all zeroes.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   collective program test survey-means
@@ -80,6 +81,8 @@ struct Trial {
     task: Task,
     records: Vec<u8>,
     output: Option<OutputRule>,
+    /// What a query is to be approved for, where that is said.
+    engine: Option<String>,
 }
 
 impl Test {
@@ -93,6 +96,9 @@ impl Test {
         let lines = lines.map(|line| Zeroizing::new(line.to_vec()));
         let cache = self.cache.as_deref().map(cache).transpose()?;
         let sandbox = Sandbox::of_this_binary(vec![], cache);
+        if let (Code::Sql(_), Some(named)) = (&trial.task.code, &trial.engine) {
+            compare_engines(named, &sandbox.sql_engine()?);
+        }
         let minimum = trial.output.as_ref().map_or(0, |rule| rule.minimum_group);
         match try_out(&sandbox, &trial.task, lines.collect(), minimum) {
             Ok(run) => self.show(&run, trial.output.as_ref()),
@@ -147,6 +153,7 @@ impl Test {
             task,
             records,
             output: Some(folder.output().clone()),
+            engine: described.engine.clone(),
         })
     }
 
@@ -166,6 +173,10 @@ impl Test {
         Ok(Trial {
             task: self.task(code, source, manifest.as_ref())?,
             records: fs::read(records).with_context(|| reading(records))?,
+            engine: manifest
+                .as_ref()
+                .and_then(|manifest| manifest.program.engine())
+                .map(str::to_owned),
             output: manifest.map(|manifest| manifest.output),
         })
     }
@@ -271,6 +282,15 @@ fn compare(manifest: &Manifest, code: &Code) {
         && named != runtime
     {
         eprintln!("not what would run: the manifest names runtime {named}, this one is {runtime}");
+    }
+}
+
+/// The same of the engine of a query.
+fn compare_engines(named: &str, here: &str) {
+    if named != here {
+        eprintln!(
+            "not what would run: the query is for {named}, the worker for SQL here is {here}"
+        );
     }
 }
 
