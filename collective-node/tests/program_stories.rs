@@ -1,38 +1,36 @@
 //! A program in each language, from a scaffolded folder to an output that equals what is worked out beside it: changed, tried out,
-//! pushed, proposed, reviewed, voted on, run.
+//! pushed, proposed, reviewed, voted on, deployed, run.
 //!
-//! A language whose compiler or interpreter is not here is skipped, with the reason: `COLLECTIVE_PYTHON_RUNTIME` and
-//! `COLLECTIVE_JAVASCRIPT_RUNTIME` name the interpreters.
+//! A language whose compiler, interpreter or worker is not here is skipped, with the reason: `COLLECTIVE_PYTHON_RUNTIME` and
+//! `COLLECTIVE_JAVASCRIPT_RUNTIME` name the interpreters, and `just sql` makes the worker for queries.
 
 mod by_hand;
 mod educ;
 mod forge;
 
-use std::time::{Duration, Instant};
-
 use by_hand::World;
-use educ::{edit, groups, recipient, reference, write_program};
+use educ::{edit, groups, of_contributed, of_mock, output, recipient, until, write_program};
 use forge::Forge;
+use serde_json::Value;
 
-/// Compiling an interpreter takes half a minute, and more on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(240);
+/// Fewest people of a group that is told, once the scaffold is changed: one group of what was contributed has fewer.
+const SMALLEST: usize = 14;
 
-/// Fewest people of a group that is told, once the scaffold is changed: one group of the study has fewer.
-const SMALLEST: u64 = 13;
-
-/// A language, the file that its program begins with, and how its limit stands there.
-const LANGUAGES: [(&str, &str, &str); 5] = [
-    ("python", "main.py", "SMALLEST = "),
-    ("js", "main.js", "const SMALLEST = "),
-    ("c", "main.c", "SMALLEST = "),
-    ("zig", "main.zig", "const smallest = "),
-    ("rust", "lib.rs", "const SMALLEST: usize = "),
+/// A language, the file of its folder that says how small a group may be, and how that stands there.
+const LANGUAGES: [(&str, &str, &str); 6] = [
+    ("python", "src/main.py", "SMALLEST = "),
+    ("js", "src/main.js", "const SMALLEST = "),
+    ("c", "src/main.c", "SMALLEST = "),
+    ("zig", "src/main.zig", "const smallest = "),
+    ("rust", "src/lib.rs", "const SMALLEST: usize = "),
+    ("sql", "program.toml", "minimumGroup = "),
 ];
 
 /// A program that members were asked to vote on.
 struct Proposed {
     language: &'static str,
     id: String,
+    digest: Value,
     manifest: String,
 }
 
@@ -53,41 +51,36 @@ fn a_program_in_every_language_goes_from_a_folder_to_its_output() {
         .into_iter()
         .filter_map(|(language, file, limit)| {
             let name = write_program(&world, &forge, language)?;
-            change(&world, &forge, &format!("{name}/src/{file}"), limit, &name);
+            change(&world, &forge, language, &name, (file, limit));
             Some(propose(&world, &forge, language, &name))
         })
         .collect();
     let ids: Vec<_> = proposed.iter().map(|it| it.id.as_str()).collect();
     world.decide(&ids);
     for program in &proposed {
-        assert_eq!(output(&world, program), expected(944, |row| row % 10 != 9));
+        until(&world, &program.digest, "ready");
+        let told = groups(&output(&world, &program.manifest));
+        assert_eq!(told, of_contributed(program.language, SMALLEST));
         println!("{}: its output is right", program.language);
     }
     println!("{} of {} languages", proposed.len(), LANGUAGES.len());
 }
 
-/// What a program says that leaves out groups of fewer than [`SMALLEST`].
-fn expected(rows: usize, contributed: impl Fn(usize) -> bool) -> Vec<(u64, u64, f64)> {
-    let mut groups = reference(rows, contributed);
-    groups.retain(|(_, people, _)| *people >= SMALLEST);
-    groups
-}
-
 /// Makes the scaffold's program another one, and tries that out.
-fn change(world: &World, forge: &Forge, file: &str, limit: &str, name: &str) {
+fn change(world: &World, forge: &Forge, language: &str, name: &str, (file, limit): (&str, &str)) {
     let (was, is) = (format!("{limit}3"), format!("{limit}{SMALLEST}"));
-    edit(&forge.clone().join(file), |text| {
+    let folder = forge.clone().join(name);
+    edit(&folder.join(file), |text| {
         assert!(text.contains(&was), "{file}: {text}");
         text.replace(&was, &is)
     });
-    let folder = forge.clone().join(name);
     let cache = world.path("trial");
     let tried = world.json(&format!(
         "program test {} --cache {cache}",
         folder.display()
     ));
     let told = groups(tried["output"].as_str().expect("text"));
-    assert_eq!(told, expected(40, |_| true));
+    assert_eq!(told, of_mock(language, SMALLEST));
 }
 
 /// Pushes a branch, opens a proposal on it, and reviews that.
@@ -105,31 +98,11 @@ fn propose(world: &World, forge: &Forge, language: &'static str, name: &str) -> 
     let approval = &review["approvals"][0];
     assert_eq!(approval["sameBytes"], "yes", "{review}");
     let told = groups(approval["trial"]["output"].as_str().expect("text"));
-    assert_eq!(told, expected(40, |_| true));
+    assert_eq!(told, of_mock(language, SMALLEST));
     Proposed {
         language,
         id,
+        digest: opened["manifest"].clone(),
         manifest,
     }
-}
-
-/// What a requester gets of a run.
-fn output(world: &World, program: &Proposed) -> Vec<(u64, u64, f64)> {
-    let (manifest, requester) = (&program.manifest, world.key("requester"));
-    let asked = world.json(&format!(
-        "job request --manifest {manifest} --key {requester}"
-    ));
-    let job = &asked["job"];
-    let began = Instant::now();
-    loop {
-        let shown = world.json(&format!("job show {job}"));
-        if shown["state"] == "completed" {
-            break;
-        }
-        assert!(began.elapsed() < PATIENCE, "{}: {shown}", program.language);
-        std::thread::sleep(Duration::from_millis(300));
-    }
-    let identity = world.told("identity");
-    let output = world.run(&format!("job output {job} --identity {identity}"));
-    groups(&String::from_utf8(output.stdout).expect("text"))
 }
