@@ -8,6 +8,7 @@ pub mod description;
 pub mod fence;
 pub mod folder;
 pub mod git;
+pub mod plan;
 pub mod process;
 pub mod rebuild;
 pub mod recipe;

@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use alloy::primitives::{Address, U256};
-use collective::approval::{Manifest, ManifestRefusal};
+use collective::approval::{Manifest, ManifestRefusal, Program};
 use collective::bundle::Bundle;
 use collective::id::{BlobId, ManifestDigest};
 use collective::permit::{ApprovedTerms, Code};
+use collective::query::Query;
 use collective::source::Source;
 use serde::Serialize;
 use thiserror::Error;
@@ -20,6 +21,7 @@ use crate::client::Client;
 use crate::follower::{FollowError, View};
 use crate::governance::{Proposal, ProposalError};
 use crate::headers::Headers;
+use crate::programs::plan::{Planned, declared, plan};
 use crate::sandbox::{Sandbox, imports};
 
 pub use crate::programs::rebuild::SameBytes;
@@ -38,6 +40,9 @@ mod rebuild;
 mod risks;
 mod summary;
 mod trial;
+
+/// Why nothing can be said of a program's records.
+const UNDECLARED: &str = "no charter in force declares the records that it would read";
 
 /// Why there is nothing to review. What is found out about a proposal is part of its [`Review`] instead.
 #[derive(Debug, Error)]
@@ -179,7 +184,8 @@ impl Reviewer {
             None => None,
         };
         let contributors = inputs.map_or(0, |inputs| inputs.count());
-        let source = view.and_then(|view| declared(view, &manifest));
+        let charter = view.and_then(View::charter);
+        let source = charter.and_then(|charter| declared(charter, &manifest));
         let mut risks = risks::of_manifest(&manifest, source, contributors, now);
         if *terms != ApprovedTerms::of(&manifest) {
             risks.push(Risk::OtherTerms);
@@ -200,15 +206,21 @@ impl Reviewer {
                 vec![]
             }
         };
+        let planned = self.planned(&manifest, code.as_ref().ok(), source).await;
+        risks.extend(match &planned {
+            Planned::Yes => None,
+            Planned::No(reason) => Some(Risk::WouldNotRun(reason.clone())),
+            Planned::Unknown(reason) => Some(Risk::NotPlanned(reason.clone())),
+        });
         let sources = self.sources(&manifest).await;
         let published = self.published(&manifest, sources.clone()).await;
         let rebuilt = &published.rebuilt;
         risks.extend(match (&sources, &rebuilt.same_bytes) {
-            // Of sources that run as they are the bytes are the source.
-            _ if manifest.program.origin().is_none() && manifest.program.runtime().is_none() => {
-                Some(Risk::NoSource)
-            }
-            _ if manifest.program.origin().is_none() => None,
+            _ if manifest.program.origin().is_none() => match manifest.program {
+                Program::Component { .. } => Some(Risk::NoSource),
+                // The bytes are the source.
+                Program::Python { .. } | Program::Javascript { .. } | Program::Sql { .. } => None,
+            },
             (_, SameBytes::No) => Some(Risk::AnotherSource),
             (Err(reason), _) | (_, SameBytes::Unknown(reason)) => {
                 Some(Risk::NotRebuilt(reason.clone()))
@@ -224,13 +236,14 @@ impl Reviewer {
             sources.as_ref().ok(),
             &rebuilt.same_bytes,
         );
-        let trial = match (code, &sources, source) {
-            (Ok(code), Ok(sources), Some(source)) => {
+        let trial = match (code, &sources, source, planned) {
+            (Ok(code), Ok(sources), Some(source), Planned::Yes) => {
                 trial::trial(self.sandbox.clone(), &manifest, code, source, sources).await
             }
             (Err(reason), ..) => Trial::not(reason),
-            (_, Err(reason), _) => Trial::not(reason),
-            (.., None) => Trial::not("the records that it would read are not declared"),
+            (_, Err(reason), ..) => Trial::not(reason),
+            (_, _, None, _) => Trial::not(UNDECLARED),
+            (.., Planned::No(reason) | Planned::Unknown(reason)) => Trial::not(reason),
         };
         risks.extend(trial.failure().map(|it| Risk::TrialFailed(it.into())));
         let (earlier, changes) = self.changes(&manifest, shown.as_ref(), &mut risks).await?;
@@ -255,6 +268,24 @@ impl Reviewer {
             None => None,
         };
         Code::approved(&manifest.program, program, runtime).map_err(|refusal| refusal.to_string())
+    }
+
+    /// Whether a query would run; any other program is asked in other ways.
+    async fn planned(
+        &self,
+        manifest: &Manifest,
+        code: Option<&Code>,
+        source: Option<&Source>,
+    ) -> Planned {
+        let (query, source) = match (code, source) {
+            (Some(Code::Sql(query)), Some(source)) => (query.clone(), source.clone()),
+            (Some(Code::Sql(_)), None) => return Planned::Unknown(UNDECLARED.into()),
+            _ => return Planned::Yes,
+        };
+        let (sandbox, manifest) = (self.sandbox.clone(), manifest.clone());
+        let work = move || plan(&sandbox, &manifest, query, &source);
+        let planned = tokio::task::spawn_blocking(work).await;
+        planned.unwrap_or_else(|error| Planned::Unknown(format!("it was interrupted: {error}")))
     }
 
     async fn bytes(&self, id: BlobId) -> Result<Vec<u8>, String> {
@@ -332,14 +363,19 @@ async fn asked(code: Result<Code, String>) -> Result<Vec<String>, String> {
 
 /// The source to read: the folder that makes the bytes, or, of a program that runs as it is written, that which runs.
 fn shown(code: Option<&Code>, folder: Option<&Bundle>, same_bytes: &SameBytes) -> Option<Bundle> {
-    match (code.and_then(Code::bundle), folder, same_bytes) {
-        (Some(runs), _, SameBytes::No | SameBytes::Unknown(_)) => Some(runs.clone()),
+    let runs = code.and_then(|code| match code {
+        Code::Component(_) => None,
+        Code::Sources { bundle, .. } => Some(bundle.clone()),
+        Code::Sql(query) => Some(alone(query)),
+    });
+    match (runs, folder, same_bytes) {
+        (Some(runs), _, SameBytes::No | SameBytes::Unknown(_)) => Some(runs),
         (_, folder, _) => folder.cloned(),
     }
 }
 
-/// The declaration that the manifest names, if the charter in force has it.
-fn declared<'a>(view: &'a View, manifest: &Manifest) -> Option<&'a Source> {
-    let source = view.charter()?.source(&manifest.dataset.source)?;
-    (source.digest() == manifest.dataset.declaration).then_some(source)
+/// A query as the only file that there is to read.
+fn alone(query: &Query) -> Bundle {
+    let files = [("query.sql".to_owned(), query.text().to_owned())];
+    Bundle::new(files.into()).expect("a bundle takes what a query may be")
 }

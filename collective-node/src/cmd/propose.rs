@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use collective::approval::Manifest;
 use collective::bundle::Bundle;
@@ -17,7 +17,8 @@ use super::secret;
 use super::show::show;
 use crate::client::Client;
 use crate::http::MAX_BLOB_BYTES;
-use crate::sandbox::{World, check_world};
+use crate::programs::plan::{Planned, declared, plan};
+use crate::sandbox::{Sandbox, World, check_world};
 use branch::Branch;
 
 mod branch;
@@ -31,6 +32,7 @@ mod branch;
   collective propose --branch survey-means --program survey-means --recipient age1… --key member.key
   collective propose --manifest mean.json --program mean.wasm --key member.key
   collective propose --manifest logit.json --program logit.bundle --key member.key
+  collective propose --manifest ages.json --program ages.sql --key member.key
   collective propose --charter charter.json --accept-node 0x5f…c1 --accept-committee 0x09…d7 --key member.key
   collective propose --convene 0x3b…90 --key member.key")]
 pub struct Propose {
@@ -38,7 +40,7 @@ pub struct Propose {
     subject: Subject,
     #[command(flatten)]
     branch: Branch,
-    /// The component or bundle that the manifest names; not needed where the node has it. With --branch, the program's folder in
+    /// The component, bundle or query that the manifest names; not needed where the node has it. With --branch, the program's folder in
     /// the repository; not needed where there is one.
     #[arg(long, value_name = "FILE|FOLDER")]
     program: Option<PathBuf>,
@@ -66,12 +68,11 @@ impl Propose {
         let motion = decision.motion;
         match (&decision.manifest, pinned) {
             (Some(manifest), Some(pinned)) => {
-                client.keep(pinned.source.as_bytes().to_vec()).await?;
-                keep(&client, manifest, Some(pinned.program)).await?;
+                keep(&client, manifest, Some(pinned.program), Some(pinned.source)).await?;
             }
             (Some(manifest), None) => {
                 let program = program.map(|path| read(path, manifest)).transpose()?;
-                keep(&client, manifest, program).await?;
+                keep(&client, manifest, program, None).await?;
             }
             (None, _) => ensure!(program.is_none(), "--program belongs to a manifest"),
         }
@@ -117,8 +118,13 @@ fn read(path: &Path, manifest: &Manifest) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Keeps manifest and program at the node, and refuses where the program is missing or could not run there.
-async fn keep(client: &Client, manifest: &Manifest, program: Option<Vec<u8>>) -> Result<()> {
+/// Keeps manifest, program and source at the node, and refuses before that where the program is missing or could not run there.
+async fn keep(
+    client: &Client,
+    manifest: &Manifest,
+    program: Option<Vec<u8>>,
+    source: Option<Bundle>,
+) -> Result<()> {
     match program {
         Some(bytes) => {
             ensure!(
@@ -137,6 +143,9 @@ async fn keep(client: &Client, manifest: &Manifest, program: Option<Vec<u8>>) ->
             fits(client, manifest, &bytes).await?;
         }
     }
+    if let Some(source) = source {
+        client.keep(source.as_bytes().to_vec()).await?;
+    }
     client.keep(manifest.to_bytes()).await?;
     Ok(())
 }
@@ -144,9 +153,7 @@ async fn keep(client: &Client, manifest: &Manifest, program: Option<Vec<u8>>) ->
 /// Refuses what no sandbox would run: nobody needs to vote on it.
 async fn fits(client: &Client, manifest: &Manifest, program: &[u8]) -> Result<()> {
     if manifest.program.engine().is_some() {
-        Query::parse(program)?;
-        eprintln!("the query is not checked here: `collective program test` does");
-        return Ok(());
+        return plans(client, manifest, Query::parse(program)?).await;
     }
     let (Some(language), Some(runtime)) = (manifest.program.language(), manifest.program.runtime())
     else {
@@ -159,4 +166,31 @@ async fn fits(client: &Client, manifest: &Manifest, program: &[u8]) -> Result<()
     );
     let runtime = client.blob(runtime).await?;
     check_world(&runtime, World::Runtime).context("the runtime cannot run")
+}
+
+/// Refuses a query that no node would run, before anything of it is kept. Where the worker that knows is not here, says so.
+async fn plans(client: &Client, manifest: &Manifest, query: Query) -> Result<()> {
+    let charter = client.collective().await?.charter;
+    let source = charter.and_then(|charter| declared(&charter, manifest).cloned());
+    let planned = match source {
+        None => Planned::Unknown("no charter in force declares its records".into()),
+        Some(source) => {
+            let manifest = manifest.clone();
+            let work = move || {
+                let sandbox = Sandbox::of_this_binary(vec![], None);
+                plan(&sandbox, &manifest, query, &source)
+            };
+            tokio::task::spawn_blocking(work).await?
+        }
+    };
+    match planned {
+        Planned::Yes => {}
+        Planned::No(reason) => bail!("the query cannot run: {reason}"),
+        Planned::Unknown(reason) => {
+            eprintln!(
+                "only the text of the query was checked here, nodes check its plan: {reason}"
+            );
+        }
+    }
+    Ok(())
 }

@@ -80,7 +80,9 @@ fn write(page: &mut String, approval: &Approval) {
     for statement in &approval.statements {
         line(page, statement.topic, &statement.says);
     }
-    line(page, "imports", &approval.imports.join(", "));
+    if !approval.imports.is_empty() {
+        line(page, "imports", &approval.imports.join(", "));
+    }
     let same = match &approval.same_bytes {
         SameBytes::Yes => "yes".into(),
         SameBytes::No => "NO: the source that is shown is not what would run".into(),

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::git::{Access, Clone, GitError, Merged, RefName};
+use super::plan::{Planned, declared, plan};
 use super::source::{Compared, compare};
 use crate::blobs::{BlobError, Blobs};
 use crate::chain::{Chain, ChainError};
@@ -273,6 +274,9 @@ impl Deploy {
             );
             return (State::Differs, detail);
         }
+        if let Some(found) = self.unplanned(manifest, &code).await {
+            return found;
+        }
         let sandbox = self.sandbox.clone();
         match tokio::task::spawn_blocking(move || sandbox.prepare(&code)).await {
             Ok(Ok(())) => {}
@@ -316,6 +320,34 @@ impl Deploy {
                 (State::UnreachableRepository, detail)
             }
             Some(Compared::Another(_)) => unreachable!("was answered above"),
+        }
+    }
+
+    /// Why a query would not run here, if that is so; none of any other program.
+    async fn unplanned(&self, manifest: &Manifest, code: &Code) -> Option<(State, String)> {
+        let Code::Sql(query) = code else {
+            return None;
+        };
+        let source = self
+            .view
+            .borrow()
+            .charter()
+            .and_then(|charter| declared(charter, manifest).cloned());
+        // Until a charter declares its records, no job of it is accepted.
+        let source = source?;
+        let (sandbox, manifest) = (self.sandbox.clone(), manifest.clone());
+        let query = query.clone();
+        let work = move || plan(&sandbox, &manifest, query, &source);
+        let planned = tokio::task::spawn_blocking(work).await;
+        match planned.unwrap_or_else(|error| Planned::Unknown(error.to_string())) {
+            Planned::Yes => None,
+            Planned::No(reason) => Some((
+                State::Unusable,
+                format!("the engine refuses it: {reason}; its author has to propose another"),
+            )),
+            Planned::Unknown(reason) => {
+                Some((State::Missing, format!("it cannot run here yet: {reason}")))
+            }
         }
     }
 

@@ -111,6 +111,9 @@ pub enum Risk {
     /// The bytes ask for what they do not get.
     #[error("it would be refused at every run: {0}")]
     WouldNotRun(String),
+    /// Nobody planned it.
+    #[error("whether a node would run the query was not checked here: {0}")]
+    NotPlanned(String),
     /// The trial did not end well.
     #[error("on its own mock data it gives nothing that would leave: {0}")]
     TrialFailed(String),

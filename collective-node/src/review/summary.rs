@@ -60,6 +60,9 @@ fn purpose(purpose: Purpose) -> &'static str {
 
 fn runs(manifest: &Manifest) -> String {
     let program = &manifest.program;
+    if let Some(engine) = program.engine() {
+        return format!("the query {}, by the engine {engine}", program.sha256());
+    }
     let runtime = program.runtime();
     let runtime = runtime.map_or_else(String::new, |id| format!(" in the runtime {id}"));
     let arguments = match manifest.arguments.as_str() {
@@ -91,9 +94,15 @@ fn sends(manifest: &Manifest) -> String {
         Some(schema) => format!("of the form {schema}"),
         None => "in any form".into(),
     };
+    let minimum = rule.minimum_group;
+    let nothing = match manifest.program.engine() {
+        None => format!("where fewer than {minimum} contributors were read"),
+        // The node counts them.
+        Some(_) => format!("of a group of fewer than {minimum} contributors"),
+    };
     format!(
-        "{kind}, at most {} bytes a run, {schema}, and nothing where fewer than {} contributors were read",
-        rule.max_bytes, rule.minimum_group
+        "{kind}, at most {} bytes a run, {schema}, and nothing {nothing}",
+        rule.max_bytes
     )
 }
 
@@ -132,9 +141,13 @@ fn how_often(manifest: &Manifest, now: u64) -> String {
 
 fn limits(manifest: &Manifest) -> String {
     let limits = &manifest.limits;
+    let fuel = match manifest.program.engine() {
+        None => format!("{} fuel, ", limits.fuel),
+        // A query has none.
+        Some(_) => String::new(),
+    };
     format!(
-        "{} fuel, {} MiB of memory and {} a run, whose end shows at multiples of {}",
-        limits.fuel,
+        "{fuel}{} MiB of memory and {} a run, whose end shows at multiples of {}",
         limits.memory_bytes.div_ceil(1 << 20),
         span(limits.seconds.into()),
         span(limits.bucket().into())

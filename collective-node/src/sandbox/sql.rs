@@ -101,8 +101,15 @@ impl Sandbox {
     /// # Errors
     /// [`Failure::Program`] with what is wrong with it, [`Fault::NoSqlWorker`].
     pub fn check_query(&self, task: &Task) -> Result<(), Failure> {
-        let engine = self.sql_engine()?;
-        let (worker, _) = self.load_query(task, &engine)?;
+        self.check_plan(task, &self.sql_engine()?)
+    }
+
+    /// The same by the engine that a query is to be approved for.
+    ///
+    /// # Errors
+    /// As [`Sandbox::check_query`], and [`Fault::AnotherSqlEngine`].
+    pub fn check_plan(&self, task: &Task, engine: &str) -> Result<(), Failure> {
+        let (worker, _) = self.load_query(task, engine)?;
         worker.kill();
         Ok(())
     }
