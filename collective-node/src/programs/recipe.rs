@@ -4,7 +4,6 @@
 //! compiler reads nothing of this machine besides them and itself ([`fence`]). So a reviewer can make the bytes of a
 //! stranger's folder. Equal sources give equal bytes with an equal compiler, wherever they lie.
 
-use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,6 +23,11 @@ use super::fence;
 use super::folder::{Folder, FolderRefusal, SOURCES};
 use super::process::{Ended, KernelLimits, Limits, ProcessError, run};
 use crate::sandbox::{ComponentizeError, MAX_COMPONENT_BYTES, componentize};
+use rustc::Rustc;
+use zig::Zig;
+
+mod rustc;
+mod zig;
 
 /// Seconds that a compiler may take: a program that members can read takes a few.
 const COMPILE_TIME: Duration = Duration::from_secs(180);
@@ -39,20 +43,6 @@ const PRINTED_BYTES: usize = 64 << 10;
 
 /// Bytes of what a compiler answers when asked who it is: Zig adds its environment.
 const ANSWER_BYTES: usize = 16 << 10;
-
-/// The Zig that the example programs are built with, and its place where their script put it.
-pub const ZIG_VERSION: &str = "0.17.1";
-
-/// Where to find Zig: the compiler, or a virtual environment with the package `ziglang`.
-const ZIG: &str = "COLLECTIVE_ZIG";
-
-/// Where to find rustc.
-const RUSTC: &str = "COLLECTIVE_RUSTC";
-
-const RUST_TARGET: &str = "wasm32-unknown-unknown";
-
-/// Fixed target and no host's features.
-const ZIG_CPU: &str = "-mcpu=mvp+bulk_memory+sign_ext+nontrapping_fptoint";
 
 /// A program's bytes, and what made them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -321,220 +311,6 @@ fn fenced(command: &mut Command, tools: &[PathBuf], work: &Path) -> Result<Ended
 /// What a compiler makes, in its work folder.
 const MODULE: &str = "program.wasm";
 
-/// A compiler of C and Zig.
-struct Zig {
-    path: PathBuf,
-    tools: [PathBuf; 2],
-    name: String,
-}
-
-impl Zig {
-    fn find(language: Language) -> Result<Self, BuildError> {
-        let install = "install the package `ziglang` (PyPI, version 0.17.1) into a virtual environment and name its folder, or \
-                       the compiler, in COLLECTIVE_ZIG; or put `zig` on PATH";
-        let named = zig().ok_or(BuildError::NoCompiler { language, install })?;
-        let mut asked = Command::new(&named);
-        // It says where it is relative to where it is asked.
-        asked.arg("env").env_clear().current_dir("/");
-        asked.env("ZIG_GLOBAL_CACHE_DIR", std::env::temp_dir());
-        let env = answer(&mut asked)?;
-        let no_version = || BuildError::NoVersion(named.display().to_string());
-        let field = |name| zig_field(&env, name).ok_or_else(no_version);
-        let name = format!("zig-{}", field("version")?);
-        let path = Path::new("/").join(field("zig_exe")?);
-        let library = Path::new("/").join(field("lib_dir")?);
-        let tools = [path.clone(), library];
-        Ok(Self { path, tools, name })
-    }
-
-    fn command(&self, verb: &str, work: &Path) -> Command {
-        let mut command = Command::new(&self.path);
-        command
-            .arg(verb)
-            .env_clear()
-            .env("ZIG_GLOBAL_CACHE_DIR", work.join("cache"))
-            .env("ZIG_LOCAL_CACHE_DIR", work.join("cache"));
-        command
-    }
-
-    /// The flags of `jobs/build.sh`, but for functions that stay unused.
-    fn c(&self, folder: &Folder, work: &Path) -> Result<Command, BuildError> {
-        let mut command = self.command("cc", work);
-        command
-            .args(["--target=wasm32-freestanding", ZIG_CPU])
-            .args([
-                "-std=c23",
-                "-O2",
-                "-Wall",
-                "-Wextra",
-                "-Werror",
-                // A program need not use all that a header offers.
-                "-Wno-unused-function",
-                "-fno-math-errno",
-                "-ffp-contract=off",
-                "-s",
-            ])
-            .args(["-Wl,--no-entry", "-Wl,-z,stack-size=65536", "-o", MODULE]);
-        let mut files = folder
-            .sources()
-            .keys()
-            .filter(|path| path.ends_with(".c"))
-            .peekable();
-        if files.peek().is_none() {
-            return Err(FolderRefusal::Missing("src/*.c").into());
-        }
-        command.args(files.map(|path| format!("{SOURCES}{path}")));
-        Ok(command)
-    }
-
-    fn zig(&self, work: &Path) -> Result<Command, BuildError> {
-        const ROOT: &str = "src/main.zig";
-        if !work.join(ROOT).is_file() {
-            return Err(FolderRefusal::Missing(ROOT).into());
-        }
-        let mut command = self.command("build-exe", work);
-        command
-            .args([
-                ROOT,
-                "-target",
-                "wasm32-freestanding",
-                ZIG_CPU,
-                "-O",
-                "ReleaseSafe",
-            ])
-            .args(["-fno-entry", "-rdynamic", "-fstrip", "--stack", "65536"])
-            .arg(format!("-femit-bin={MODULE}"));
-        Ok(command)
-    }
-}
-
-/// One line of `zig env`: `.name = "value",` or, before Zig 0.15, `"name": "value",`.
-fn zig_field<'a>(env: &'a str, name: &str) -> Option<&'a str> {
-    let mut lines = env
-        .lines()
-        .map(|line| line.trim_start().trim_start_matches(['.', '"']));
-    let value = lines.find_map(|line| line.strip_prefix(name))?;
-    let value = value
-        .trim_start_matches(['"', ':', '=', ' '])
-        .trim_end_matches(['"', ',']);
-    // Nothing that would have to be read otherwise than it is written.
-    (!value.is_empty() && !value.contains(['"', '\\'])).then_some(value)
-}
-
-/// Named, on PATH, or where `jobs/build.sh` puts it.
-fn zig() -> Option<PathBuf> {
-    if let Some(named) = std::env::var_os(ZIG) {
-        let named = PathBuf::from(named);
-        return if named.is_dir() {
-            in_environment(&named)
-        } else {
-            Some(named)
-        };
-    }
-    on_path("zig").or_else(|| {
-        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-        let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
-        in_environment(
-            &cache
-                .or_else(home)?
-                .join(format!("collective-zig-{ZIG_VERSION}")),
-        )
-    })
-}
-
-/// The compiler that the package `ziglang` has, in a virtual environment.
-fn in_environment(folder: &Path) -> Option<PathBuf> {
-    let libraries = fs::read_dir(folder.join("lib")).ok()?.flatten();
-    let mut places = libraries.map(|python| python.path().join("site-packages/ziglang/zig"));
-    places.find(|path| path.is_file())
-}
-
-fn on_path(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(name))
-        .find(|file| file.is_file())
-}
-
-/// A compiler of Rust, with the parts for our target.
-struct Rustc {
-    path: PathBuf,
-    tools: [PathBuf; 2],
-    name: String,
-}
-
-impl Rustc {
-    fn find() -> Result<Self, BuildError> {
-        let language = Language::Rust;
-        let missing = |install| BuildError::NoCompiler { language, install };
-        let named = std::env::var_os(RUSTC)
-            .map(PathBuf::from)
-            .or_else(|| on_path("rustc"));
-        let install = "install Rust with rustup, or name rustc in COLLECTIVE_RUSTC";
-        let named = named.ok_or_else(|| missing(install))?;
-        // What is on PATH may only choose a compiler, by what it finds in the environment: the sources are compiled without one.
-        let sysroot = answer(
-            Command::new(&named)
-                .args(["--print", "sysroot"])
-                .current_dir("/"),
-        )?;
-        let sysroot = PathBuf::from(first_line(&sysroot));
-        if !sysroot.join("lib/rustlib").join(RUST_TARGET).is_dir() {
-            return Err(missing("rustup target add wasm32-unknown-unknown"));
-        }
-        let path = sysroot.join("bin/rustc");
-        let version = answer(Command::new(&path).arg("--version").env_clear())?;
-        let version = first_line(&version).split(' ').nth(1).unwrap_or_default();
-        let name = format!("rustc-{version}");
-        let tools = [path.clone(), sysroot.join("lib")];
-        Ok(Self { path, tools, name })
-    }
-
-    fn rust(&self, work: &Path) -> Result<Command, BuildError> {
-        const ROOT: &str = "src/lib.rs";
-        if !work.join(ROOT).is_file() {
-            return Err(FolderRefusal::Missing(ROOT).into());
-        }
-        let mut remap = OsString::from("--remap-path-prefix=");
-        remap.push(work);
-        remap.push("=/program");
-        let mut command = Command::new(&self.path);
-        command
-            .env_clear()
-            .args([
-                "--edition",
-                "2024",
-                "--crate-name",
-                "program",
-                "--crate-type",
-                "cdylib",
-                "--target",
-                RUST_TARGET,
-            ])
-            .args([
-                "-C",
-                "opt-level=2",
-                "-C",
-                "panic=abort",
-                "-C",
-                "codegen-units=1",
-                "-C",
-                "strip=symbols",
-            ])
-            .args([
-                "-C",
-                "link-arg=-zstack-size=65536",
-                "-D",
-                "warnings",
-                "--color",
-                "never",
-            ])
-            .arg(remap)
-            .args([ROOT, "-o", MODULE]);
-        Ok(command)
-    }
-}
-
 /// What a compiler prints about itself.
 fn answer(command: &mut Command) -> Result<String, BuildError> {
     let name = command.get_program().to_string_lossy().into_owned();
@@ -555,4 +331,11 @@ fn answer(command: &mut Command) -> Result<String, BuildError> {
 
 fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
+}
+
+fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
 }
