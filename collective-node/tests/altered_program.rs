@@ -11,7 +11,7 @@ use collective_node::blobs::BlobError;
 use collective_node::chain::facts::JobState;
 use collective_node::committee::Committee;
 use collective_node::demo::MEAN;
-use collective_node::driver::{DriveError, Driver};
+use collective_node::driver::{DriveError, Driver, Progress};
 use collective_node::headers::Headers;
 use collective_node::sandbox::Sandbox;
 use collective_node::wire;
@@ -95,7 +95,7 @@ async fn a_program_that_the_disk_altered_is_never_leased_nor_run() {
         let bit = (flip + 1) * bits / FLIPS - 1;
         put(&quiet, &altered(bit));
         let refused = driver
-            .advance(job, true)
+            .advance(job, &mut Progress::default())
             .await
             .expect_err("an altered program");
         assert!(
