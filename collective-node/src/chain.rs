@@ -62,6 +62,8 @@ pub struct Deployment {
     pub escrow: Address,
     /// RewardDistributor.
     pub rewards: Address,
+    /// LivenessRegistry.
+    pub liveness: Address,
     /// ERC-20 token that this collective is paid in.
     pub token: Address,
     /// Every event of interest is above this block.

@@ -20,6 +20,7 @@ use crate::http::{
     MemberAnswer, Problem, Relayed, RelayedClaims, RelayedRevocation, StatusAnswer,
 };
 use crate::intake::Acknowledgement;
+use crate::ledger::Audited;
 
 /// How long one request may take: an upload is at most a MiB, a relayed transaction a few blocks.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -123,6 +124,14 @@ impl Client {
     pub async fn header(&self, leaf: Leaf) -> Result<Bytes, ClientError> {
         let url = self.url(&format!("contributions/{leaf}/header"));
         body(self.http.get(url).send().await?, MAX_HEADER_BYTES).await
+    }
+
+    /// What the newest audits of the stored payloads came to, newest first.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn audits(&self) -> Result<Vec<Audited>, ClientError> {
+        self.get("liveness").await
     }
 
     /// Has a signed revocation relayed.

@@ -19,6 +19,7 @@ mod init;
 mod job;
 mod key;
 mod keyholder;
+mod liveness;
 mod manifest;
 mod node;
 mod place;
@@ -58,6 +59,7 @@ enum Verb {
     Contribute(contribute::Contribute),
     Recipient(recipient::Recipient),
     Contributions(contributions::Contributions),
+    Liveness(liveness::Liveness),
     Revoke(revoke::Revoke),
     #[command(subcommand)]
     Program(program::Program),
@@ -96,6 +98,7 @@ pub fn main() -> ExitCode {
             Verb::Contribute(contribute) => contribute.run().await,
             Verb::Recipient(recipient) => recipient.run().await,
             Verb::Contributions(contributions) => contributions.run().await,
+            Verb::Liveness(liveness) => liveness.run().await,
             Verb::Revoke(revoke) => revoke.run().await,
             Verb::Program(program) => program.run().await,
             Verb::Manifest(manifest) => manifest.run(),

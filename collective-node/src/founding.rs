@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::chain::{Chain, Deployment};
 use collective_contracts::{
-    CodeRegistry, CollectiveGovernor, ContributionRegistry, DemoToken, JobEscrow, Membership,
-    NodeRegistry, RewardDistributor, TimelockController,
+    CodeRegistry, CollectiveGovernor, ContributionRegistry, DemoToken, JobEscrow, LivenessRegistry,
+    Membership, NodeRegistry, RewardDistributor, TimelockController,
 };
 
 /// One unit of the demo token, which has six decimals.
@@ -56,6 +56,8 @@ pub struct Singletons {
     pub rewards: Address,
     /// JobEscrow.
     pub escrow: Address,
+    /// LivenessRegistry.
+    pub liveness: Address,
 }
 
 /// What is to be founded.
@@ -97,6 +99,7 @@ impl From<&Deployment> for Singletons {
             nodes: deployment.nodes,
             rewards: deployment.rewards,
             escrow: deployment.escrow,
+            liveness: deployment.liveness,
         }
     }
 }
@@ -178,6 +181,7 @@ impl Founding {
             nodes: singletons.nodes,
             escrow: singletons.escrow,
             rewards: singletons.rewards,
+            liveness: singletons.liveness,
             token,
             first_block: self.first_block,
         })
@@ -194,12 +198,15 @@ impl Founding {
         let rewards = self.contract("RewardDistributor", by, call).await?;
         let call = JobEscrow::deploy_builder(by, code, nodes, rewards);
         let escrow = self.contract("JobEscrow", by, call).await?;
+        let call = LivenessRegistry::deploy_builder(by, code, contributions, rewards);
+        let liveness = self.contract("LivenessRegistry", by, call).await?;
         Ok(Singletons {
             code,
             contributions,
             nodes,
             rewards,
             escrow,
+            liveness,
         })
     }
 
@@ -357,6 +364,7 @@ async fn check_singletons(by: &DynProvider, singletons: &Singletons) -> Result<(
         nodes,
         rewards,
         escrow,
+        liveness,
     } = *singletons;
     for (address, name) in [
         (contributions, "ContributionRegistry"),
@@ -381,6 +389,11 @@ async fn check_singletons(by: &DynProvider, singletons: &Singletons) -> Result<(
     for (address, name, knows) in [
         (rewards, "RewardDistributor", &[code, nodes][..]),
         (escrow, "JobEscrow", &[code, nodes, rewards]),
+        (
+            liveness,
+            "LivenessRegistry",
+            &[code, contributions, rewards],
+        ),
     ] {
         let bytes = by.get_code_at(address).await?;
         for known in knows {

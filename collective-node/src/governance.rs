@@ -12,7 +12,9 @@ use collective::permit::ApprovedTerms;
 
 use crate::chain::{Chain, ChainError, Deployment};
 use crate::driver::stored_terms;
-use collective_contracts::{CodeRegistry, CollectiveGovernor, ContributionRegistry, NodeRegistry};
+use collective_contracts::{
+    CodeRegistry, CollectiveGovernor, ContributionRegistry, LivenessRegistry, NodeRegistry,
+};
 
 pub use ballot::{Ballot, SignedBallot, SignedDelegation, vote};
 pub use proposal::{Proposal, ProposalError, Standing, State};
@@ -71,6 +73,19 @@ impl Action {
             Self::call(deployment.governor, &veto),
             Self::call(deployment.code, &revoke),
         ]
+    }
+
+    /// Has this account say each day what is reachable, and pays this much of the collective's token for it; the zero address
+    /// is nobody.
+    pub fn pay_daily(deployment: &Deployment, auditor: Address, pay: U256) -> Self {
+        let call = LivenessRegistry::setWageCall {
+            wage_: LivenessRegistry::Wage {
+                auditor,
+                token: deployment.token,
+                pay,
+            },
+        };
+        Self::call(deployment.liveness, &call)
     }
 
     /// Sets the charter and with it who is admitted.

@@ -30,6 +30,7 @@ use crate::rewards::{RewardError, Rewards};
 mod blobs;
 mod contributions;
 mod jobs;
+mod liveness;
 mod programs;
 mod relay;
 mod rewards;
@@ -108,6 +109,7 @@ pub fn router(app: App) -> Router {
         .route("/programs/{digest}", get(programs::one))
         .route("/jobs/{job}", get(jobs::job))
         .route("/jobs/{job}/output", get(jobs::output))
+        .route("/liveness", get(liveness::audits))
         .route("/rewards/{account}", get(rewards::claim))
         .route("/log", get(status::log))
         // One byte over the limit is read, so that the intake can say what the limit is.

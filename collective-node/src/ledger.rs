@@ -19,8 +19,10 @@ use sqlx::{ConnectOptions, Connection, Row};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
+pub use audits::Audited;
 pub use told::ToldRow;
 
+mod audits;
 mod told;
 
 /// Changes in one transaction: they share one disk sync, and the first waits for the last.
@@ -73,6 +75,10 @@ const SCHEMA: &str = "
         job    INTEGER PRIMARY KEY,
         fault  TEXT NOT NULL,
         reason TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE IF NOT EXISTS audits (
+        epoch  INTEGER PRIMARY KEY,
+        record TEXT NOT NULL
     ) STRICT;
     CREATE TABLE IF NOT EXISTS finalized (
         only   INTEGER PRIMARY KEY CHECK (only = 1),
@@ -162,6 +168,10 @@ enum Change {
         attempt: u32,
         source: String,
         groups: Vec<u8>,
+    },
+    Audit {
+        epoch: u64,
+        record: String,
     },
     Finalized(u64, B256),
 }
@@ -596,6 +606,14 @@ async fn apply(to: &mut SqliteConnection, change: &Change) -> Result<Kept, sqlx:
                 .bind(i64::from(*attempt))
                 .bind(source)
                 .bind(groups)
+                .execute(to)
+                .await?;
+        }
+        Change::Audit { epoch, record } => {
+            let query = "INSERT INTO audits (epoch, record) VALUES (?, ?) ON CONFLICT DO NOTHING";
+            sqlx::query(query)
+                .bind(*epoch as i64)
+                .bind(record)
                 .execute(to)
                 .await?;
         }

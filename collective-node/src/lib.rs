@@ -1,6 +1,7 @@
 //! The parts of the binary `collective`, as a library for its tests and benches.
 
 pub mod anchor;
+pub mod auditor;
 pub mod blobs;
 pub mod chain;
 pub mod client;

@@ -14,6 +14,7 @@ use tokio::sync::{Mutex, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::anchor::Anchor;
+use crate::auditor::Auditor;
 use crate::blobs::{BlobError, Blobs};
 use crate::chain::{ChainError, Deployment};
 use crate::committee::Committee;
@@ -220,6 +221,13 @@ impl Node {
             view.clone(),
             keys.address(),
         );
+        let auditor = Auditor {
+            chain: chain.clone(),
+            ledger: ledger.clone(),
+            blobs: blobs.clone(),
+            view: view.clone(),
+            account: keys.address(),
+        };
         let driver = Driver {
             chain,
             ledger: ledger.clone(),
@@ -237,6 +245,7 @@ impl Node {
         tasks.spawn(follower.run(config.poll));
         tasks.spawn(remember(view.clone(), ledger.clone()));
         tasks.spawn(anchor.run(config.batch_every));
+        tasks.spawn(auditor.run(config.poll));
         if let Some(holder) = own {
             tasks.spawn(holder.tend(config.poll));
         }

@@ -120,6 +120,7 @@ fn deployment(chain_id: u64, nodes: Address) -> Deployment {
         code: Address::ZERO,
         nodes,
         escrow: Address::ZERO,
+        liveness: Address::ZERO,
         rewards: Address::ZERO,
         token: Address::ZERO,
         first_block: 0,

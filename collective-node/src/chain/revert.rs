@@ -6,7 +6,8 @@ use alloy::sol_types::SolInterface;
 use collective_contracts::{
     CodeRegistry::CodeRegistryErrors, CollectiveGovernor::CollectiveGovernorErrors,
     ContributionRegistry::ContributionRegistryErrors, DemoToken::DemoTokenErrors,
-    JobEscrow::JobEscrowErrors, Membership::MembershipErrors, NodeRegistry::NodeRegistryErrors,
+    JobEscrow::JobEscrowErrors, LivenessRegistry::LivenessRegistryErrors,
+    Membership::MembershipErrors, NodeRegistry::NodeRegistryErrors,
     RewardDistributor::RewardDistributorErrors, TimelockController::TimelockControllerErrors,
 };
 
@@ -22,6 +23,7 @@ pub fn name(data: &Bytes) -> String {
         .or_else(|| decoded::<NodeRegistryErrors>(data))
         .or_else(|| decoded::<ContributionRegistryErrors>(data))
         .or_else(|| decoded::<RewardDistributorErrors>(data))
+        .or_else(|| decoded::<LivenessRegistryErrors>(data))
         .or_else(|| decoded::<CollectiveGovernorErrors>(data))
         .or_else(|| decoded::<MembershipErrors>(data))
         .or_else(|| decoded::<TimelockControllerErrors>(data))

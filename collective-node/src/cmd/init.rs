@@ -189,6 +189,7 @@ impl Init {
             ("nodes", address(deployment.nodes)),
             ("escrow", address(deployment.escrow)),
             ("rewards", address(deployment.rewards)),
+            ("liveness", address(deployment.liveness)),
             ("token", address(deployment.token)),
             ("chain", deployment.chain_id.to_string()),
             ("first block", deployment.first_block.to_string()),

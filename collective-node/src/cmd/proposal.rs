@@ -90,6 +90,12 @@ pub struct Subject {
     /// address for nobody.
     #[arg(long, value_name = "ADDRESS", group = "decision")]
     guardian: Option<Address>,
+    /// An account that says each day which payloads were reachable, normally the compute node's; the zero address for nobody.
+    #[arg(long, value_name = "ADDRESS", group = "decision")]
+    auditor: Option<Address>,
+    /// What the collective pays for one day of reachability, to all contributors together, in the smallest unit of its token.
+    #[arg(long, value_name = "AMOUNT", requires = "auditor", default_value_t)]
+    daily_pay: U256,
     /// Text beside the proposal.
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
@@ -141,6 +147,13 @@ impl Subject {
         if let Some(guardian) = self.guardian {
             actions.extend(Action::guard(deployment, guardian));
             sentences.push(format!("Make {guardian} the guardian."));
+        }
+        if let Some(auditor) = self.auditor {
+            actions.push(Action::pay_daily(deployment, auditor, self.daily_pay));
+            let pay = self.daily_pay;
+            sentences.push(format!(
+                "Pay {pay} a day for what {auditor} says is reachable."
+            ));
         }
         if let Some(manifest) = &manifest {
             let (action, sentence) = approve(deployment, manifest)?;

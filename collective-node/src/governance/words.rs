@@ -10,6 +10,7 @@ use crate::chain::Deployment;
 use collective_contracts::CodeRegistry::{self, CodeRegistryCalls};
 use collective_contracts::CollectiveGovernor::CollectiveGovernorCalls;
 use collective_contracts::ContributionRegistry::ContributionRegistryCalls;
+use collective_contracts::LivenessRegistry::LivenessRegistryCalls;
 use collective_contracts::Membership::MembershipCalls;
 use collective_contracts::NodeRegistry::NodeRegistryCalls;
 
@@ -25,6 +26,8 @@ impl Action {
             self.node_words()
         } else if self.target == deployment.governor {
             self.governor_words()
+        } else if self.target == deployment.liveness {
+            self.liveness_words()
         } else if self.target == deployment.membership {
             self.membership_words()
         } else {
@@ -133,6 +136,26 @@ impl Action {
         })
     }
 
+    fn liveness_words(&self) -> Option<String> {
+        Some(match LivenessRegistryCalls::abi_decode(&self.call).ok()? {
+            LivenessRegistryCalls::setWage(call) if call.wage_.auditor.is_zero() => {
+                "have nobody say what is reachable, and pay nothing for it".into()
+            }
+            LivenessRegistryCalls::setWage(call) => format!(
+                "pay {} of token {} a day for what {} says is reachable",
+                call.wage_.pay, call.wage_.token, call.wage_.auditor
+            ),
+            LivenessRegistryCalls::withdraw(call) => format!(
+                "take {} of token {} back from what is paid for reachability",
+                call.amount, call.token
+            ),
+            LivenessRegistryCalls::veto(call) => {
+                format!("let what was said of epoch {} not count", call.epoch)
+            }
+            _ => return None,
+        })
+    }
+
     fn governor_words(&self) -> Option<String> {
         Some(
             match CollectiveGovernorCalls::abi_decode(&self.call).ok()? {
@@ -201,7 +224,8 @@ mod tests {
             nodes: Address::repeat_byte(6),
             escrow: Address::repeat_byte(7),
             rewards: Address::repeat_byte(8),
-            token: Address::repeat_byte(9),
+            liveness: Address::repeat_byte(9),
+            token: Address::repeat_byte(10),
             first_block: 0,
         };
         for target in [deployment.code, deployment.token] {

@@ -116,6 +116,8 @@ pub async fn log(
 /// Gives the status as Prometheus gauges, and what key holders did wrong as counters (text exposition format 0.0.4).
 pub async fn metrics(State(app): State<App>) -> Result<String, Problem> {
     let status = answer(&app).await?;
+    let audits = app.ledger.audits(1).await?;
+    let audited = audits.first();
     let gauges = [
         (
             "latest_block",
@@ -151,6 +153,21 @@ pub async fn metrics(State(app): State<App>) -> Result<String, Problem> {
             "committee_epoch",
             "Epoch of the accepted committee",
             status.epoch,
+        ),
+        (
+            "audit_epoch",
+            "Day that was audited last, since 1970-01-01; 0 before the first",
+            audited.map_or(0, |audited| audited.epoch),
+        ),
+        (
+            "audit_asked",
+            "Challenges of that day",
+            audited.map_or(0, |audited| audited.asked),
+        ),
+        (
+            "audit_held",
+            "Those of them to which the right bytes came",
+            audited.map_or(0, |audited| u64::from(audited.counts.held)),
         ),
     ];
     let line = |(name, help, value): (&str, &str, u64)| {
