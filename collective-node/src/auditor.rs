@@ -130,7 +130,9 @@ impl Auditor {
         if kept.first().is_some_and(|newest| newest.epoch >= epoch) {
             return Ok(None);
         }
-        let Some(block) = self.first_block(epoch * EPOCH_SECONDS, finalized).await? else {
+        // The newest finalized block is of this day, so the first of it is no later.
+        let start = epoch * EPOCH_SECONDS;
+        let Some(block) = self.chain.first_since(start, finalized).await? else {
             return Ok(None);
         };
         if self.posts().await? {
@@ -148,26 +150,6 @@ impl Auditor {
             tries: 0,
             next: finalized.time,
         }))
-    }
-
-    /// The first block that is not older than `start`, if it has a parent that is.
-    async fn first_block(
-        &self,
-        start: u64,
-        finalized: &BlockRef,
-    ) -> Result<Option<BlockRef>, AuditError> {
-        let (mut low, mut high) = (0, finalized.number);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if self.chain.at_height(middle).await?.time >= start {
-                high = middle;
-            } else {
-                low = middle + 1;
-            }
-        }
-        let block = self.chain.at_height(high).await?;
-        let first = block.number > 0 && (start..start + EPOCH_SECONDS).contains(&block.time);
-        Ok(first.then_some(block))
     }
 
     /// Asks for everything that was not held before.

@@ -231,6 +231,28 @@ impl Chain {
         self.block(BlockId::Number(number.into())).await
     }
 
+    /// The first block up to `newest` that is not older than `time` and has a parent that is; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    pub async fn first_since(
+        &self,
+        time: u64,
+        newest: &BlockRef,
+    ) -> Result<Option<BlockRef>, ChainError> {
+        let (mut low, mut high) = (0, newest.number);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.at_height(middle).await?.time >= time {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        let block = self.at_height(high).await?;
+        Ok((block.number > 0 && block.time >= time).then_some(block))
+    }
+
     async fn block(&self, id: BlockId) -> Result<BlockRef, ChainError> {
         self.header(id).await.map(|(block, _)| block)
     }

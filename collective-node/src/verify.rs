@@ -21,8 +21,10 @@ use crate::driver::SandboxDescription;
 use crate::follower::{FollowError, Follower};
 use crate::headers::Headers;
 use collective_contracts::JobEscrow;
+pub use liveness::liveness;
 pub use logs::Asked;
 
+mod liveness;
 mod logs;
 mod output;
 mod quorum;
@@ -42,6 +44,9 @@ pub enum VerifyError {
     /// Nothing to check.
     #[error("job {0} has no receipt on chain: it is {1:?}")]
     NoReceipt(u64, JobState),
+    /// Nothing to check.
+    #[error("nothing was posted of epoch {0}, or it was vetoed")]
+    NotPosted(u64),
     /// The manifest.
     #[error(transparent)]
     Manifest(#[from] collective::approval::ManifestRefusal),

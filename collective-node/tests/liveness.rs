@@ -19,6 +19,7 @@ use collective_contracts::LivenessRegistry;
 use collective_node::chain::Deployment;
 use collective_node::contributor::split_file;
 use collective_node::ledger::Audited;
+use serde_json::Value;
 
 const DAY: &str = "86400";
 
@@ -231,9 +232,23 @@ async fn the_auditor_that_the_collective_names_posts_and_anybody_shows_what_was_
         .expect("a view");
     assert_eq!(seed, audited.block);
 
+    let entries = place.anchored().await;
+    let leaf = entries[0].contribution.leaf();
+    let verified = world.json(&format!(
+        "verify liveness {} --contribution {leaf}",
+        audited.epoch
+    ));
+    let findings = verified["findings"].as_array().expect("findings");
+    let holds = |finding: &Value| finding["holds"] == true;
+    assert!(
+        findings.len() == 3 && findings.iter().all(holds),
+        "{verified}"
+    );
+    world.refused("verify liveness 5", "nothing was posted of epoch 5");
+
     // The contract draws what the library draws, and takes what it proves.
     let epoch = Epoch::new(collective, audited.epoch, audited.block);
-    for entry in &place.anchored().await[..5] {
+    for entry in &entries[..5] {
         let (leaf, length) = (entry.contribution.leaf(), entry.commitment.length);
         let index = epoch.draw(leaf, length);
         let drawn = registry.drawn(collective, audited.epoch, leaf.0, length);

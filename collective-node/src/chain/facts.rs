@@ -13,9 +13,11 @@ use collective::receipt::BlockRef;
 use super::{Chain, ChainError};
 use collective_contracts::JobEscrow;
 
+pub use liveness::EpochFact;
 pub use nodes::{Announcement, CommitteeFact, MemberFact, NodeFact, ROLE_COMPUTE, ROLE_KEYHOLDER};
 
 mod decided;
+mod liveness;
 mod nodes;
 
 /// The job's life in JobEscrow, in the order of its enum.
@@ -352,7 +354,7 @@ mod tests {
     use super::*;
 
     /// Slot and byte offset of a variable or struct member, as the compiler laid it out.
-    fn laid_out(artifact: &str, name: &str) -> (u64, u64) {
+    pub(super) fn laid_out(artifact: &str, name: &str) -> (u64, u64) {
         let artifact: serde_json::Value = serde_json::from_str(artifact).expect("an artifact");
         let place = &artifact["storage"][name];
         let number = |key: &str| place[key].as_u64().unwrap_or_else(|| panic!("no {name}"));

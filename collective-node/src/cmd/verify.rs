@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 use collective::contribution::BatchReceipt;
+use collective::id::Leaf;
 use serde_json::json;
 use url::Url;
 
@@ -19,6 +20,7 @@ use crate::verify;
 pub enum Verify {
     Receipt(Receipt),
     Contribution(Contribution),
+    Liveness(Liveness),
 }
 
 /// Check a job's receipt from chain and blobs alone.
@@ -62,11 +64,32 @@ pub struct Contribution {
     json: bool,
 }
 
+/// Check what was posted of a day: the draws are redone from chain and blobs, and every draw must have its verdict.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  collective verify liveness 20779 --contribution 0x3c…9a --rpc http://127.0.0.1:8545 --node http://127.0.0.1:8080 --deployment deployment.json"
+)]
+pub struct Liveness {
+    /// Days since 1970-01-01 UTC.
+    epoch: u64,
+    /// A contribution that was anchored by then, as `contribute` printed it: it must have been held.
+    #[arg(long, value_name = "LEAF")]
+    contribution: Option<Leaf>,
+    #[command(flatten)]
+    node: NodeAt,
+    #[command(flatten)]
+    chain: ChainAt,
+    /// Print the findings as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
 impl Verify {
     pub async fn run(self) -> Result<bool> {
         match self {
             Self::Receipt(receipt) => receipt.run().await,
             Self::Contribution(contribution) => contribution.run(),
+            Self::Liveness(liveness) => liveness.run().await,
         }
     }
 }
@@ -81,19 +104,35 @@ impl Receipt {
             holders.push(verify::Asked::ask(url).await?);
         }
         let verdict = verify::receipt(&chain, &blobs, &headers, self.job, &holders).await?;
-        if self.json {
-            println!("{}", serde_json::to_string_pretty(&verdict)?);
-        } else {
-            for finding in &verdict.findings {
-                let mark = if finding.holds { "✓" } else { "✗" };
-                println!("{mark} {} — {}", finding.what, finding.seen);
-            }
-            println!("Not to be checked from outside:");
-            for sentence in &verdict.beyond {
-                println!("  {sentence}");
-            }
+        tell(self.json, &verdict)
+    }
+}
+
+/// Prints what was found, and says whether all of it holds.
+fn tell(json: bool, verdict: &verify::Verdict) -> Result<bool> {
+    if json {
+        println!("{}", serde_json::to_string_pretty(verdict)?);
+    } else {
+        for finding in &verdict.findings {
+            let mark = if finding.holds { "✓" } else { "✗" };
+            println!("{mark} {} — {}", finding.what, finding.seen);
         }
-        Ok(verdict.holds())
+        println!("Not to be checked from outside:");
+        for sentence in &verdict.beyond {
+            println!("  {sentence}");
+        }
+    }
+    Ok(verdict.holds())
+}
+
+impl Liveness {
+    async fn run(self) -> Result<bool> {
+        let chain = self.chain.reader().await?;
+        let node = self.node.client()?;
+        let (blobs, headers) = (Blobs::of_node(node.clone()), Headers::Node(node));
+        let asked = self.contribution;
+        let verdict = verify::liveness(&chain, &blobs, &headers, self.epoch, asked).await?;
+        tell(self.json, &verdict)
     }
 }
 

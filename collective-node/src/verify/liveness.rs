@@ -1,0 +1,127 @@
+//! Checks a posted epoch from chain and blobs: the draws are redone, and every draw has its verdict.
+
+use alloy::primitives::B256;
+use collective::id::Leaf;
+use collective::liveness::{EPOCH_SECONDS, Epoch, Outcome, Results, ResultsRefusal, Verdict};
+use collective::receipt::BlockRef;
+
+use super::{Finding, VerifyError};
+use crate::auditor::pool;
+use crate::blobs::Blobs;
+use crate::chain::facts::EpochFact;
+use crate::chain::{Chain, ChainError};
+use crate::follower::Follower;
+use crate::headers::Headers;
+
+/// What no outsider can check of an epoch.
+const BEYOND: [&str; 2] = [
+    "that bytes came, or did not, as the auditor says: show your own KiB where it says otherwise",
+    "that nobody has another copy",
+];
+
+/// Checks what was posted of `epoch`, and says what was said of `contribution`.
+///
+/// # Errors
+/// [`VerifyError`] where chain or blobs do not give what is needed.
+pub async fn liveness(
+    chain: &Chain,
+    blobs: &Blobs,
+    headers: &Headers,
+    epoch: u64,
+    contribution: Option<Leaf>,
+) -> Result<super::Verdict, VerifyError> {
+    let latest = chain.latest().await?;
+    let fact = chain.epoch(&latest, epoch).await?;
+    if fact.root.is_zero() {
+        return Err(VerifyError::NotPosted(epoch));
+    }
+    let mut findings = vec![];
+    let mut note = |what: &str, holds: bool, seen: String| {
+        findings.push(Finding {
+            what: what.into(),
+            holds,
+            seen,
+        });
+    };
+    let block = first_block(chain, &fact, epoch, &latest).await?;
+    note(
+        "its randomness is the hash of the first block of that day",
+        block.is_some(),
+        fact.block.to_string(),
+    );
+    let view = Follower::start(chain.clone(), blobs.clone(), headers.clone(), fact.auditor);
+    let view = view.await?.1.borrow().clone();
+    let pool = block.map_or_else(Vec::new, |block| pool(&view.index, &block));
+    let bytes = blobs.get(fact.results).await?;
+    let collective = chain.deployment().collective;
+    let results = Results::parse(&bytes);
+    let checked = results
+        .as_ref()
+        .map_err(ResultsRefusal::clone)
+        .and_then(|it| it.check(collective, epoch, fact.block, &pool, fact.root));
+    let seen = match (&checked, &results) {
+        (Err(refusal), _) | (_, Err(refusal)) => refusal.to_string(),
+        (Ok(()), Ok(results)) => {
+            let counts = results.counts();
+            format!(
+                "{} asked: {} held, {} wrong, {} errors, {} offline",
+                results.verdicts.len(),
+                counts.held,
+                counts.wrong,
+                counts.error,
+                counts.offline
+            )
+        }
+    };
+    note(
+        "everything that was drawn of what was anchored by then, and nothing else, has a verdict under the posted root",
+        checked.is_ok(),
+        seen,
+    );
+    if let (Some(leaf), Ok(results)) = (contribution, &results) {
+        let place = pool.iter().position(|(of, _)| *of == leaf);
+        let verdict = place.and_then(|place| results.verdicts.get(place));
+        let shown = chain.was_shown(&latest, epoch, leaf).await?;
+        let drawn = place.map(|place| {
+            let (leaf, length) = pool[place];
+            Epoch::new(collective, epoch, fact.block).draw(leaf, length)
+        });
+        note(
+            "what was drawn of this contribution was held",
+            shown || verdict.is_some_and(is_held),
+            words(verdict, drawn, shown),
+        );
+    }
+    Ok(super::Verdict {
+        findings,
+        beyond: BEYOND.map(str::to_owned).to_vec(),
+    })
+}
+
+/// The block that the fact names, if it is the first of its day.
+async fn first_block(
+    chain: &Chain,
+    fact: &EpochFact,
+    epoch: u64,
+    latest: &BlockRef,
+) -> Result<Option<BlockRef>, ChainError> {
+    let found = chain
+        .first_since(epoch.saturating_mul(EPOCH_SECONDS), latest)
+        .await?;
+    Ok(found.filter(|block| block.hash == fact.block && fact.block != B256::ZERO))
+}
+
+fn is_held(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Asked(_, Outcome::Held))
+}
+
+fn words(verdict: Option<&Verdict>, drawn: Option<u64>, shown: bool) -> String {
+    let said = match verdict {
+        None => return "it was anchored later, or by nobody".into(),
+        Some(Verdict::Withdrawn) => "withdrawn".to_owned(),
+        Some(Verdict::Asked(_, outcome)) => format!("{outcome:?}").to_lowercase(),
+    };
+    let drawn = drawn.unwrap_or_default();
+    let shown = if shown { ", and shown on chain" } else { "" };
+    format!("KiB {drawn}, counted from 0: {said}{shown}")
+}
