@@ -195,8 +195,10 @@ impl Place {
         let config = world.path("node.toml");
         edit(Path::new(&config), |text| {
             let (file, http) = (forge.file(), &forge.http);
+            let origin = forge.origin();
             format!(
-                "{text}\n[programs]\nrepositories = [\"{file}\", \"{http}\"]\nmerge_into = \"main\"\ntoken_file = \"forge.token\"\n"
+                "{text}\n[programs]\nrepositories = [\"{file}\", \"{http}\"]\nmerge_into = \"main\"\n\
+                 tokens = {{ \"{origin}\" = \"forge.token\" }}\n"
             )
         });
         if let Some(runtime) = std::env::var_os("COLLECTIVE_PYTHON_RUNTIME") {

@@ -1,5 +1,6 @@
 //! `collective node`.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use super::{place, secret};
 use crate::keystore::Keystore;
 use crate::node;
 use crate::programs::deploy;
-use crate::programs::git::Access;
+use crate::programs::git::{Credentials, DeployKey, Forge};
 use crate::sandbox::Layer;
 
 mod bond;
@@ -62,7 +63,7 @@ A configuration:
   [programs]                           # optional: what the node may do with programs' repositories
   repositories = [\"https://forge.example/programs.git\"]  # it fetches from these and no others
   merge_into = \"main\"                # optional: the branch that approved commits are merged into
-  token_file = \"forge.token\"         # optional: for https; for ssh: deploy_key and known_hosts"
+  tokens = { \"https://forge.example\" = \"forge.token\" }  # optional: a file for each forge; for ssh: deploy_key and known_hosts"
 )]
 pub struct Node {
     #[command(subcommand)]
@@ -105,44 +106,39 @@ struct Programs {
     merge_into: Option<String>,
     deploy_key: Option<PathBuf>,
     known_hosts: Option<PathBuf>,
-    token_file: Option<PathBuf>,
+    #[serde(default)]
+    tokens: BTreeMap<Forge, PathBuf>,
 }
 
 impl Programs {
     /// Refused where a key would be shown without knowing to whom, or on the way to anybody.
     fn settings(self, data: &Path) -> Result<deploy::Settings> {
         // Git works in a folder of its own, from where relative paths lead elsewhere.
-        let absolute = |file: Option<PathBuf>| {
-            let absolute = |file: PathBuf| {
-                let found = file.canonicalize();
-                found.with_context(|| format!("[programs]: reading {}", file.display()))
-            };
-            file.map(absolute).transpose()
+        let absolute = |file: PathBuf| {
+            let found = file.canonicalize();
+            found.with_context(|| format!("[programs]: reading {}", file.display()))
         };
-        let files = (
-            absolute(self.deploy_key)?,
-            absolute(self.known_hosts)?,
-            absolute(self.token_file)?,
-        );
-        let access = match files {
-            (None, None, None) => Access::Own,
-            (None, None, Some(file)) => Access::Token { file },
-            (Some(key), Some(known_hosts), None) => Access::Ssh { key, known_hosts },
-            (Some(_), None, None) => anyhow::bail!(
+        let deploy_key = match (self.deploy_key, self.known_hosts) {
+            (None, None) => None,
+            (Some(key), Some(hosts)) => Some(DeployKey::new(absolute(key)?, absolute(hosts)?)?),
+            _ => anyhow::bail!(
                 "[programs]: a deploy_key goes with known_hosts, which `ssh-keyscan HOST` writes; compare it with what the forge publishes"
             ),
-            _ => anyhow::bail!(
-                "[programs]: either deploy_key and known_hosts, for ssh, or token_file, for https"
-            ),
         };
-        for repository in &self.repositories {
-            access.check(repository)?;
+        let mut tokens = BTreeMap::new();
+        for (forge, file) in self.tokens {
+            if !self.repositories.iter().any(|it| forge.has(it)) {
+                anyhow::bail!(
+                    "[programs]: a token for {forge}, of which `repositories` lists none"
+                );
+            }
+            tokens.insert(forge, absolute(file)?);
         }
         let merge_into = self.merge_into.as_deref().map(str::parse).transpose()?;
         Ok(deploy::Settings {
             repositories: self.repositories,
             merge_into,
-            access,
+            credentials: Credentials { deploy_key, tokens },
             folder: data.join("repositories"),
         })
     }
@@ -211,9 +207,9 @@ impl Config {
             config.passphrase_file.as_mut(),
             config.programs.deploy_key.as_mut(),
             config.programs.known_hosts.as_mut(),
-            config.programs.token_file.as_mut(),
         ];
-        place::beside(file, paths.into_iter().flatten());
+        let paths = paths.into_iter().flatten();
+        place::beside(file, paths.chain(config.programs.tokens.values_mut()));
         Ok(config)
     }
 }
@@ -274,23 +270,35 @@ mod tests {
         let nothing = settings("").expect("a configuration");
         assert!(nothing.repositories.is_empty() && nothing.merge_into.is_none());
         let listed = "repositories = [\"https://forge.example/x.git\"]\nmerge_into = \"main\"\n";
-        assert!(settings(&format!("{listed}token_file = \"FILE\"")).is_ok());
+        let token = "tokens = { \"https://forge.example\" = \"FILE\" }\n";
+        assert!(settings(&format!("{listed}{token}")).is_ok());
         let keyed = format!("{listed}deploy_key = \"FILE\"\n");
-        assert!(settings(&format!("{keyed}known_hosts = \"FILE\"")).is_ok());
+        assert!(settings(&format!("{keyed}known_hosts = \"FILE\"\n{token}")).is_ok());
         for (lines, words) in [
-            (keyed.clone(), "goes with known_hosts"),
+            (keyed, "goes with known_hosts"),
             (
                 format!("{listed}known_hosts = \"FILE\""),
-                "either deploy_key and known_hosts",
+                "goes with known_hosts",
             ),
             (
-                format!("{keyed}token_file = \"FILE\""),
-                "either deploy_key and known_hosts",
+                format!("{listed}{}", token.replace("FILE", "nowhere")),
+                "nowhere",
             ),
-            (format!("{listed}token_file = \"nowhere\""), "nowhere"),
             (
-                listed.replace("https", "http") + "token_file = \"FILE\"",
+                format!("{listed}{}", token.replace("https", "http")),
                 "a token is not sent",
+            ),
+            (
+                format!("{listed}{}", token.replace("https://", "")),
+                "is no forge",
+            ),
+            (
+                format!("{listed}{}", token.replace("forge.", "other.")),
+                "of which `repositories` lists none",
+            ),
+            (
+                format!("{listed}token_file = \"FILE\""),
+                "unknown field `token_file`",
             ),
             (
                 listed.replace("https://", "ext::"),

@@ -17,7 +17,7 @@ use collective_contracts::CodeRegistry::{CodeApproved, CodeRevoked};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::git::{Access, Clone, GitError, Merged, RefName};
+use super::git::{Clone, Credentials, GitError, Mergeable, RefName};
 use super::plan::{Planned, declared, plan};
 use super::source::{Compared, compare};
 use crate::blobs::{BlobError, Blobs};
@@ -39,8 +39,8 @@ pub struct Settings {
     pub repositories: Vec<Repository>,
     /// The branch that an approved commit is merged into; none is touched without it.
     pub merge_into: Option<RefName>,
-    /// What it shows to these repositories.
-    pub access: Access,
+    /// What it shows to whom of these repositories' forges.
+    pub credentials: Credentials,
     /// Folder of its copies of repositories.
     pub folder: PathBuf,
 }
@@ -408,15 +408,20 @@ impl Deploy {
         );
         let copy = self.copy(&origin.repository);
         let merged = tokio::task::spawn_blocking(move || {
-            copy()?.merge(&origin.commit, &origin.path, &into, &message)
+            let copy = copy()?;
+            let merged = copy.merge(&origin.commit, &origin.path, &into, &message)?;
+            if let Mergeable::Made(commit) = &merged {
+                copy.push(commit, &into)?;
+            }
+            Ok::<_, GitError>(merged)
         })
         .await;
         Some(match merged {
-            Ok(Ok(Merged::Before)) => Merge::Merged { commit: None },
-            Ok(Ok(Merged::Now(commit))) => Merge::Merged {
+            Ok(Ok(Mergeable::Before)) => Merge::Merged { commit: None },
+            Ok(Ok(Mergeable::Made(commit))) => Merge::Merged {
                 commit: Some(commit.to_string()),
             },
-            Ok(Ok(Merged::ByHand(reason))) => Merge::ByHand { reason },
+            Ok(Ok(Mergeable::ByHand(reason))) => Merge::ByHand { reason },
             Ok(Err(error)) => Merge::Failed {
                 reason: error.to_string(),
             },
@@ -433,7 +438,7 @@ impl Deploy {
     ) -> impl FnOnce() -> Result<Clone, GitError> + Send + 'static {
         let name = alloy::hex::encode(BlobId::of(repository.as_str().as_bytes()).0);
         let (folder, repository) = (self.settings.folder.join(name), repository.clone());
-        let access = self.settings.access.clone();
+        let access = self.settings.credentials.of(&repository);
         move || Clone::open_with(&folder, &repository, access, true)
     }
 }

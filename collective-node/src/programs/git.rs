@@ -17,10 +17,10 @@ use collective::bundle::{Bundle, BundleRefusal};
 use collective::limits::{MAX_BUNDLE_BYTES, MAX_BUNDLE_FILES};
 use thiserror::Error;
 
-use super::process::{Ended, Limits, ProcessError, run};
+use super::process::{self, Ended, KernelLimits, Limits, ProcessError, run};
 
-pub use access::{Access, AccessRefusal};
-pub use merge::Merged;
+pub use access::{Access, AccessRefusal, Credentials, DeployKey, Forge};
+pub use merge::Mergeable;
 
 mod access;
 mod merge;
@@ -34,8 +34,19 @@ const LOCAL_TIME: Duration = Duration::from_secs(30);
 /// Bytes of a repository that is fetched: programs are text that members read.
 const MAX_REPOSITORY_BYTES: u64 = 256 << 20;
 
+/// What the kernel holds each process of git to: a small pack can hold objects of any size. Four processors may work for as long as a
+/// fetch takes.
+const GIT_LIMITS: KernelLimits = KernelLimits {
+    memory: 1 << 30,
+    seconds: 4 * FETCH_TIME.as_secs(),
+    file: MAX_REPOSITORY_BYTES,
+};
+
 /// Bytes that git prints besides the files of a folder: names of files, or of refs.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
+
+/// By which `git rev-parse --quiet` says that there is nothing of a name.
+const NO_SUCH_NAME: i32 = 1;
 
 /// Bytes of a branch's name.
 const MAX_REF_BYTES: usize = 200;
@@ -130,9 +141,6 @@ pub enum GitError {
         /// In git's words.
         says: String,
     },
-    /// Nothing is shown to it.
-    #[error(transparent)]
-    Access(#[from] AccessRefusal),
     /// Git printed something else.
     #[error("git {0} gave an answer that is none")]
     Unexpected(String),
@@ -204,7 +212,6 @@ impl Clone {
         access: Access,
         whole: bool,
     ) -> Result<Self, GitError> {
-        access.check(repository)?;
         fs::create_dir_all(folder)?;
         let copy = Self {
             folder: folder.canonicalize()?,
@@ -273,16 +280,17 @@ impl Clone {
         if self.has(commit)? {
             return Ok(());
         }
-        // Somebody who cannot be reached has not said that the commit is not there.
-        self.names(&["HEAD"])?;
-        let fetched = self.fetch(&[self.repository.as_str(), commit.as_str()]);
-        if fetched.is_ok() && self.has(commit)? {
-            return Ok(());
-        }
-        Err(GitError::NoCommit {
+        let missing = || GitError::NoCommit {
             repository: self.repository.clone(),
             commit: commit.clone(),
-        })
+        };
+        match self.fetch(&[self.repository.as_str(), commit.as_str()]) {
+            // What was there under this id is something else.
+            Ok(()) if !self.has(commit)? => Err(missing()),
+            // A line that is cut, or a forge that is out of order, has not said that there is no such commit.
+            Err(GitError::Unreachable { says, .. }) if is_denied(&says, commit) => Err(missing()),
+            fetched => fetched,
+        }
     }
 
     /// The tree of a folder in a commit that was fetched.
@@ -295,11 +303,16 @@ impl Clone {
             path: path.clone(),
         };
         let name = format!("{commit}:{path}");
-        let line = self.line("rev-parse", &["--verify", "--quiet", &name]);
-        let id: GitId = line
-            .ok()
-            .and_then(|line| line.parse().ok())
-            .ok_or_else(missing)?;
+        let arguments = ["--verify", "--quiet", &name];
+        let ended = self.run("rev-parse", &arguments, b"", MAX_ANSWER_BYTES, LOCAL_TIME)?;
+        if ended.status.code() == Some(NO_SUCH_NAME) {
+            return Err(missing());
+        }
+        let line = String::from_utf8_lossy(&ended.output).into_owned();
+        let id: GitId = line.trim_end().parse().map_err(|_| GitError::Failed {
+            verb: "rev-parse".to_owned(),
+            says: ended.complaint,
+        })?;
         let kind = self.line("cat-file", &["-t", id.as_str()])?;
         if kind == "tree" {
             Ok(id)
@@ -408,12 +421,26 @@ impl Clone {
             "--no-write-commit-graph",
         ];
         let arguments = [&flags, depth, &["--"], arguments].concat();
-        let ended = self.run("fetch", &arguments, b"", 0, FETCH_TIME)?;
+        let ended = self.run("fetch", &arguments, b"", 0, FETCH_TIME);
+        if !matches!(&ended, Ok(ended) if ended.status.success()) {
+            self.tidy_up()?;
+        }
+        let ended = ended?;
         if ended.status.success() {
             Ok(())
         } else {
             Err(self.unreachable(ended))
         }
+    }
+
+    /// Removes what a fetch that failed has left: packs and objects that are not whole, which would count towards the copy's size, and
+    /// locks. A copy that is too large all the same is begun anew when it is opened again.
+    fn tidy_up(&self) -> Result<(), GitError> {
+        remove_unfinished(&self.folder)?;
+        if process::size(&self.folder) > MAX_REPOSITORY_BYTES {
+            fs::remove_dir_all(&self.folder)?;
+        }
+        Ok(())
     }
 
     fn unreachable(&self, ended: Ended) -> GitError {
@@ -489,7 +516,7 @@ impl Clone {
             time,
             output: room,
             folder: Some((&self.folder, MAX_REPOSITORY_BYTES)),
-            kernel: None,
+            kernel: Some(GIT_LIMITS),
         };
         run(command, input, limits).map_err(|error| match error {
             ProcessError::Start(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -529,7 +556,7 @@ pub fn remote_of_here() -> Result<String, GitError> {
         time: LOCAL_TIME,
         output: MAX_ANSWER_BYTES,
         folder: None,
-        kernel: None,
+        kernel: Some(GIT_LIMITS),
     };
     let verb = "remote get-url origin".to_owned();
     match run(&mut command, b"", limits) {
@@ -545,6 +572,29 @@ pub fn remote_of_here() -> Result<String, GitError> {
         }
         Err(error) => Err(GitError::Process { verb, error }),
     }
+}
+
+/// Removes the files that git was still writing below a folder, by the names that it gives them.
+fn remove_unfinished(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let (path, name) = (entry.path(), entry.file_name());
+        let name = name.to_string_lossy();
+        let is_folder = entry.file_type()?.is_dir();
+        match is_folder {
+            true if name.starts_with("tmp_") => fs::remove_dir_all(path)?,
+            true => remove_unfinished(&path)?,
+            false if name.starts_with("tmp_") || name.ends_with(".lock") => fs::remove_file(path)?,
+            false => {}
+        }
+    }
+    Ok(())
+}
+
+/// Whether a forge's refusal says that it has no such commit, in the words of `git upload-pack`.
+fn is_denied(says: &str, commit: &GitId) -> bool {
+    let words = format!("upload-pack: not our ref {commit}");
+    says.lines().any(|line| line.trim_end().ends_with(&words))
 }
 
 /// Whether a bundle of a folder does without the file of this path.

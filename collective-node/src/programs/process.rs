@@ -181,7 +181,7 @@ fn reader(pipe: Option<impl Read + Send + 'static>, limit: usize) -> Receiver<io
 }
 
 /// Bytes of all files below a folder; links are not followed. What cannot be read any more is gone.
-fn size(folder: &Path) -> u64 {
+pub(super) fn size(folder: &Path) -> u64 {
     let (mut todo, mut bytes, mut entries) = (vec![folder.to_owned()], 0, 0);
     while let Some(folder) = todo.pop() {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {

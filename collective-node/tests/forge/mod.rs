@@ -3,17 +3,16 @@
 // Each test that includes this uses what it needs.
 #![allow(dead_code)]
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 /// Bytes of one request to the forge.
@@ -23,13 +22,36 @@ const MOST: usize = 16 << 20;
 pub const TOKEN: &str = "secret-of-the-forge";
 const AUTHORIZED: &str = "Basic bm9kZTpzZWNyZXQtb2YtdGhlLWZvcmdl";
 
+/// How it answers over HTTP.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Mood {
+    /// As it should.
+    #[default]
+    Well,
+    /// Who fetches is told that something is wrong with it.
+    OutOfOrder,
+    /// Who fetches gets half of the answer.
+    Cut,
+    /// Everybody is sent to another address.
+    Moved(String),
+}
+
+/// What it serves, and what it has seen.
+#[derive(Default)]
+struct Served {
+    root: PathBuf,
+    mood: Mutex<Mood>,
+    shown: Mutex<Vec<String>>,
+    pushes: Mutex<usize>,
+}
+
 /// The repository.
 pub struct Forge {
     /// Where it lies; `origin.git` and `clone` are in it.
     pub folder: PathBuf,
     /// Its address over HTTP.
     pub http: String,
-    _serves: Runtime,
+    served: Arc<Served>,
 }
 
 impl Forge {
@@ -39,17 +61,26 @@ impl Forge {
             println!("skipped: no git here");
             return None;
         }
-        let runtime = Runtime::new().expect("threads");
-        let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
-        let listener = listener.expect("a port");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let address = listener.local_addr().expect("an address");
-        let root = Arc::new(folder.to_owned());
-        let served = Router::new().fallback(backend).with_state(root);
-        runtime.spawn(async move { axum::serve(listener, served).await });
+        let served = Arc::new(Served {
+            root: folder.to_owned(),
+            ..Served::default()
+        });
+        let router = Router::new().fallback(backend).with_state(served.clone());
+        // A thread of its own, to the end of the process: a test may have a runtime itself.
+        std::thread::spawn(move || {
+            let runtime = Runtime::new().expect("threads");
+            runtime.block_on(async {
+                listener.set_nonblocking(true).expect("a socket");
+                let listener = tokio::net::TcpListener::from_std(listener).expect("a socket");
+                axum::serve(listener, router).await
+            })
+        });
         let forge = Self {
             folder: folder.to_owned(),
             http: format!("http://{address}/origin.git"),
-            _serves: runtime,
+            served,
         };
         std::fs::create_dir_all(folder).expect("a folder");
         forge.at(
@@ -66,6 +97,26 @@ impl Forge {
     /// Its address as a folder.
     pub fn file(&self) -> String {
         format!("file://{}/origin.git", self.folder.display())
+    }
+
+    /// Its scheme, host and port.
+    pub fn origin(&self) -> &str {
+        self.http.trim_end_matches("/origin.git")
+    }
+
+    /// Answers like this from now on.
+    pub fn is(&self, mood: Mood) {
+        *self.served.mood.lock().expect("no panic") = mood;
+    }
+
+    /// What it was shown by way of authorization.
+    pub fn shown(&self) -> Vec<String> {
+        self.served.shown.lock().expect("no panic").clone()
+    }
+
+    /// How often somebody began to push.
+    pub fn pushes(&self) -> usize {
+        *self.served.pushes.lock().expect("no panic")
     }
 
     /// Somebody's clone.
@@ -117,7 +168,7 @@ impl Forge {
 }
 
 /// `git http-backend` as a CGI program. Who pushes has to be authorized.
-async fn backend(State(root): State<Arc<PathBuf>>, request: Request) -> Response {
+async fn backend(State(served): State<Arc<Served>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let Ok(body) = axum::body::to_bytes(body, MOST).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
@@ -126,6 +177,24 @@ async fn backend(State(root): State<Arc<PathBuf>>, request: Request) -> Response
     let pushes =
         query.contains("git-receive-pack") || head.uri.path().ends_with("/git-receive-pack");
     let said = |name: HeaderName| text(&head.headers, &name);
+    let shown = said(header::AUTHORIZATION);
+    if !shown.is_empty() {
+        served.shown.lock().expect("no panic").push(shown);
+    }
+    if query.contains("git-receive-pack") {
+        *served.pushes.lock().expect("no panic") += 1;
+    }
+    let mood = served.mood.lock().expect("no panic").clone();
+    let fetches = body.windows(13).any(|part| part == b"command=fetch");
+    match &mood {
+        Mood::Moved(to) => {
+            let asked = head.uri.path_and_query().expect("a path");
+            let there = [(header::LOCATION, format!("{to}{asked}"))];
+            return (StatusCode::TEMPORARY_REDIRECT, there).into_response();
+        }
+        Mood::OutOfOrder if fetches => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        _ => {}
+    }
     if pushes && said(header::AUTHORIZATION) != AUTHORIZED {
         let asked = [(header::WWW_AUTHENTICATE, "Basic realm=\"forge\"")];
         return (StatusCode::UNAUTHORIZED, asked).into_response();
@@ -133,7 +202,7 @@ async fn backend(State(root): State<Arc<PathBuf>>, request: Request) -> Response
     let mut command = Command::new("git");
     command
         .arg("http-backend")
-        .env("GIT_PROJECT_ROOT", root.as_path())
+        .env("GIT_PROJECT_ROOT", &served.root)
         .env("GIT_HTTP_EXPORT_ALL", "1")
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
         .env("REQUEST_METHOD", head.method.as_str())
@@ -149,7 +218,8 @@ async fn backend(State(root): State<Arc<PathBuf>>, request: Request) -> Response
     if pushes {
         command.env("REMOTE_USER", "node");
     }
-    tokio::task::spawn_blocking(move || answer(command, &body))
+    let is_cut = fetches && mood == Mood::Cut;
+    tokio::task::spawn_blocking(move || answer(command, &body, is_cut))
         .await
         .expect("no panic")
 }
@@ -159,7 +229,7 @@ fn text(headers: &HeaderMap, name: &HeaderName) -> String {
     value.unwrap_or_default().to_owned()
 }
 
-fn answer(mut command: Command, body: &Bytes) -> Response {
+fn answer(mut command: Command, body: &Bytes, is_cut: bool) -> Response {
     use std::io::Write;
     let mut child = command
         .stdin(Stdio::piped())
@@ -175,7 +245,9 @@ fn answer(mut command: Command, body: &Bytes) -> Response {
         .position(|four| four == b"\r\n\r\n")
         .expect("a head");
     let head = String::from_utf8_lossy(&output[..end]).into_owned();
-    let mut response = Response::new(Body::from(output[end + 4..].to_vec()));
+    let body = &output[end + 4..];
+    let kept = if is_cut { body.len() / 2 } else { body.len() };
+    let mut response = Response::new(Body::from(body[..kept].to_vec()));
     for line in head.lines() {
         let (name, value) = line.split_once(": ").expect("a header");
         if name == "Status" {

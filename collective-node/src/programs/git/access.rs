@@ -1,10 +1,13 @@
 //! How git is started, and what it may show to a forge that asks who we are.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
+use std::str::FromStr;
 
 use collective::approval::Repository;
+use serde::Deserialize;
 
 /// Settings that a repository cannot change. Of transports only these four, none of which runs what an address says.
 const SETTINGS: [&str; 12] = [
@@ -22,28 +25,153 @@ const SETTINGS: [&str; 12] = [
     "maintenance.auto=false",
 ];
 
+/// What of the environment git gets: where programs, the settings of who runs it, and scratch files are, and the way out of a network.
+/// Everything else stays here, ours above all.
+const PASSED_ON: [&str; 15] = [
+    "PATH",
+    "HOME",
+    "XDG_CONFIG_HOME",
+    "USER",
+    "LOGNAME",
+    "TMPDIR",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "http_proxy",
+    "https_proxy",
+    "HTTPS_PROXY",
+    "all_proxy",
+    "ALL_PROXY",
+    "no_proxy",
+    "NO_PROXY",
+];
+
+/// What it gets besides where it shows what a person has set up: the ways to that person's agents.
+const TO_AGENTS: [&str; 4] = [
+    "SSH_AUTH_SOCK",
+    "GNUPGHOME",
+    "XDG_RUNTIME_DIR",
+    "DBUS_SESSION_BUS_ADDRESS",
+];
+
 /// Names the token's file to [`HELPER`].
 const TOKEN_FILE: &str = "COLLECTIVE_FORGE_TOKEN_FILE";
 
 /// Gives git the token out of its file: it stands on no command line, and git never writes it back. Forges that take tokens take
 /// any name with them.
-const HELPER: &str = "credential.helper=!f() { test \"$1\" = get && printf 'username=node\\npassword=%s\\n' \"$(cat \"$COLLECTIVE_FORGE_TOKEN_FILE\")\"; }; f";
+const HELPER: &str = "!f() { test \"$1\" = get && printf 'username=node\\npassword=%s\\n' \"$(cat \"$COLLECTIVE_FORGE_TOKEN_FILE\")\"; }; f";
 
-/// What a node shows to a forge.
+/// Scheme, host and, where it is another than usual, port of a forge: `https://forge.example`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Forge(String);
+
+impl FromStr for Forge {
+    type Err = AccessRefusal;
+
+    fn from_str(text: &str) -> Result<Self, AccessRefusal> {
+        let host = ["https://", "http://"]
+            .iter()
+            .find_map(|scheme| text.strip_prefix(scheme));
+        // What is the beginning of an address has no password, and nothing that git reads otherwise.
+        let is_beginning = format!("{text}/x").parse::<Repository>().is_ok();
+        if !is_beginning || host.is_none_or(|host| host.contains('/')) {
+            return Err(AccessRefusal::NoForge(text.escape_debug().to_string()));
+        }
+        let is_here =
+            |host: &str| matches!(host.split(':').next(), Some("127.0.0.1" | "localhost"));
+        if text
+            .strip_prefix("http://")
+            .is_some_and(|host| !is_here(host))
+        {
+            return Err(AccessRefusal::Plain(text.to_owned()));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for Forge {
+    type Error = AccessRefusal;
+
+    fn try_from(text: String) -> Result<Self, AccessRefusal> {
+        text.parse()
+    }
+}
+
+impl Forge {
+    /// Whether a repository is one of this forge's.
+    pub fn has(&self, repository: &Repository) -> bool {
+        let rest = repository.as_str().strip_prefix(&self.0);
+        rest.is_some_and(|rest| rest.starts_with('/'))
+    }
+}
+
+impl fmt::Display for Forge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a node has to show, each to whom it belongs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Credentials {
+    /// For repositories over ssh.
+    pub deploy_key: Option<DeployKey>,
+    /// Files of tokens, each for one forge.
+    pub tokens: BTreeMap<Forge, PathBuf>,
+}
+
+impl Credentials {
+    /// What is shown to a repository's forge, and to nobody else.
+    pub fn of(&self, repository: &Repository) -> Access {
+        let token = self.tokens.iter().find(|(forge, _)| forge.has(repository));
+        let is_web = repository.as_str().starts_with("http");
+        match (token, &self.deploy_key) {
+            (Some((forge, file)), _) => Access::Token {
+                forge: forge.clone(),
+                file: file.clone(),
+            },
+            (None, Some(key)) if !is_web => Access::Ssh(key.clone()),
+            (None, _) => Access::Own,
+        }
+    }
+}
+
+/// A deploy key, and the keys by which the forge's host is known; no other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeployKey {
+    /// The private key's file.
+    pub key: PathBuf,
+    /// The hosts' keys, as `ssh-keyscan` prints them.
+    pub known_hosts: PathBuf,
+}
+
+impl DeployKey {
+    /// Refuses files that the shell with which git starts ssh, or ssh itself, would read as others.
+    ///
+    /// # Errors
+    /// [`AccessRefusal::Quote`].
+    pub fn new(key: PathBuf, known_hosts: PathBuf) -> Result<Self, AccessRefusal> {
+        for path in [&key, &known_hosts] {
+            if path.to_string_lossy().contains(['\'', '"', '\\', '%', '$']) {
+                return Err(AccessRefusal::Quote(path.clone()));
+            }
+        }
+        Ok(Self { key, known_hosts })
+    }
+}
+
+/// What is shown to one forge.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Access {
     /// What the person who runs git has set up, or nothing.
     #[default]
     Own,
-    /// A deploy key, and the keys by which the forge's host is known; no other.
-    Ssh {
-        /// The private key's file.
-        key: PathBuf,
-        /// The hosts' keys, as `ssh-keyscan` prints them.
-        known_hosts: PathBuf,
-    },
-    /// A token for HTTP.
+    /// A key for ssh.
+    Ssh(DeployKey),
+    /// A token for HTTP, which no other host is shown, whatever that asks for.
     Token {
+        /// Whose it is.
+        forge: Forge,
         /// The file with the token and nothing else.
         file: PathBuf,
     },
@@ -54,45 +182,28 @@ pub enum Access {
 pub enum AccessRefusal {
     /// It would be read on the way.
     #[error("a token is not sent to {0}: the address has to begin with https://")]
-    Plain(Repository),
-    /// The shell that git starts ssh with would read another one.
-    #[error("{} has a quote in its name: give the file another", .0.display())]
+    Plain(String),
+    /// A token has to belong to somebody.
+    #[error(
+        "'{0}' is no forge: a token belongs to a scheme and a host, as in `https://forge.example`"
+    )]
+    NoForge(String),
+    /// Another one would be read.
+    #[error("{} has a quote, '\\', '%' or '$' in its name: give the file another", .0.display())]
     Quote(PathBuf),
 }
 
 impl Access {
-    /// Whether this may be shown to a repository at all.
-    ///
-    /// # Errors
-    /// [`AccessRefusal`].
-    pub fn check(&self, repository: &Repository) -> Result<(), AccessRefusal> {
-        match self {
-            Self::Own => Ok(()),
-            Self::Token { .. } => {
-                let rest = repository.as_str().strip_prefix("http://");
-                let host = rest.and_then(|rest| rest.split(['/', ':']).next());
-                match host {
-                    None | Some("127.0.0.1" | "localhost") => Ok(()),
-                    Some(_) => Err(AccessRefusal::Plain(repository.clone())),
-                }
-            }
-            Self::Ssh { key, known_hosts } => {
-                let quoted = |path: &&PathBuf| path.to_string_lossy().contains(['\'', '"', '\\']);
-                match [key, known_hosts].into_iter().find(quoted) {
-                    None => Ok(()),
-                    Some(path) => Err(AccessRefusal::Quote(path.clone())),
-                }
-            }
-        }
-    }
-
-    /// Git with our settings, and with nothing that the environment says of repositories.
+    /// Git with our settings, and with nothing that the environment says of repositories or of us.
     pub(super) fn git(&self) -> Command {
         let mut command = Command::new("git");
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("GIT_") {
-                command.env_remove(name);
-            }
+        command.env_clear();
+        let agents: &[&str] = match self {
+            Self::Own => &TO_AGENTS,
+            Self::Ssh(_) | Self::Token { .. } => &[],
+        };
+        for name in PASSED_ON.iter().chain(agents) {
+            command.envs(std::env::var_os(name).map(|value| (name, value)));
         }
         command
             .env("GIT_TERMINAL_PROMPT", "0")
@@ -105,25 +216,26 @@ impl Access {
         for setting in SETTINGS {
             command.args(["-c", setting]);
         }
-        if let Self::Token { file } = self {
-            // The first takes back whatever helpers there were.
+        if let Self::Token { forge, file } = self {
+            // The first takes back whatever helpers there were. The second is asked for this forge only: not for a proxy, and not
+            // for where an address is rewritten to.
+            let helper = format!("credential.{forge}.helper={HELPER}");
             command
-                .args(["-c", "credential.helper=", "-c", HELPER])
+                .args(["-c", "credential.helper=", "-c", &helper])
                 .env(TOKEN_FILE, file);
         }
         command
     }
 
     fn ssh(&self) -> String {
-        let Self::Ssh { key, known_hosts } = self else {
+        let Self::Ssh(DeployKey { key, known_hosts }) = self else {
             return "ssh -o BatchMode=yes".to_owned();
         };
-        let quoted = |path: &Path| format!("'{}'", path.display());
+        let (key, known_hosts) = (key.display(), known_hosts.display());
+        // Quoted for the shell, and the files of hosts for ssh, too, which takes several.
         format!(
-            "ssh -F /dev/null -o BatchMode=yes -o IdentitiesOnly=yes -o IdentityAgent=none -i {} -o StrictHostKeyChecking=yes \
-             -o GlobalKnownHostsFile=/dev/null -o UserKnownHostsFile={}",
-            quoted(key),
-            quoted(known_hosts)
+            "ssh -F /dev/null -o BatchMode=yes -o IdentitiesOnly=yes -o IdentityAgent=none -i '{key}' -o StrictHostKeyChecking=yes \
+             -o GlobalKnownHostsFile=/dev/null -o 'UserKnownHostsFile=\"{known_hosts}\"'"
         )
     }
 }
@@ -132,8 +244,8 @@ impl fmt::Display for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Own => f.write_str("no key"),
-            Self::Ssh { key, .. } => write!(f, "the key in {}", key.display()),
-            Self::Token { file } => write!(f, "the token in {}", file.display()),
+            Self::Ssh(DeployKey { key, .. }) => write!(f, "the key in {}", key.display()),
+            Self::Token { file, .. } => write!(f, "the token in {}", file.display()),
         }
     }
 }
@@ -148,55 +260,70 @@ mod tests {
 
     #[test]
     fn a_token_goes_to_nobody_who_could_read_it_on_the_way() {
-        let token = Access::Token {
-            file: "token".into(),
-        };
-        assert!(
-            token
-                .check(&repository("https://forge.example/x.git"))
-                .is_ok()
-        );
-        assert!(
-            token
-                .check(&repository("http://127.0.0.1:3000/x.git"))
-                .is_ok()
-        );
-        for plain in [
-            "http://forge.example/x.git",
-            "http://127.0.0.1.forge.example/x.git",
-            "http://localhost.example:80/x.git",
+        for good in [
+            "https://forge.example",
+            "https://forge.example:8443",
+            "http://127.0.0.1:3000",
+            "http://localhost",
         ] {
-            assert_eq!(
-                token.check(&repository(plain)),
-                Err(AccessRefusal::Plain(repository(plain)))
-            );
+            assert!(good.parse::<Forge>().is_ok(), "{good}");
+        }
+        for plain in [
+            "http://forge.example",
+            "http://127.0.0.1.forge.example",
+            "http://localhost.example:80",
+        ] {
+            let refused = plain.parse::<Forge>();
+            assert_eq!(refused, Err(AccessRefusal::Plain(plain.to_owned())));
+        }
+        for none in [
+            "forge.example",
+            "https://",
+            "https://forge.example/",
+            "https://forge.example/people",
+            "https://ann:secret@forge.example",
+            "ssh://forge.example",
+            "https://forge example",
+            "https://forge.example\n",
+        ] {
+            let refused = none.parse::<Forge>();
+            assert!(matches!(refused, Err(AccessRefusal::NoForge(_))), "{none}");
         }
     }
 
     #[test]
-    fn ssh_takes_the_named_key_and_the_named_hosts_only() {
-        let access = Access::Ssh {
-            key: "/k e/y".into(),
-            known_hosts: "/hosts".into(),
+    fn each_repository_is_shown_what_belongs_to_it() {
+        let forge: Forge = "https://forge.example".parse().expect("a forge");
+        let key = DeployKey::new("key".into(), "hosts".into()).expect("a key");
+        let credentials = Credentials {
+            deploy_key: Some(key.clone()),
+            tokens: BTreeMap::from([(forge.clone(), "token".into())]),
         };
-        let ssh = access.ssh();
-        for part in [
-            "-F /dev/null",
-            "-i '/k e/y'",
-            "IdentitiesOnly=yes",
-            "StrictHostKeyChecking=yes",
-            "UserKnownHostsFile='/hosts'",
+        let token = Access::Token {
+            forge,
+            file: "token".into(),
+        };
+        for (address, access) in [
+            ("https://forge.example/x.git", &token),
+            ("https://forge.example.org/x.git", &Access::Own),
+            ("https://forge.example:8443/x.git", &Access::Own),
+            ("https://other.example/forge.example/x.git", &Access::Own),
+            ("http://forge.example/x.git", &Access::Own),
+            ("git@forge.example:x", &Access::Ssh(key.clone())),
+            ("ssh://git@other.example/x", &Access::Ssh(key)),
         ] {
-            assert!(ssh.contains(part), "{ssh}");
+            assert_eq!(credentials.of(&repository(address)), *access, "{address}");
         }
-        assert!(access.check(&repository("git@forge.example:x")).is_ok());
-        let broken = Access::Ssh {
-            key: "/a'; id; '".into(),
-            known_hosts: "/hosts".into(),
-        };
-        assert!(matches!(
-            broken.check(&repository("git@forge.example:x")),
-            Err(AccessRefusal::Quote(_))
-        ));
+    }
+
+    #[test]
+    fn a_key_in_a_file_that_a_shell_would_read_otherwise_is_refused() {
+        for bad in ["/a'; id; '", "/a\"b", "/a\\b", "/%h", "/${HOME}"] {
+            for (key, hosts) in [(bad, "/hosts"), ("/key", bad)] {
+                let refused = DeployKey::new(key.into(), hosts.into());
+                assert_eq!(refused, Err(AccessRefusal::Quote(bad.into())));
+            }
+        }
+        assert!(DeployKey::new("/k e/y".into(), "/hosts".into()).is_ok());
     }
 }

@@ -8,72 +8,71 @@ use super::{Clone, FETCH_TIME, GitError, LOCAL_TIME, MAX_ANSWER_BYTES, RefName, 
 /// Who a merge is by: the node has no address that mail reaches.
 const AUTHOR: (&str, &str) = ("collective node", "node@collective.invalid");
 
-/// What became of a merge.
+/// What a merge comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Merged {
+pub enum Mergeable {
     /// The branch had the commit, or everything that it changes, already.
     Before,
-    /// It was pushed.
-    Now(GitId),
+    /// This commit is made, and to be pushed.
+    Made(GitId),
     /// A person has to do it, for this reason.
     ByHand(String),
 }
 
 impl Clone {
-    /// Merges a commit that was fetched into a branch, and pushes it. What is merged touches one folder only.
+    /// Merges a commit that was fetched into a branch, here. What is merged touches one folder only.
     ///
     /// # Errors
-    /// [`GitError`], for instance where the branch moved meanwhile: the same again.
+    /// [`GitError`]; the same again is right.
     pub fn merge(
         &self,
         commit: &GitId,
         path: &FolderPath,
         into: &RefName,
         message: &str,
-    ) -> Result<Merged, GitError> {
+    ) -> Result<Mergeable, GitError> {
         self.fetch(&[self.repository.as_str(), &into.0])?;
         let tip: GitId = self.id("FETCH_HEAD^{commit}")?;
         if self.succeeds(
             "merge-base",
             &["--is-ancestor", commit.as_str(), tip.as_str()],
         )? {
-            return Ok(Merged::Before);
+            return Ok(Mergeable::Before);
         }
         let Some(base) = self.common(&tip, commit)? else {
-            return Ok(Merged::ByHand(format!(
+            return Ok(Mergeable::ByHand(format!(
                 "the commit shares no history with {into}"
             )));
         };
         if let Some(other) = self.outside(&base, commit, path)? {
-            return Ok(Merged::ByHand(format!(
+            return Ok(Mergeable::ByHand(format!(
                 "the commit changes {other}, too, which nobody voted on"
             )));
         }
         let Some(tree) = self.merged_tree(&tip, commit)? else {
-            return Ok(Merged::ByHand(format!(
+            return Ok(Mergeable::ByHand(format!(
                 "the commit and {into} contradict each other"
             )));
         };
         let before = self.id(&format!("{tip}^{{tree}}"))?;
         if tree == before {
-            return Ok(Merged::Before);
+            return Ok(Mergeable::Before);
         }
         // What is pushed is the merge and not the commit: with several common ancestors, renames, or changes on both sides it can
         // differ from what was voted on.
         if let Some(other) = self.outside(&before, &tree, path)? {
-            return Ok(Merged::ByHand(format!(
+            return Ok(Mergeable::ByHand(format!(
                 "merged, it would change {other}, which nobody voted on"
             )));
         }
         let folder = |of: &GitId| self.id(&format!("{of}:{path}"));
         if folder(&tree)? != folder(commit)? {
-            return Ok(Merged::ByHand(format!(
+            return Ok(Mergeable::ByHand(format!(
                 "{into} has changed {path}, too: what came of both is nothing that anybody voted on"
             )));
         }
         let made = self.commit(&tree, &tip, commit, message)?;
-        self.push(&made, into)?;
-        Ok(Merged::Now(made))
+        Ok(Mergeable::Made(made))
     }
 
     fn common(&self, one: &GitId, two: &GitId) -> Result<Option<GitId>, GitError> {
@@ -179,8 +178,11 @@ impl Clone {
         })
     }
 
-    /// Only ahead: a branch that has moved is fetched again, never written over.
-    fn push(&self, commit: &GitId, into: &RefName) -> Result<(), GitError> {
+    /// Pushes a merge. Only ahead: a branch that has moved is fetched again, never written over.
+    ///
+    /// # Errors
+    /// [`GitError::Push`].
+    pub fn push(&self, commit: &GitId, into: &RefName) -> Result<(), GitError> {
         let update = format!("{commit}:{}", into.0);
         let arguments = [
             "--quiet",
