@@ -26,11 +26,11 @@ use crate::follower::View;
 use crate::pace::Pace;
 use crate::sandbox::{Failure, Sandbox};
 
-/// Between two looks at what may mend itself: bytes that are still to come, a forge that is down.
-const RETRY: Duration = Duration::from_secs(15);
+/// Before the second look at what may mend itself: bytes that are still to come, a forge that is down or does not take a merge.
+const FIRST_PAUSE: Duration = Duration::from_secs(15);
 
-/// Between two looks at a forge that is not asked for bytes any more, only for a merge.
-const RETRY_MERGE: Duration = Duration::from_secs(60);
+/// Between two looks, when many changed nothing: what is mended shows within that time.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10 * 60);
 
 /// What the operator of a node lets it do with repositories. By default nothing.
 #[derive(Clone, Debug, Default)]
@@ -63,6 +63,14 @@ pub struct Deployed {
     pub expiry: u64,
     /// What became of the merge, where this node merges.
     pub merge: Option<Merge>,
+}
+
+impl Deployed {
+    /// Whether another look may find something else without another vote.
+    fn may_mend(&self) -> bool {
+        let waits = matches!(self.state, State::Missing | State::UnreachableRepository);
+        waits || self.state == State::Ready && matches!(self.merge, Some(Merge::Failed { .. }))
+    }
 }
 
 /// How an approved program stands at a node.
@@ -142,8 +150,28 @@ pub struct Deploy {
 struct Known {
     /// The first block whose logs were not read.
     next: u64,
-    /// When each was looked at last.
-    looked: BTreeMap<ManifestDigest, Instant>,
+    /// When to look again at what may mend itself, and the pause before.
+    waiting: BTreeMap<ManifestDigest, (Instant, Duration)>,
+}
+
+impl Known {
+    fn is_due(&self, digest: &ManifestDigest) -> bool {
+        let waits = self.waiting.get(digest);
+        waits.is_none_or(|(until, _)| Instant::now() >= *until)
+    }
+
+    /// Twice as long after each look that changed nothing.
+    fn note(&mut self, found: &Deployed) {
+        if !found.may_mend() {
+            self.waiting.remove(&found.manifest);
+            return;
+        }
+        let last = self.waiting.get(&found.manifest);
+        let last = last.map_or(FIRST_PAUSE / 2, |(_, pause)| *pause);
+        let pause = (last * 2).min(LONGEST_PAUSE);
+        let next = (Instant::now() + pause, pause);
+        self.waiting.insert(found.manifest, next);
+    }
 }
 
 impl Deploy {
@@ -164,60 +192,51 @@ impl Deploy {
     /// Looks at what finalized blocks approved or revoked since the last step, and again at what may have mended itself.
     async fn step(&self, known: &mut Known) -> Result<(), ChainError> {
         let finalized = self.view.borrow().finalized;
-        let mut due: BTreeSet<_> = self.due(known, &finalized).into_iter().collect();
+        let mut decided = BTreeSet::new();
         if known.next <= finalized.number {
             let events = vec![CodeApproved::SIGNATURE_HASH, CodeRevoked::SIGNATURE_HASH];
-            due.extend(
-                self.chain
-                    .decided(events, known.next, finalized.number)
-                    .await?,
-            );
+            let logs = self.chain.decided(events, known.next, finalized.number);
+            decided.extend(logs.await?);
         }
+        let mut due = self.due(known, &finalized);
+        due.extend(&decided);
         for digest in due {
-            let merge = self
-                .shown
-                .borrow()
-                .get(&digest)
-                .and_then(|deployed| deployed.merge.clone());
-            if let Some(mut found) = self.look(digest, &finalized).await? {
-                found.merge = self.merge(&found, merge).await;
+            let before = self.shown.borrow().get(&digest).cloned();
+            // Only its merge is tried again: what was judged stays so until somebody decides something.
+            let kept = before
+                .clone()
+                .filter(|before| before.state == State::Ready && !decided.contains(&digest));
+            if let Some(mut found) = self.look(digest, &finalized, kept).await? {
+                let merge = before.and_then(|before| before.merge);
+                found.merge = self.merge(&found, merge, &finalized).await;
+                known.note(&found);
                 tracing::info!(manifest = %digest, state = found.state.word(), detail = found.detail, "looked at a program");
                 self.shown.send_modify(|shown| {
                     shown.insert(digest, found);
                 });
             }
-            known.looked.insert(digest, Instant::now());
         }
         known.next = finalized.number + 1;
         Ok(())
     }
 
-    fn due(&self, known: &Known, finalized: &BlockRef) -> Vec<ManifestDigest> {
-        let is_due = |deployed: &Deployed| {
-            let since = known
-                .looked
-                .get(&deployed.manifest)
-                .map_or(Duration::MAX, Instant::elapsed);
-            match deployed.state {
-                State::Revoked | State::Expired => false,
-                _ if deployed.expiry <= finalized.time => true,
-                State::Missing | State::UnreachableRepository => since >= RETRY,
-                _ => matches!(deployed.merge, Some(Merge::Failed { .. })) && since >= RETRY_MERGE,
-            }
+    fn due(&self, known: &Known, finalized: &BlockRef) -> BTreeSet<ManifestDigest> {
+        let is_due = |deployed: &Deployed| match deployed.state {
+            State::Revoked | State::Expired => false,
+            _ if deployed.expiry <= finalized.time => true,
+            _ => deployed.may_mend() && known.is_due(&deployed.manifest),
         };
         let shown = self.shown.borrow();
-        shown
-            .values()
-            .filter(|deployed| is_due(deployed))
-            .map(|deployed| deployed.manifest)
-            .collect()
+        let due = shown.values().filter(|deployed| is_due(deployed));
+        due.map(|deployed| deployed.manifest).collect()
     }
 
-    /// How a program stands; none for what nobody decided on.
+    /// How a program stands; none for what nobody decided on. What was judged before is `kept` where only time can have passed.
     async fn look(
         &self,
         digest: ManifestDigest,
         finalized: &BlockRef,
+        kept: Option<Deployed>,
     ) -> Result<Option<Deployed>, ChainError> {
         let (status, terms) = self.chain.approval(finalized, digest).await?;
         let mut found = Deployed {
@@ -252,14 +271,30 @@ impl Deploy {
                 );
                 (State::Differs, detail)
             }
+            (_, Ok(Ok(manifest))) if !self.is_ours(&manifest) => {
+                let (chain, collective) = (manifest.chain_id, manifest.collective);
+                let detail = format!(
+                    "the manifest is made for collective {collective} on chain {chain}: no job of it is run here; members revoke it and its \
+                     proposer opens another"
+                );
+                (State::Differs, detail)
+            }
             (_, Ok(Ok(manifest))) if ApprovedTerms::of(&manifest) != terms => {
                 let detail = "the terms that were voted on are not those of the manifest: members revoke it and its proposer opens another";
                 (State::Differs, detail.into())
             }
-            (_, Ok(Ok(manifest))) => self.look_at(&manifest).await,
+            (_, Ok(Ok(manifest))) => match kept {
+                Some(kept) => (kept.state, kept.detail),
+                None => self.look_at(&manifest).await,
+            },
         };
         (found.state, found.detail) = (state, detail);
         Ok(Some(found))
+    }
+
+    fn is_ours(&self, manifest: &Manifest) -> bool {
+        let deployment = self.chain.deployment();
+        (manifest.chain_id, manifest.collective) == (deployment.chain_id, deployment.collective)
     }
 
     async fn look_at(&self, manifest: &Manifest) -> (State, String) {
@@ -392,43 +427,82 @@ impl Deploy {
     }
 
     /// Merges what is true to its source, once.
-    async fn merge(&self, found: &Deployed, before: Option<Merge>) -> Option<Merge> {
+    async fn merge(
+        &self,
+        found: &Deployed,
+        before: Option<Merge>,
+        finalized: &BlockRef,
+    ) -> Option<Merge> {
         let into = self.settings.merge_into.clone()?;
         let origin = found.origin.clone()?;
         let listed = self.settings.repositories.contains(&origin.repository);
         match before {
             Some(Merge::Failed { .. }) | None if found.state == State::Ready && listed => {}
+            Some(Merge::Failed { .. }) => return None,
             before => return before,
         }
+        let merged = self.try_merge(found, origin, into, finalized).await;
+        Some(merged.unwrap_or_else(|reason| Merge::Failed { reason }))
+    }
+
+    /// Makes a merge commit, and pushes it unless the newest block knows of something against it.
+    async fn try_merge(
+        &self,
+        found: &Deployed,
+        origin: Origin,
+        into: RefName,
+        finalized: &BlockRef,
+    ) -> Result<Merge, String> {
         let message = format!(
             "Merge {}, which the collective approved\n\nManifest: {}\nProgram: {}\n",
             origin.path,
             found.manifest,
             found.program.map_or(String::new(), |id| id.to_string())
         );
-        let copy = self.copy(&origin.repository);
-        let merged = tokio::task::spawn_blocking(move || {
-            let copy = copy()?;
-            let merged = copy.merge(&origin.commit, &origin.path, &into, &message)?;
-            if let Mergeable::Made(commit) = &merged {
-                copy.push(commit, &into)?;
-            }
-            Ok::<_, GitError>(merged)
-        })
-        .await;
-        Some(match merged {
-            Ok(Ok(Mergeable::Before)) => Merge::Merged { commit: None },
-            Ok(Ok(Mergeable::Made(commit))) => Merge::Merged {
-                commit: Some(commit.to_string()),
-            },
-            Ok(Ok(Mergeable::ByHand(reason))) => Merge::ByHand { reason },
-            Ok(Err(error)) => Merge::Failed {
-                reason: error.to_string(),
-            },
-            Err(error) => Merge::Failed {
-                reason: format!("it was interrupted: {error}"),
-            },
-        })
+        let open = self.copy(&origin.repository);
+        let branch = into.clone();
+        let made = blocking(move || {
+            let copy = open()?;
+            copy.fetch_commit(&origin.commit)?;
+            let made = copy.merge(&origin.commit, &origin.path, &branch, &message)?;
+            Ok((copy, made))
+        });
+        let (copy, commit) = match made.await? {
+            (_, Mergeable::Before) => return Ok(Merge::Merged { commit: None }),
+            (_, Mergeable::ByHand(reason)) => return Ok(Merge::ByHand { reason }),
+            (copy, Mergeable::Made(commit)) => (copy, commit),
+        };
+        self.check_newest(found.manifest, finalized).await?;
+        let pushed = commit.clone();
+        blocking(move || copy.push(&pushed, &into)).await?;
+        let commit = Some(commit.to_string());
+        Ok(Merge::Merged { commit })
+    }
+
+    /// Whether the newest block still approves a program: what was taken back in the last minutes is not final yet.
+    async fn check_newest(
+        &self,
+        digest: ManifestDigest,
+        finalized: &BlockRef,
+    ) -> Result<(), String> {
+        let unknown =
+            |error: ChainError| format!("whether it is still approved is not known now: {error}");
+        let latest = self.chain.latest().await.map_err(unknown)?;
+        if latest.number < finalized.number {
+            return Err(
+                "the chain's endpoint is behind what it said before: its operator looks after it"
+                    .to_owned(),
+            );
+        }
+        let (status, terms) = self
+            .chain
+            .approval(&latest, digest)
+            .await
+            .map_err(unknown)?;
+        if status == ApprovalStatus::Approved && latest.time < terms.expiry {
+            return Ok(());
+        }
+        Err("by the newest block it is not approved any more: it was taken back, or its time is over".to_owned())
     }
 
     /// Opens this node's copy of a repository, which is a folder named by the address.
@@ -440,6 +514,16 @@ impl Deploy {
         let (folder, repository) = (self.settings.folder.join(name), repository.clone());
         let access = self.settings.credentials.of(&repository);
         move || Clone::open_with(&folder, &repository, access, true)
+    }
+}
+
+/// Runs git where waiting for it holds nobody up; says what went wrong.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, GitError> + Send + 'static,
+) -> Result<T, String> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done.map_err(|error| error.to_string()),
+        Err(error) => Err(format!("it was interrupted: {error}")),
     }
 }
 

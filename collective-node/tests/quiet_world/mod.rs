@@ -33,6 +33,7 @@ use collective_node::governance::{Action, Ballot, Motion, vote};
 use collective_node::headers::Headers;
 use collective_node::intake::join;
 use collective_node::node::{Node, NodeConfig, StartError, blobs};
+use collective_node::programs::deploy::Settings;
 use devchain::{Clock, Config, DevChain, DevTransport};
 use serde_json::value::RawValue;
 use tokio::net::TcpListener;
@@ -75,6 +76,8 @@ pub struct QuietWorld {
     pub crowd: Manifest,
     /// Approved: a program that the test brought along, for a long time.
     pub extra: Manifest,
+    /// What the node may do with repositories, once it is started again.
+    pub programs: Settings,
     node: Option<Node>,
     client: Client,
     marks: Mutex<Vec<Mark>>,
@@ -128,6 +131,7 @@ impl QuietWorld {
             manifest: means,
             crowd,
             extra,
+            programs: Settings::default(),
             node: None,
             marks: Mutex::default(),
             newest: AtomicU64::new(0),
@@ -179,7 +183,7 @@ impl QuietWorld {
             node: self.world.node_id,
             wire: None,
             required_layers: vec![],
-            programs: Default::default(),
+            programs: self.programs.clone(),
             executable: PathBuf::from(env!("CARGO_BIN_EXE_collective")),
             poll: Duration::from_millis(10),
             batch_every: Duration::from_millis(20),

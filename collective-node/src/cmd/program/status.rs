@@ -9,7 +9,7 @@ use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 
 use crate::cmd::place::NodeAt;
-use crate::cmd::show::show;
+use crate::cmd::show::{on_one_line, printable, show};
 use crate::http::Deployed;
 use crate::programs::deploy::{Merge, State};
 
@@ -39,23 +39,29 @@ impl Status {
             return Ok(true);
         };
         let deployed = client.program(manifest).await?;
-        let mut rows = vec![
-            ("state", deployed.state.word().to_owned()),
-            ("detail", deployed.detail.clone()),
-        ];
-        rows.extend(deployed.program.map(|id| ("program", id.to_string())));
-        if let Some(origin) = &deployed.origin {
-            rows.extend([
-                ("repository", origin.repository.to_string()),
-                ("folder", origin.path.to_string()),
-                ("commit", origin.commit.to_string()),
-            ]);
-        }
-        rows.extend(deployed.merge.as_ref().map(|merge| ("merge", words(merge))));
-        show(self.json, &deployed, &rows)?;
+        show(self.json, &deployed, &rows(&deployed))?;
         let runs = [State::Ready, State::UnreachableRepository];
         Ok(runs.contains(&deployed.state))
     }
+}
+
+/// What is said of one program. Chain and forge wrote some of it.
+fn rows(deployed: &Deployed) -> Vec<(&'static str, String)> {
+    let mut rows = vec![
+        ("state", deployed.state.word().to_owned()),
+        ("detail", printable(&deployed.detail)),
+    ];
+    rows.extend(deployed.program.map(|id| ("program", id.to_string())));
+    if let Some(origin) = &deployed.origin {
+        rows.extend([
+            ("repository", printable(origin.repository.as_str())),
+            ("folder", origin.path.to_string()),
+            ("commit", origin.commit.to_string()),
+        ]);
+    }
+    let merge = deployed.merge.as_ref();
+    rows.extend(merge.map(|merge| ("merge", printable(&words(merge)))));
+    rows
 }
 
 fn all(json: bool, programs: &[Deployed]) -> Result<()> {
@@ -64,31 +70,31 @@ fn all(json: bool, programs: &[Deployed]) -> Result<()> {
         writeln!(out, "{}", serde_json::to_string_pretty(programs)?)?;
         return Ok(());
     }
-    let row = |deployed: &Deployed| {
-        let path = deployed
-            .origin
-            .as_ref()
-            .map(|origin| origin.path.to_string());
-        let merge = deployed.merge.as_ref().map(words);
-        [
-            deployed.manifest.to_string(),
-            deployed.state.word().to_owned(),
-            path.unwrap_or_default(),
-            merge.unwrap_or_default(),
-        ]
-    };
     if out.is_terminal() {
         let mut table = Table::new();
         table.load_style(UTF8_HORIZONTAL_ONLY);
         table.set_header(["manifest", "state", "folder", "merge"]);
-        table.add_rows(programs.iter().map(row));
+        table.add_rows(programs.iter().map(in_short));
         writeln!(out, "{table}")?;
     } else {
         for deployed in programs {
-            writeln!(out, "{}", row(deployed).join("\t").trim_end())?;
+            writeln!(out, "{}", in_short(deployed).join("\t").trim_end())?;
         }
     }
     Ok(())
+}
+
+fn in_short(deployed: &Deployed) -> [String; 4] {
+    let origin = deployed.origin.as_ref();
+    let path = origin.map(|origin| origin.path.to_string());
+    let merge = deployed.merge.as_ref();
+    let merge = merge.map(|merge| on_one_line(&words(merge)));
+    [
+        deployed.manifest.to_string(),
+        deployed.state.word().to_owned(),
+        path.unwrap_or_default(),
+        merge.unwrap_or_default(),
+    ]
 }
 
 fn words(merge: &Merge) -> String {
@@ -99,5 +105,34 @@ fn words(merge: &Merge) -> String {
         } => format!("merged by {commit}"),
         Merge::ByHand { reason } => format!("merge by hand: {reason}"),
         Merge::Failed { reason } => format!("not merged yet: {reason}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy::primitives::B256;
+
+    use super::*;
+
+    #[test]
+    fn what_a_forge_says_moves_no_cursor() {
+        let said = "fatal: \u{1b}[2J\u{9b}1mready\u{202e}\nmerged";
+        let deployed = Deployed {
+            manifest: ManifestDigest(B256::ZERO),
+            state: State::UnreachableRepository,
+            detail: said.to_owned(),
+            program: None,
+            origin: None,
+            expiry: 0,
+            merge: Some(Merge::Failed {
+                reason: said.to_owned(),
+            }),
+        };
+        let shown = "fatal: \\u{1b}[2J\\u{9b}1mready\\u{202e}\nmerged";
+        let rows = rows(&deployed);
+        assert_eq!(rows[1], ("detail", shown.to_owned()));
+        assert_eq!(rows[2], ("merge", format!("not merged yet: {shown}")));
+        let line = in_short(&deployed).join("\t");
+        assert!(line.ends_with(&shown.replace('\n', "\\n")), "{line}");
     }
 }
