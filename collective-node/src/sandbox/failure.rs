@@ -212,3 +212,13 @@ pub enum Fault {
     #[error("the cache of compiled programs: {0}")]
     Cache(#[source] CacheError),
 }
+
+impl Fault {
+    /// What it means that a child was not sent all that it has to have before it is ready.
+    pub(super) fn of_pipe(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::TimedOut => Self::StartTimeout,
+            _ => Self::Pipe(error),
+        }
+    }
+}

@@ -322,7 +322,7 @@ impl Sandbox {
             .send_all(Kind::Bundle, bundle)
             .and_then(|()| worker.send(Kind::Task, &frame))
             .and_then(|()| worker.flush())
-            .map_err(Fault::Pipe)?;
+            .map_err(Fault::of_pipe)?;
         match worker.receive(deadline) {
             Ok((Kind::Ready, _)) => Ok(Some((worker, layers))),
             Ok((Kind::Stale, _)) => {
@@ -353,7 +353,8 @@ impl Sandbox {
         compiled: Option<File>,
         deadline: Instant,
     ) -> Result<(Worker, Layers), Fault> {
-        let mut worker = Worker::start(executable, mode, limits, compiled).map_err(Fault::Spawn)?;
+        let mut worker =
+            Worker::start(executable, mode, limits, compiled, deadline).map_err(Fault::Spawn)?;
         let layers: Layers = match worker.receive(deadline) {
             Ok((Kind::Layers, bytes)) => match serde_json::from_slice(&bytes) {
                 Ok(layers) => layers,

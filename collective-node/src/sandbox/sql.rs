@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use collective::id::sha256;
@@ -32,7 +32,7 @@ pub const SQL_WORKER: &str = "collective-sql";
 const PLANNER_BYTES: u64 = 64 << 20;
 
 /// Bytes in which the worker says who is in which group: 4 for each record and 4 for each group, for some eight million
-/// contributors each of whom is a group.
+/// contributors each of whom is a group. A query that makes more is out of memory, and its worker says so.
 pub(super) const MAX_GROUPS_BYTES: usize = 64 << 20;
 
 /// The groups that a query made: disjoint, by the places of their records as they were handed over, counted from 0.
@@ -157,10 +157,12 @@ impl Sandbox {
         screen: impl FnOnce(Grouping) -> Result<Vec<bool>, E>,
     ) -> Result<Run, E> {
         let (worker, layers) = self.load_query(task, engine)?;
+        let started = Instant::now();
         Running {
             worker,
             layers,
-            started: Instant::now(),
+            started,
+            deadline: started + Duration::from_secs(task.limits.seconds.into()) + GRACE,
             task,
         }
         .stream(records, screen)
@@ -187,7 +189,7 @@ impl Sandbox {
         worker
             .send(Kind::Task, &frame)
             .and_then(|()| worker.flush())
-            .map_err(Fault::Pipe)?;
+            .map_err(Fault::of_pipe)?;
         match worker.receive(deadline) {
             Ok((Kind::Ready, _)) => Ok((worker, layers)),
             Ok((Kind::Stale, _)) => {
@@ -227,6 +229,7 @@ struct Running<'a> {
     worker: Worker,
     layers: Layers,
     started: Instant,
+    deadline: Instant,
     task: &'a Task,
 }
 
@@ -237,18 +240,19 @@ impl Running<'_> {
         records: impl Iterator<Item = Zeroizing<Vec<u8>>>,
         screen: impl FnOnce(Grouping) -> Result<Vec<bool>, E>,
     ) -> Result<Run, E> {
-        let (mut feed, grouped) = self.group(records)?;
-        let grouping = Grouping::parse(&grouped.bytes, grouped.report.accepted)?;
+        let (mut feed, grouping) = self.group(records)?;
         let count = grouping.groups.len();
-        // Counts into the query's time: when a run ends is public.
+        let asked = Instant::now();
         let kept = screen(grouping)?;
+        // How long that takes follows what was told before. The query's seconds are for the query.
+        self.deadline += asked.elapsed();
         if kept.len() != count {
             return Err(Failure::from(Fault::BadTask("an answer for other groups")).into());
         }
         // A worker that is gone does not take it; what it said is heard below.
-        let _ = feed.keep(&bits(&kept));
+        let _ = feed.keep(&bits(&kept), self.deadline);
         let limit = usize::try_from(self.task.limits.output_bytes).expect("checked before");
-        let ended = self.worker.collect(self.deadline(), Kind::Output, limit);
+        let ended = self.worker.collect(self.deadline, Kind::Output, limit);
         let ended = self.heard(ended, false)?;
         let finish = self.worker.finish();
         Ok(Run {
@@ -265,15 +269,15 @@ impl Running<'_> {
     fn group(
         &mut self,
         records: impl Iterator<Item = Zeroizing<Vec<u8>>>,
-    ) -> Result<(Feed, Ended), Failure> {
-        let deadline = self.deadline();
+    ) -> Result<(Feed, Grouping), Failure> {
+        let deadline = self.deadline;
         let fetching = AtomicBool::new(false);
-        let feed = self.worker.take_feed();
+        let feed = self.worker.take_feed(deadline);
         let worker = &mut self.worker;
-        let (feed, ended) = std::thread::scope(|scope| {
+        let ((feed, fed), ended) = std::thread::scope(|scope| {
             let listener = scope.spawn(|| {
                 let ended = worker.collect(deadline, Kind::Groups, MAX_GROUPS_BYTES);
-                let was_fetching = fetching.load(std::sync::atomic::Ordering::Relaxed);
+                let was_fetching = fetching.load(Ordering::Relaxed);
                 let went_wrong = !matches!(&ended, Ok(ended) if ended.report.trap.is_none());
                 if went_wrong {
                     // Ends the child, and with it a feed that waits for a reader.
@@ -285,7 +289,11 @@ impl Running<'_> {
             (feed, listener.join())
         });
         let (ended, fetching) = ended.map_err(|_| Fault::Protocol("the listener panicked"))?;
-        Ok((feed, self.heard(ended, fetching)?))
+        let ended = self.heard(ended, fetching)?;
+        let early = |_| Fault::Protocol("groups before it had read the records");
+        let readable = ended.report.accepted;
+        let grouping = Grouping::parse(&ended.bytes, readable, fed.map_err(early)?)?;
+        Ok((feed, grouping))
     }
 
     /// What the worker said, where that is not why it stopped.
@@ -304,11 +312,6 @@ impl Running<'_> {
             }
             Err(silence) => ended_badly(silence, fetching, finish.death, usage, layers),
         })
-    }
-
-    fn deadline(&self) -> Instant {
-        let seconds = Duration::from_secs(self.task.limits.seconds.into());
-        self.started + seconds + GRACE
     }
 
     fn usage(&self, resident_bytes: Option<u64>) -> Usage {
@@ -334,23 +337,29 @@ impl Grouping {
         bytes
     }
 
-    fn parse(bytes: &[u8], readable: u64) -> Result<Self, Failure> {
-        let wrong = || Fault::Protocol("groups that are none");
+    /// Groups of `readable` ones among `handed` records. They are disjoint and nobody's group is none, so that all of them
+    /// together take no more memory than so many records.
+    fn parse(bytes: &[u8], readable: u64, handed: u64) -> Result<Self, Fault> {
+        let wrong = Fault::Protocol("groups that are none");
         let (numbers, rest) = bytes.as_chunks::<4>();
         let mut numbers = numbers.iter().map(|number| u32::from_le_bytes(*number));
         let mut groups = Vec::new();
+        let mut grouped = 0;
         while let Some(length) = numbers.next() {
-            let length = length as usize;
-            let group: Vec<u32> = numbers.by_ref().take(length).collect();
-            if group.len() != length {
-                return Err(wrong().into());
+            grouped += u64::from(length);
+            if length == 0 || grouped > readable {
+                return Err(wrong);
+            }
+            let group: Vec<u32> = numbers.by_ref().take(length as usize).collect();
+            if group.len() != length as usize {
+                return Err(wrong);
             }
             groups.push(group);
         }
-        if rest.is_empty() {
+        if rest.is_empty() && readable <= handed {
             Ok(Self { readable, groups })
         } else {
-            Err(wrong().into())
+            Err(wrong)
         }
     }
 }
@@ -378,13 +387,23 @@ mod tests {
 
     #[test]
     fn groups_and_answers_survive_the_pipe() {
-        let groups = vec![vec![0, 2, 5], vec![], vec![1]];
+        let groups = vec![vec![0, 2, 5], vec![4], vec![1]];
         let bytes = Grouping::to_bytes(&groups);
-        assert_eq!(bytes.len(), 7 * 4);
-        let parsed = Grouping::parse(&bytes, 6).expect("groups");
-        assert_eq!((parsed.readable, parsed.groups), (6, groups));
-        assert!(Grouping::parse(&bytes[..bytes.len() - 1], 6).is_err());
-        assert!(Grouping::parse(&bytes[..bytes.len() - 4], 6).is_err());
+        assert_eq!(bytes.len(), 8 * 4);
+        let parsed = Grouping::parse(&bytes, 5, 6).expect("groups");
+        assert_eq!((parsed.readable, parsed.groups), (5, groups));
+        assert!(Grouping::parse(&bytes[..bytes.len() - 1], 5, 6).is_err());
+        assert!(Grouping::parse(&bytes[..bytes.len() - 4], 5, 6).is_err());
+        assert!(
+            Grouping::parse(&bytes, 4, 6).is_err(),
+            "more than were readable"
+        );
+        assert!(
+            Grouping::parse(&bytes, 7, 6).is_err(),
+            "more than were handed over"
+        );
+        let of_nobody = Grouping::to_bytes(&[vec![1], vec![]]);
+        assert!(Grouping::parse(&of_nobody, 5, 6).is_err());
         for count in 0..20 {
             let kept: Vec<bool> = (0..count).map(|n| n % 3 == 0).collect();
             assert_eq!(of_bits(&bits(&kept), count), Some(kept));

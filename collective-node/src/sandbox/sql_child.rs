@@ -11,7 +11,7 @@ use super::child::{BROKEN, USAGE, child_main_with, report, wait_for_the_end};
 use super::execute::Input;
 use super::failure::Trap;
 use super::records::Records;
-use super::sql::{Grouping, QueryFrame, of_bits};
+use super::sql::{Grouping, MAX_GROUPS_BYTES, QueryFrame, of_bits};
 use super::wire::{Kind, MAX_FRAME_BYTES, Report, read_frame, write_frame};
 
 /// What runs queries. It is only ever called inside of the jail; before [`QueryEngine::group`] it has seen no record.
@@ -166,7 +166,11 @@ fn answer<E: QueryEngine>(
         Ok(grouped) => grouped,
         Err(trap) => return Ok(Some(trap)),
     };
-    for piece in Grouping::to_bytes(&groups).chunks(MAX_FRAME_BYTES) {
+    let told = Grouping::to_bytes(&groups);
+    if told.len() > MAX_GROUPS_BYTES {
+        return Ok(Some(Trap::Memory));
+    }
+    for piece in told.chunks(MAX_FRAME_BYTES) {
         write_frame(to, Kind::Groups, piece)?;
     }
     report(to, &rows.report(None))?;

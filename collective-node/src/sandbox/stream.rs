@@ -1,5 +1,6 @@
 //! One run as the parent sees it: records in, output out, and the clock.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,7 @@ pub(super) fn stream(
     let deadline = started + Duration::from_secs(task.limits.seconds.into()) + GRACE;
     let limit = usize::try_from(task.limits.output_bytes).expect("checked against the maximum");
     let fetching = AtomicBool::new(false);
-    let feed = worker.take_feed();
+    let feed = worker.take_feed(deadline);
     let ended = std::thread::scope(|scope| {
         let listener = scope.spawn(|| {
             let ended = worker.collect(deadline, Kind::Output, limit);
@@ -36,7 +37,7 @@ pub(super) fn stream(
         });
         // The feed stays open until the listener is done: its end would be the child's end. Only a
         // panic of `records` drops it earlier, which then ends the child and the wait for it.
-        let kept = feed_all(feed, records, &fetching);
+        let (kept, _) = feed_all(feed, records, &fetching);
         let ended = listener.join();
         drop(kept);
         ended
@@ -100,23 +101,26 @@ pub(super) fn ended_badly(
     }
 }
 
-/// Writes all records, and gives the feed back. Says in `fetching` when it is `records` that is waited
-/// for. A broken pipe is no news of its own: the listener knows why the child is gone.
+/// Writes all records, and gives the feed back with their number. Says in `fetching` when it is `records` that is waited
+/// for. Of a child that is gone the listener knows why; only one that said all was well, and did not take them all, is
+/// known by the error.
 pub(super) fn feed_all(
     mut feed: Feed,
     mut records: impl Iterator<Item = Zeroizing<Vec<u8>>>,
     fetching: &AtomicBool,
-) -> Feed {
+) -> (Feed, io::Result<u64>) {
+    let mut count = 0;
     loop {
         fetching.store(true, Ordering::Relaxed);
         let record = records.next();
         fetching.store(false, Ordering::Relaxed);
-        let (written, last) = match record {
-            Some(record) => (feed.record(&record), false),
-            None => (feed.end(), true),
+        let Some(record) = record else {
+            let ended = feed.end();
+            return (feed, ended.map(|()| count));
         };
-        if last || written.is_err() {
-            return feed;
+        if let Err(error) = feed.record(&record) {
+            return (feed, Err(error));
         }
+        count += 1;
     }
 }

@@ -247,22 +247,44 @@ fn protect(at: *const u8, length: usize, access: libc::c_int) -> wasmtime::Resul
     Ok(check(changed.into())?)
 }
 
+/// Has writes fail that would wait. Whoever reads at the other end does as before.
+pub(super) fn do_not_wait(to: &impl AsFd) -> io::Result<()> {
+    let descriptor = to.as_fd().as_raw_fd();
+    // SAFETY: an open descriptor and integers.
+    unsafe {
+        let flags = libc::fcntl(descriptor, libc::F_GETFL);
+        check(flags.into())?;
+        let flags = flags | libc::O_NONBLOCK;
+        check(libc::fcntl(descriptor, libc::F_SETFL, flags).into())
+    }
+}
+
 /// Whether there is something to read (or the end) before `deadline`.
 pub(super) fn wait_readable(from: &impl AsFd, deadline: Instant) -> io::Result<bool> {
+    wait_for(from, libc::POLLIN, deadline)
+}
+
+/// Whether something can be written (or nobody reads it) before `deadline`.
+pub(super) fn wait_writable(to: &impl AsFd, deadline: Instant) -> io::Result<bool> {
+    wait_for(to, libc::POLLOUT, deadline)
+}
+
+fn wait_for(end: &impl AsFd, events: libc::c_short, deadline: Instant) -> io::Result<bool> {
     loop {
-        let left = deadline
-            .saturating_duration_since(Instant::now())
-            .as_millis();
-        // One more millisecond: the time that is left was rounded down.
-        let wait = libc::c_int::try_from(left + 1).unwrap_or(libc::c_int::MAX);
+        let left = deadline.saturating_duration_since(Instant::now());
+        // Who says a byte at a time is not listened to for ever.
+        if left.is_zero() {
+            return Ok(false);
+        }
+        // One more millisecond: the time that is left is rounded down.
+        let wait = libc::c_int::try_from(left.as_millis() + 1).unwrap_or(libc::c_int::MAX);
         let mut asked = libc::pollfd {
-            fd: from.as_fd().as_raw_fd(),
-            events: libc::POLLIN,
+            fd: end.as_fd().as_raw_fd(),
+            events,
             revents: 0,
         };
         // SAFETY: one live pollfd, and the length says one.
         match unsafe { libc::poll(&raw mut asked, 1, wait) } {
-            0 if Instant::now() >= deadline => return Ok(false),
             0 => {}
             -1 => match io::Error::last_os_error() {
                 error if error.kind() == io::ErrorKind::Interrupted => {}

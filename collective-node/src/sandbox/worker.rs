@@ -77,12 +77,13 @@ pub(super) struct Finish {
 
 impl Worker {
     /// Starts `executable sandbox-child MODE MEMORY SECONDS` with two pipes, `compiled` where standard error would be, and
-    /// nothing else.
+    /// nothing else. What it is sent it has to take before `deadline`.
     pub(super) fn start(
         executable: &Path,
         mode: &str,
         limits: WorkerLimits,
         compiled: Option<File>,
+        deadline: Instant,
     ) -> io::Result<Self> {
         let mut child = Command::new(executable)
             .args(["sandbox-child", mode])
@@ -96,9 +97,10 @@ impl Worker {
             .spawn()?;
         let to = child.stdin.take().expect("asked for a pipe");
         let from = child.stdout.take().expect("asked for a pipe");
+        sys::do_not_wait(&to)?;
         Ok(Self {
             child,
-            feed: Some(Feed::new(to)),
+            feed: Some(Feed::new(to, deadline)),
             from,
         })
     }
@@ -120,11 +122,12 @@ impl Worker {
         self.feed().flush()
     }
 
-    /// Hands the way in to another owner.
-    pub(super) fn take_feed(&mut self) -> Feed {
-        self.feed
-            .take()
-            .expect("the feed is taken once, after the task was sent")
+    /// Hands the way in to another owner, for what the child takes before `deadline`.
+    pub(super) fn take_feed(&mut self, deadline: Instant) -> Feed {
+        let feed = self.feed.take();
+        let mut feed = feed.expect("the feed is taken once, after the task was sent");
+        feed.to.deadline = deadline;
+        feed
     }
 
     /// The next frame, if it comes before `deadline`.
@@ -276,16 +279,40 @@ fn grow(bytes: &mut Zeroizing<Vec<u8>>, more: &[u8]) {
     bytes.extend_from_slice(more);
 }
 
+/// A pipe to which a write fails that the child does not take before the deadline.
+struct Pipe {
+    to: ChildStdin,
+    deadline: Instant,
+}
+
+impl Write for Pipe {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            if !sys::wait_writable(&self.to, self.deadline)? {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            match self.to.write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return written,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// The way into a child. Plaintext waits here only in a buffer that is wiped.
 pub(super) struct Feed {
-    to: ChildStdin,
+    to: Pipe,
     batch: Zeroizing<Vec<u8>>,
 }
 
 impl Feed {
-    fn new(to: ChildStdin) -> Self {
+    fn new(to: ChildStdin, deadline: Instant) -> Self {
         Self {
-            to,
+            to: Pipe { to, deadline },
             batch: Zeroizing::new(Vec::with_capacity(BATCH_BYTES)),
         }
     }
@@ -305,8 +332,9 @@ impl Feed {
         self.flush()
     }
 
-    /// Says which groups may be told.
-    pub(super) fn keep(&mut self, bits: &[u8]) -> io::Result<()> {
+    /// Says which groups may be told, which the child has to take before `deadline`.
+    pub(super) fn keep(&mut self, bits: &[u8], deadline: Instant) -> io::Result<()> {
+        self.to.deadline = deadline;
         self.frame(Kind::Keep, bits)?;
         self.flush()
     }
