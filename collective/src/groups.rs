@@ -1,16 +1,20 @@
 //! Which groups of people a query may tell figures of, given what was told before (SPEC "Groups of a query").
 //!
-//! A figure of a group is only let out where the group, and what it differs by from every group told earlier, holds nobody or
-//! at least as many contributors as the approvals ask for. Decided outside of the engine that made the groups, from nothing
-//! but who is in them.
+//! A figure of a group is only let out where the group, and whatever sums of its query's groups and of those of one query before
+//! differ by, holds nobody or at least as many contributors as the approvals ask for. Decided outside of the engine that made
+//! the groups, from nothing but who is in them.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fmt;
 
 use thiserror::Error;
 
 use crate::contribution::Contribution;
 use crate::id::{ContributorId, Leaf};
+
+use cuts::{Graph, MAX_EDGES_SEEN};
+
+mod cuts;
 
 /// One record of a run: who contributed it, and which one of theirs it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +49,8 @@ pub struct Told {
 /// Why bytes or places are no groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum GroupsRefusal {
-    /// A place that no record has, one that stands twice, or places out of order.
-    #[error("a group names records that are not there, twice, or out of order")]
+    /// A group of nobody, a place that no record has, one that stands twice, or places out of order.
+    #[error("a group names no records, or some that are not there, twice, or out of order")]
     Places,
     /// Two records of one contributor: groups are counted in contributors.
     #[error("a contributor has two records in one run")]
@@ -61,23 +65,26 @@ pub struct Screening<'a> {
     members: &'a [Member],
     minimum: u32,
     groups: Vec<Group>,
-    /// A group differs by few from one that was told before.
+    /// With something that was told before, the groups give away few.
     differs: bool,
+    /// All that may be told was told before, by one run and under no smaller minimum.
+    known: bool,
     /// Group and leaf of everybody who is in one.
-    place_of: BTreeMap<ContributorId, (usize, Leaf)>,
+    place_of: HashMap<ContributorId, (usize, Leaf)>,
+    /// Edges that may still be looked at.
+    seen: u64,
 }
 
 struct Group {
     places: Vec<u32>,
     kept: bool,
-    /// This very group was told before, under no smaller minimum.
-    known: bool,
 }
 
 impl<'a> Screening<'a> {
     /// Takes the disjoint groups that a query made of `members`, the records that it read, and drops those that are too small
-    /// by themselves: that have fewer than `minimum` contributors, or leave out so few of the `readable` ones of `members`. A
-    /// record that was none is in no group and not readable.
+    /// by themselves: that have fewer than `minimum` contributors. While those whom that drops, or those of the `readable` ones
+    /// of `members` who are in no group that is left, are few together, so that a total would give them away, the smallest group that is left goes with them. A record
+    /// that was none is in no group and not readable.
     ///
     /// # Errors
     /// [`GroupsRefusal::Places`], [`GroupsRefusal::RepeatedContributor`]: whoever made the groups is at fault.
@@ -87,9 +94,9 @@ impl<'a> Screening<'a> {
         groups: Vec<Vec<u32>>,
         minimum: u32,
     ) -> Result<Self, GroupsRefusal> {
-        let mut place_of = BTreeMap::new();
+        let mut place_of = HashMap::new();
         for (index, group) in groups.iter().enumerate() {
-            if group.windows(2).any(|pair| pair[0] >= pair[1]) {
+            if group.is_empty() || group.windows(2).any(|pair| pair[0] >= pair[1]) {
                 return Err(GroupsRefusal::Places);
             }
             for place in group {
@@ -108,32 +115,58 @@ impl<'a> Screening<'a> {
         if readable < grouped || readable > members.len() as u64 {
             return Err(GroupsRefusal::Places);
         }
-        let decide = |places: Vec<u32>| {
-            let size = places.len() as u64;
-            Group {
-                kept: size >= u64::from(minimum) && !is_few(readable - size, minimum),
-                known: false,
-                places,
-            }
+        let decide = |places: Vec<u32>| Group {
+            kept: places.len() as u64 >= u64::from(minimum),
+            places,
         };
-        Ok(Self {
+        let mut screening = Self {
             members,
             minimum,
             groups: groups.into_iter().map(decide).collect(),
             differs: false,
+            known: false,
             place_of,
-        })
+            seen: MAX_EDGES_SEEN,
+        };
+        screening.drop_with_few(readable, grouped);
+        Ok(screening)
+    }
+
+    fn drop_with_few(&mut self, readable: u64, grouped: u64) {
+        let mut kept: Vec<usize> = (0..self.groups.len())
+            .filter(|group| self.groups[*group].kept)
+            .collect();
+        // The smallest last, and of equal ones that whose first record comes first.
+        let by = |group: &usize| {
+            let places = &self.groups[*group].places;
+            std::cmp::Reverse((places.len(), places.first().copied()))
+        };
+        kept.sort_unstable_by_key(by);
+        let mut left: u64 = kept
+            .iter()
+            .map(|group| self.groups[*group].places.len() as u64)
+            .sum();
+        while is_few(grouped - left, self.minimum) || is_few(readable - left, self.minimum) {
+            let Some(smallest) = kept.pop() else { break };
+            let smallest = &mut self.groups[smallest];
+            smallest.kept = false;
+            left -= smallest.places.len() as u64;
+        }
     }
 
     /// Drops all groups where one of them differs from one of `earlier` by at least one contributor and by fewer than the greater
-    /// of both minimum groups: were that one dropped alone, its absence would say where those contributors are. A contributor whose record was replaced since counts as one who differs.
+    /// of both minimum groups, or where sums of those that are left and of `earlier` do: were one dropped alone, its absence would
+    /// say where those contributors are. A contributor whose record was replaced since counts as one who differs. Of sums fewer
+    /// count as few where a group that is left, or one of `earlier`, is smaller than that minimum.
     pub fn compare(&mut self, earlier: &Told) {
         let minimum = self.minimum.max(earlier.minimum);
+        let mut between = Between::new(self, earlier);
+        let mut matched = 0;
         // By group: contributors that are in both, and those among them whose record is the same. Groups that share nobody
         // differ by everybody in them, which is no less than the greater minimum.
         let mut shared = vec![(0_u64, 0_u64); self.groups.len()];
         let mut touched = Vec::new();
-        for told in &earlier.groups {
+        for (index, told) in earlier.groups.iter().enumerate() {
             for place in told {
                 let member = earlier.members[*place as usize];
                 if let Some((group, leaf)) = self.place_of.get(&member.contributor) {
@@ -147,46 +180,36 @@ impl<'a> Screening<'a> {
             }
             for group in touched.drain(..) {
                 let (both, same) = std::mem::take(&mut shared[group]);
-                let group = &mut self.groups[group];
-                let sizes = (group.places.len() + told.len()) as u64;
+                let sizes = (self.groups[group].places.len() + told.len()) as u64;
                 let differing = sizes - both - same;
                 self.differs |= is_few(differing, minimum);
-                group.known |= differing == 0 && earlier.minimum >= self.minimum;
+                if self.groups[group].kept {
+                    between.share(group, index, both, same);
+                    matched += usize::from(differing == 0);
+                }
             }
+        }
+        let kept = self.groups.iter().filter(|group| group.kept).count();
+        self.known |= matched == kept && earlier.minimum >= self.minimum;
+        if !self.differs && kept > 0 {
+            self.differs = between.is_few(minimum, &mut self.seen);
         }
     }
 
     /// Which groups may be told, in their order, and what has to be kept of that for the runs to come, if any of it is new.
-    /// Where what was dropped is so little that a total would give it away, the smallest of the others goes with it.
-    pub fn finish(mut self) -> (Vec<bool>, Option<Told>) {
+    pub fn finish(self) -> (Vec<bool>, Option<Told>) {
         if self.differs {
             return (vec![false; self.groups.len()], None);
         }
-        while is_few(self.dropped(), self.minimum) {
-            let kept = self.groups.iter_mut().filter(|group| group.kept);
-            let smallest =
-                kept.min_by_key(|group| (group.places.len(), group.places.first().copied()));
-            match smallest {
-                Some(group) => group.kept = false,
-                None => break,
-            }
-        }
         let kept = self.groups.iter().map(|group| group.kept).collect();
-        (kept, self.told())
-    }
-
-    fn dropped(&self) -> u64 {
-        let dropped = self.groups.iter().filter(|group| !group.kept);
-        dropped.map(|group| group.places.len() as u64).sum()
+        let told = if self.known { None } else { self.told() };
+        (kept, told)
     }
 
     fn told(&self) -> Option<Told> {
         let mut members = Vec::new();
-        let new = self
-            .groups
-            .iter()
-            .filter(|group| group.kept && !group.known);
-        let groups: Vec<Vec<u32>> = new
+        let kept = self.groups.iter().filter(|group| group.kept);
+        let groups: Vec<Vec<u32>> = kept
             .map(|group| {
                 let first = members.len();
                 members.extend(
@@ -203,6 +226,57 @@ impl<'a> Screening<'a> {
             members,
             groups,
         })
+    }
+}
+
+/// The groups that are left and those of one earlier result, with their people as edges (see [`cuts`]). Weights are doubled:
+/// a contributor with another record in each hangs on three nodes, half on each two of them.
+struct Between {
+    graph: Graph,
+    /// Of each group that is left, then of each earlier one: its people, and how many of them are in none of the other result.
+    sizes: Vec<(u64, u64)>,
+    /// Groups that are left and earlier ones come in this order; after them comes the node of those who are in none.
+    ours: usize,
+}
+
+impl Between {
+    fn new(screening: &Screening<'_>, earlier: &Told) -> Self {
+        let left = |group: &Group| if group.kept { group.places.len() } else { 0 };
+        let ours = screening.groups.iter().map(left);
+        let theirs = earlier.groups.iter().map(Vec::len);
+        let sizes: Vec<(u64, u64)> = ours
+            .chain(theirs)
+            .map(|size| (size as u64, size as u64))
+            .collect();
+        Self {
+            graph: Graph::new(sizes.len() + 1),
+            sizes,
+            ours: screening.groups.len(),
+        }
+    }
+
+    /// So many contributors are in both of these groups, and so many of them with the same record.
+    fn share(&mut self, group: usize, earlier: usize, both: u64, same: u64) {
+        let (outside, earlier) = (self.sizes.len(), self.ours + earlier);
+        let replaced = both - same;
+        self.graph.join(group, earlier, 2 * same + replaced);
+        self.graph.join(group, outside, replaced);
+        self.graph.join(earlier, outside, replaced);
+        self.sizes[group].1 -= both;
+        self.sizes[earlier].1 -= both;
+    }
+
+    /// Whether sums of groups give figures of few: of fewer than `minimum`, or than the smallest group has, which is told.
+    fn is_few(mut self, minimum: u32, seen: &mut u64) -> bool {
+        let mut limit = u64::from(minimum);
+        let outside = self.sizes.len();
+        for (node, (size, alone)) in self.sizes.iter().enumerate() {
+            self.graph.join(node, outside, 2 * alone);
+            if *size > 0 {
+                limit = limit.min(*size);
+            }
+        }
+        self.graph.has_small_cut(2 * limit, seen).unwrap_or(true)
     }
 }
 
@@ -263,6 +337,7 @@ fn take_told(left: &mut &[u8]) -> Option<Told> {
     let mut groups = Vec::new();
     for _ in 0..take_number(left)? {
         let length = take_number(left)?;
+        (length > 0).then_some(())?;
         let mut group = Vec::new();
         for _ in 0..length {
             let place = take_number(left)?;

@@ -46,7 +46,9 @@ fn small_groups_are_dropped_and_so_are_those_that_leave_few_out() {
     assert_eq!(kept(&[&but_two]), [false]);
     assert_eq!(kept(&[&but_three]), [true]);
     assert_eq!(kept(&[&everybody]), [true]);
-    assert_eq!(kept(&[&[]]), [false], "a group of nobody");
+    // Each leaves many out, both together two.
+    assert_eq!(kept(&[&but_two[..9], &but_two[9..]]), [false, true]);
+    assert_eq!(kept(&[&but_three[..9], &but_three[9..]]), [true, true]);
 }
 
 #[test]
@@ -117,10 +119,14 @@ fn what_was_told_before_is_not_kept_again() {
     let earlier = [told(&all, &[&[0, 1, 2], &[3, 4, 5]], 3)];
     let (kept, new) = screened(&all, &[&[0, 1, 2], &[6, 7, 8]], 3, &earlier);
     assert_eq!(kept, [true, true]);
+    // Whole: what a later one gives away with it hangs on all its groups.
     let new = new.expect("a new group");
-    assert_eq!(new.members, all[6..9]);
+    assert_eq!(new.members, [&all[..3], &all[6..9]].concat());
     let (_, none) = screened(&all, &[&[3, 4, 5]], 3, &earlier);
     assert_eq!(none, None);
+    let parts = [told(&all, &[&[0, 1, 2]], 3), told(&all, &[&[3, 4, 5]], 3)];
+    let (_, both) = screened(&all, &[&[0, 1, 2], &[3, 4, 5]], 3, &parts);
+    assert!(both.is_some(), "each was told, not by one run");
     // Under a greater minimum it says more, and is kept.
     let ten: Vec<u32> = (0..10).collect();
     let lax = [told(&all, &[&ten], 2)];
@@ -133,6 +139,7 @@ fn groups_that_are_none_are_refused() {
     let refused =
         |members: &[Member], groups: Vec<Vec<u32>>| Screening::new(members, 6, groups, 1).err();
     for groups in [
+        vec![vec![]],
         vec![vec![6]],
         vec![vec![1, 1]],
         vec![vec![2, 1]],
@@ -171,6 +178,56 @@ fn the_bytes_are_those_of_the_spec() {
     assert!(Told::parse(&[0xff; 64]).is_err());
 }
 
+#[test]
+fn sums_of_groups_are_compared_with_a_group_that_was_told() {
+    let all = people(20);
+    let upto = |n: u32| (0..n).collect::<Vec<u32>>();
+    let earlier = [told(&all, &[&upto(12)], 3)];
+    // Each differs by many from the twelve; together they are those and one more, or all but one.
+    let (one, other): (Vec<u32>, Vec<u32>) = upto(13).iter().partition(|n| *n % 2 == 0);
+    let pair: [&[u32]; 2] = [&one, &other];
+    assert_eq!(screened(&all, &pair, 3, &[]).0, [true; 2]);
+    assert_eq!(screened(&all, &pair, 3, &earlier), (vec![false; 2], None));
+    assert_eq!(screened(&all, &[&one], 3, &earlier).0, [true]);
+    let less: [&[u32]; 2] = [&[0, 2, 4, 6, 8, 10], &[1, 3, 5, 7, 9]];
+    assert_eq!(screened(&all, &less, 3, &earlier).0, [false; 2]);
+    // In the other order it is the same.
+    let earlier = [told(&all, &pair, 3)];
+    assert_eq!(screened(&all, &[&upto(12)], 3, &earlier).0, [false]);
+    assert_eq!(screened(&all, &[&upto(13)], 3, &earlier).0, [true]);
+    assert_eq!(screened(&all, &[&upto(10)], 3, &earlier).0, [true]);
+}
+
+#[test]
+fn two_groupings_of_nearly_the_same_people_are_compared_as_a_whole() {
+    let all = people(30);
+    let by = |count: u32, groups: u32| -> Vec<Vec<u32>> {
+        let group = |key| (0..count).filter(|n| n % groups == key).collect();
+        (0..groups).map(group).collect()
+    };
+    let kept = |of: &[Vec<u32>], earlier: &[Vec<u32>]| {
+        let earlier: Vec<&[u32]> = earlier.iter().map(Vec::as_slice).collect();
+        let of: Vec<&[u32]> = of.iter().map(Vec::as_slice).collect();
+        screened(&all, &of, 3, &[told(&all, &earlier, 3)]).0
+    };
+    assert_eq!(kept(&by(20, 3), &by(20, 4)), [true; 3]);
+    // No group is near to another one, and the totals differ by two.
+    assert_eq!(kept(&by(22, 3), &by(20, 4)), [false; 3]);
+    assert_eq!(kept(&by(23, 3), &by(20, 4)), [true; 3]);
+}
+
+#[test]
+fn a_stricter_query_is_told_beside_smaller_groups() {
+    let all = people(40);
+    let earlier = [told(&all, &[&[0, 1, 2], &[3, 4, 5]], 3)];
+    let twenty: Vec<u32> = (6..26).collect();
+    assert_eq!(screened(&all, &[&twenty], 10, &earlier).0, [true]);
+    let over: Vec<u32> = (0..20).collect();
+    assert_eq!(screened(&all, &[&over], 10, &earlier).0, [true]);
+    // By as few as the smaller groups have, they may not differ.
+    assert_eq!(screened(&all, &[&over[..7]], 7, &earlier).0, [false]);
+}
+
 proptest! {
     /// Whatever queries are asked one after another: no group that was let out is small, and no two of them, or one of them
     /// and everybody, differ by few.
@@ -201,6 +258,61 @@ proptest! {
                 let differing = (one.len() + other.len() - 2 * common) as u64;
                 prop_assert!(!is_few(differing, minimum), "{one:?} {other:?}");
             }
+        }
+    }
+
+    /// Two results, taken as often as one likes and with any signs: nobody is left alone, and where nothing is told, somebody would be.
+    #[test]
+    fn no_sum_of_groups_of_two_results_gives_few_away(
+        first in prop::collection::vec(0_u32..4, 14),
+        second in prop::collection::vec(0_u32..4, 14),
+        replaced in 0_usize..4,
+        minimum in 2_u32..5,
+    ) {
+        let all = people(14);
+        let mut since = all.clone();
+        for (n, member) in since.iter_mut().enumerate().take(replaced) {
+            member.leaf = Leaf([100 + n as u8; 32].into());
+        }
+        let groups = |keys: &[u32]| -> Vec<Vec<u32>> {
+            let group = |key| (0..14).filter(|n| keys[*n as usize] == key).collect::<Vec<u32>>();
+            (0..3).map(group).filter(|group| !group.is_empty()).collect()
+        };
+        let screen = |members, keys: &[u32]| {
+            Screening::new(members, 14, groups(keys), minimum).expect("groups")
+        };
+        let Some(earlier) = screen(&all, &first).finish().1 else { return Ok(()) };
+        let alone = screen(&since, &second);
+        let ours: Vec<Vec<u32>> = alone.groups.iter().filter(|g| g.kept).map(|g| g.places.clone()).collect();
+        let theirs: Vec<Vec<u8>> = earlier.groups.iter().map(|group| {
+            group.iter().map(|place| earlier.members[*place as usize].contributor.0[0]).collect()
+        }).collect();
+        let mut compared = screen(&since, &second);
+        compared.compare(&earlier);
+        let told = compared.finish().0.iter().any(|kept| *kept);
+        // Every group of both counts from -2 to 2 times.
+        let count = ours.len() + theirs.len();
+        let mut gives_few = false;
+        for counts in 0..5_u32.pow(count as u32) {
+            let times = |place: usize| (counts / 5_u32.pow(place as u32) % 5) as i32 - 2;
+            let mut now = [0; 14];
+            let mut before = [0; 14];
+            for (place, group) in ours.iter().enumerate() {
+                group.iter().for_each(|n| now[*n as usize] += times(place));
+            }
+            for (place, group) in theirs.iter().enumerate() {
+                group.iter().for_each(|n| before[*n as usize] += times(ours.len() + place));
+            }
+            // Whose figures are left: of those who were replaced, either record's.
+            let left = (0..14).filter(|n| match *n < replaced {
+                true => now[*n] != 0 || before[*n] != 0,
+                false => now[*n] + before[*n] != 0,
+            });
+            gives_few |= is_few(left.count() as u64, minimum);
+        }
+        prop_assert!(!told || !gives_few, "{ours:?} {theirs:?}");
+        if !ours.is_empty() && alone.groups.iter().all(|group| group.kept) {
+            prop_assert_eq!(told, !gives_few, "{:?} {:?}", ours, theirs);
         }
     }
 }
