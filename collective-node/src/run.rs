@@ -1,8 +1,8 @@
 //! One permitted run: opens the granted files one after another, feeds the sandbox, and lets out what everybody may see.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use collective::groups::Member;
 use collective::id::BlobId;
@@ -28,6 +28,9 @@ mod published;
 
 /// Sealed files that wait for the sandbox: enough to hide the disk, little enough for memory.
 const AHEAD: usize = 16;
+
+/// How long the store may take for one file. A disk takes milliseconds; one that hangs must not hold the run for ever.
+const READ_LIMIT: Duration = Duration::from_secs(60);
 
 /// Why there is no result, which is not the program's fault; the attempt can be made again.
 #[derive(Debug, Error)]
@@ -71,14 +74,17 @@ pub async fn run(
     memory: Memory,
 ) -> Result<Published, RunError> {
     let (started, runtime) = (Instant::now(), Handle::current());
+    let expected = files.members.len();
     let (sealed, mut queue) = mpsc::channel(AHEAD);
     let reader = tokio::spawn(read(files.blobs, files.members, sealed));
     let (keys, sandbox) = (files.keys, sandbox.clone());
     let ran = tokio::task::spawn_blocking(move || {
         let manifest = permit.grant().manifest().clone();
-        let sealed = std::iter::from_fn(|| queue.blocking_recv());
+        let read = Cell::new(0);
+        let sealed = std::iter::from_fn(|| queue.blocking_recv()).zip(keys);
+        let sealed = sealed.inspect(|_| read.set(read.get() + 1));
         // A file without a key is passed over: it stays in the input set and is read by nobody.
-        let records = sealed.zip(keys).filter_map(|((member, file), key)| {
+        let records = sealed.filter_map(|((member, file), key)| {
             let record = open(&key?, &files.deployment, &files.view, &member, &file)?;
             Some((record, member.entry.contribution))
         });
@@ -91,8 +97,13 @@ pub async fn run(
                     handed.borrow_mut().push(Member::of(&contribution));
                     record
                 });
-                let screen =
-                    |grouping| memory.screen(&runtime, &telling, &handed.borrow(), grouping);
+                let screen = |grouping| {
+                    // Where the reader stopped early, these are groups of some, and must not count as told.
+                    if read.get() < expected {
+                        return Err(TellError::CutShort);
+                    }
+                    memory.screen(&runtime, &telling, &handed.borrow(), grouping)
+                };
                 sandbox.query(permit, records, screen)
             }
             _ => {
@@ -148,9 +159,11 @@ async fn read(
     blobs: Blobs,
     members: Vec<(Anchored, BlobId)>,
     to: mpsc::Sender<(Anchored, bytes::Bytes)>,
-) -> Result<(), BlobError> {
+) -> Result<(), RunError> {
     for (member, file) in members {
-        let bytes = blobs.get(file).await?;
+        let stalled = |_| RunError::Missing(format!("the store did not give {file} in time"));
+        let read = tokio::time::timeout(READ_LIMIT, blobs.get(file)).await;
+        let bytes = read.map_err(stalled)??;
         if to.send((member, bytes)).await.is_err() {
             // The program ended early; it is for the program to say why.
             break;

@@ -40,6 +40,9 @@ pub enum TellError {
         "queries have told of this source {MAX_TOLD_RUNS} times: nothing new is told of it any more"
     )]
     Full,
+    /// Not all of the input set reached the query.
+    #[error("the query was not given the whole input set")]
+    CutShort,
     /// The worker made groups that are none.
     #[error("the worker for SQL broke the protocol: {0}")]
     Groups(#[from] GroupsRefusal),
