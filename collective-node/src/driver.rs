@@ -377,13 +377,23 @@ impl Driver {
             None => None,
         };
         if let Some(engine) = named.engine() {
-            self.sandbox.check_engine(engine).map_err(RunError::from)?;
+            self.check_engine(engine.to_owned()).await?;
         }
         let name = &granted.manifest().dataset.source;
         let charter = facts.view.charter_at(case.allow.block.number);
         let source = charter.and_then(|charter| charter.source(name)).cloned();
         let missing = || RunError::Missing(format!("the charter declares no source '{name}'"));
         Ok(permit(case, program, runtime, source.ok_or_else(missing)?)?)
+    }
+
+    /// Whether the worker for queries has this engine. It may have to be started for that.
+    async fn check_engine(&self, engine: String) -> Result<(), DriveError> {
+        let sandbox = self.sandbox.clone();
+        let asked = tokio::task::spawn_blocking(move || sandbox.check_engine(&engine)).await;
+        let asked = asked.map_err(|error| {
+            RunError::Missing(format!("asking for the engine was interrupted: {error}"))
+        })?;
+        Ok(asked.map_err(RunError::from)?)
     }
 
     /// The runtime that a program was approved with. It is large, so nobody but the operator puts it here.

@@ -15,7 +15,7 @@ use forge::Forge;
 use serde_json::Value;
 
 /// What the worker of this release says that it is.
-const ENGINE: &str = "datafusion/55.2.0";
+const ENGINE: &str = "datafusion/55.2.0/rules/1";
 
 /// Rows of people, which no query gives.
 const ROWS: &str = "SELECT educ, selfLR FROM anes96\n";

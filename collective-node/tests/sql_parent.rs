@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use collective::permit::Code;
 use collective::query::Query;
 use collective::source::{Column, ColumnType, Source};
-use collective_node::sandbox::{Failure, Fault, Grouping, Limits, Run, SQL_WORKER};
+use collective_node::sandbox::{Failure, Fault, Grouping, Layer, Limits, Run, SQL_WORKER};
 use collective_node::sandbox::{Sandbox, Task, Trap};
 use zeroize::Zeroizing;
 
@@ -48,14 +48,14 @@ fn sandbox(folder: &Path, frames: &[(&str, Vec<u8>)], script: &str) -> Sandbox {
     let path = |name: &str| folder.join(name);
     let start = frame(b'L', LAYERS);
     let ready = [&start[..], &frame(b'Y', b"")].concat();
-    fs::write(path("run"), ready).expect("written");
-    fs::write(path("name"), "shell/1").expect("written");
-    for (name, bytes) in frames {
+    let engine = [&start[..], &frame(b'S', b"shell/1")].concat();
+    let own = [("run", ready), ("engine", engine)];
+    for (name, bytes) in own.iter().chain(frames) {
         fs::write(path(name), bytes).expect("written");
     }
     let text = format!(
         "#!/bin/sh\necho $2 >>{0}/started\nsay() {{ /bin/cat {0}/$1; }}\ntake() {{ /usr/bin/head -c $1 >/dev/null; }}\n\
-         [ $1 = engine ] && say name && exit\nsay $2\n/usr/bin/head -c 5 >{0}/header\n\
+         say $2\n[ $2 = run ] || exit\n/usr/bin/head -c 5 >{0}/header\n\
          take $(/usr/bin/od -An -tu4 -j1 {0}/header)\n{script}\nexec /bin/sleep 30\n",
         folder.display()
     );
@@ -199,4 +199,26 @@ fn groups_that_no_records_make_are_refused() {
         let ran = run(&sandbox, 3);
         assert!(broke_the_protocol(&ran), "{what}: {ran:?}");
     }
+}
+
+#[test]
+fn the_engine_is_asked_for_once_and_behind_the_jail() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("started");
+    let started = || fs::read_to_string(&path).expect("a file");
+    let first = sandbox(folder.path(), &[], "");
+    for _ in 0..3 {
+        assert_eq!(first.sql_engine().expect("a name"), "shell/1");
+    }
+    assert_eq!(started(), "engine\n");
+    // Another file in its place is another worker.
+    sandbox(folder.path(), &[("engine", frame(b'Y', b""))], "");
+    assert!(matches!(first.sql_engine(), Err(Fault::Protocol(_))));
+    assert_eq!(started(), "engine\nengine\n");
+    let strict = Sandbox::new(folder.path().join("collective"), vec![Layer::Seccomp], None);
+    sandbox(folder.path(), &[], "");
+    assert!(matches!(
+        strict.sql_engine(),
+        Err(Fault::MissingLayer { .. })
+    ));
 }

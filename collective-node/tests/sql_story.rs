@@ -126,7 +126,7 @@ impl Job {
         std::fs::write(&file, query).expect("written");
         let hash = world.json(&format!("program hash {file}"));
         manifest["program"] =
-            json!({"kind": "sql", "sha256": hash["sha256"], "engine": "datafusion/55.2.0"});
+            json!({"kind": "sql", "sha256": hash["sha256"], "engine": "datafusion/55.2.0/rules/1"});
         manifest["arguments"] = "".into();
         manifest["limits"] = json!({"fuel": "0", "memoryBytes": 64 << 20, "seconds": 10});
         manifest["output"] = json!({"kind": "aggregate", "maxBytes": 4096, "minimumGroup": 10,

@@ -52,8 +52,10 @@ struct Session {
     state: SessionState,
 }
 
+// The release of DataFusion, and the number of what is around it here: the allow-list, the exact functions, how values are
+// written (`tests/name.rs`).
 impl QueryEngine for DataFusion {
-    const NAME: &'static str = "datafusion/55.2.0";
+    const NAME: &'static str = "datafusion/55.2.0/rules/1";
     type Plan = Planned;
     type Grouped = Grouped;
 

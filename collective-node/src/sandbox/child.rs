@@ -20,7 +20,8 @@ const READ_BYTES: usize = 256 << 10;
 pub fn child_main(arguments: impl Iterator<Item = String>) -> ! {
     child_main_with(arguments, |mode, mut from, mut to| match mode {
         "compile" => compile(&mut from, &mut to),
-        _ => run(from, to),
+        "run" => run(from, to),
+        _ => Err(io::ErrorKind::InvalidInput.into()),
     })
 }
 
@@ -36,13 +37,15 @@ pub(super) fn child_main_with(
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let code = match arguments[..] {
         ["probe", ref without @ ..] => probe::probe(without),
-        [mode @ ("compile" | "run"), memory, seconds] => match (memory.parse(), seconds.parse()) {
-            (Ok(memory), Ok(seconds)) => {
-                let limits = jail::KernelLimits { memory, seconds };
-                serve(limits, |from, to| work(mode, from, to))
+        [mode @ ("compile" | "run" | "engine"), memory, seconds] => {
+            match (memory.parse(), seconds.parse()) {
+                (Ok(memory), Ok(seconds)) => {
+                    let limits = jail::KernelLimits { memory, seconds };
+                    serve(limits, |from, to| work(mode, from, to))
+                }
+                _ => USAGE,
             }
-            _ => USAGE,
-        },
+        }
         _ => USAGE,
     };
     std::process::exit(code)

@@ -55,6 +55,7 @@ pub use sql::{Grouping, SQL_WORKER, sql_engine_id};
 pub use sql_child::{Asked, QueryEngine, Rows, query_main};
 
 use compile::Compiled;
+use sql::WorkerFile;
 use stream::stream;
 use wire::{Kind, TaskFrame};
 use worker::{Worker, WorkerLimits};
@@ -195,6 +196,8 @@ pub struct Sandbox {
     executable: PathBuf,
     /// Runs queries.
     sql_worker: PathBuf,
+    /// The engine of the worker that was asked last.
+    sql_engine: Mutex<Option<(WorkerFile, String)>>,
     required: Vec<Layer>,
     cache: Option<Cache>,
     compile_limits: CompileLimits,
@@ -210,6 +213,7 @@ impl Sandbox {
     pub fn new(executable: PathBuf, required: Vec<Layer>, cache: Option<Cache>) -> Self {
         Self {
             sql_worker: sql::worker_beside(&executable),
+            sql_engine: Mutex::new(None),
             executable,
             required,
             cache,

@@ -4,8 +4,9 @@
 //! The worker makes the groups and says who is in them; which of them may be told is decided here, by whoever asked for the
 //! run, before the worker goes on with what comes after grouping (SPEC "Sandbox protocol").
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -68,20 +69,69 @@ pub(super) fn worker_beside(executable: &Path) -> PathBuf {
         .with_file_name(SQL_WORKER)
 }
 
+/// What tells the worker's file from another one in its place.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct WorkerFile {
+    device: u64,
+    number: u64,
+    bytes: u64,
+    changed: (i64, i64),
+}
+
+impl WorkerFile {
+    fn at(path: &Path) -> Option<Self> {
+        let found = std::fs::metadata(path)
+            .ok()
+            .filter(|found| found.is_file())?;
+        Some(Self {
+            device: found.dev(),
+            number: found.ino(),
+            bytes: found.len(),
+            changed: (found.ctime(), found.ctime_nsec()),
+        })
+    }
+}
+
 impl Sandbox {
-    /// The engine of the worker that is here, as a manifest names it.
+    /// The engine of the worker that is here, as a manifest names it. The worker is asked once, behind its jail, and again
+    /// when another file has taken its place. Blocks.
     ///
     /// # Errors
-    /// [`Fault::NoSqlWorker`] where there is none.
+    /// [`Fault::NoSqlWorker`] where there is none, and why it does not start.
     pub fn sql_engine(&self) -> Result<String, Fault> {
-        let path = &self.sql_worker;
-        if !path.is_file() {
-            return Err(Fault::NoSqlWorker(path.clone()));
+        let file = WorkerFile::at(&self.sql_worker);
+        let file = file.ok_or_else(|| Fault::NoSqlWorker(self.sql_worker.clone()))?;
+        // Whoever panicked while holding it left a whole value: it is only ever replaced.
+        let mut known = self
+            .sql_engine
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, engine)) = &*known
+            && *of == file
+        {
+            return Ok(engine.clone());
         }
-        let asked = Command::new(path).arg("engine").env_clear().output();
-        let mut said = asked.map_err(Fault::Spawn)?.stdout;
-        said.truncate(MAX_ENGINE_BYTES);
-        Ok(String::from_utf8_lossy(&said).trim().to_owned())
+        let engine = self.ask_engine()?;
+        *known = Some((file, engine.clone()));
+        Ok(engine)
+    }
+
+    fn ask_engine(&self) -> Result<String, Fault> {
+        let limits = WorkerLimits {
+            memory_bytes: HOST_BYTES + PLANNER_BYTES,
+            seconds: 1,
+        };
+        let deadline = Instant::now() + START_LIMIT;
+        let (mut worker, _) =
+            self.start_from(&self.sql_worker, "engine", limits, None, deadline)?;
+        match worker.receive(deadline) {
+            Ok((Kind::Stale, name)) if name.len() <= MAX_ENGINE_BYTES => {
+                worker.kill();
+                Ok(String::from_utf8_lossy(&name).into_owned())
+            }
+            Ok(_) => Err(worker.blame("no name of an engine")),
+            Err(silence) => Err(worker.explain(silence)),
+        }
     }
 
     /// Whether the worker that is here has the engine that a query was approved for.

@@ -16,7 +16,7 @@ use super::wire::{Kind, MAX_FRAME_BYTES, Report, read_frame, write_frame};
 
 /// What runs queries. It is only ever called inside of the jail; before [`QueryEngine::group`] it has seen no record.
 pub trait QueryEngine {
-    /// Name and version, as a manifest names them.
+    /// Name and version of all that decides what a query gives, as a manifest names them.
     const NAME: &'static str;
     /// A query that may run.
     type Plan;
@@ -110,6 +110,7 @@ pub fn query_main<E: QueryEngine>(mut arguments: impl Iterator<Item = String>) -
         }
         Some("sandbox-child") => child_main_with(arguments, |mode, from, to| match mode {
             "run" => run::<E>(from, to),
+            "engine" => name::<E>(to),
             _ => Err(io::ErrorKind::InvalidInput.into()),
         }),
         _ => {
@@ -125,7 +126,7 @@ fn run<E: QueryEngine>(mut from: Input, mut to: File) -> io::Result<()> {
     };
     let task: QueryFrame = serde_json::from_slice(&task)?;
     if task.engine != E::NAME {
-        return write_frame(&mut to, Kind::Stale, &[]);
+        return name::<E>(to);
     }
     let columns = task.columns.iter();
     let asked = Asked {
@@ -147,6 +148,10 @@ fn run<E: QueryEngine>(mut from: Input, mut to: File) -> io::Result<()> {
     };
     report(&mut to, &rows.report(ended))?;
     wait_for_the_end(&mut rows.lock().records.from)
+}
+
+fn name<E: QueryEngine>(mut to: File) -> io::Result<()> {
+    write_frame(&mut to, Kind::Stale, E::NAME.as_bytes())
 }
 
 /// From the records to the output. A trap is why there is none.

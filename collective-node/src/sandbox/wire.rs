@@ -36,7 +36,7 @@ pub(super) enum Kind {
     Layers = b'L',
     /// Child: program loaded, clock running.
     Ready = b'Y',
-    /// Child: the compiled form belongs to another engine or processor.
+    /// Child: the compiled form belongs to another engine or processor; or the name of the engine for queries.
     Stale = b'S',
     /// Child: a piece of who is in which group of a query. Its [`Report`] is not yet the last.
     Groups = b'M',

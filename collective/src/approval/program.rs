@@ -43,7 +43,7 @@ pub enum Program {
     Sql {
         /// SHA-256 of the query's text ([`crate::query::Query`]).
         sha256: BlobId,
-        /// Name and version of the engine that runs it, as `datafusion/55.2.0`: another one may round in another way.
+        /// Name and version of the engine that runs it, as `datafusion/55.2.0/rules/1`: another one may round in another way.
         engine: String,
         /// Where the source can be read, if it is published.
         #[serde(default, skip_serializing_if = "Option::is_none")]
