@@ -33,7 +33,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::pace::Pace;
 use crate::run::{self, Files, Published, RunError};
 use crate::sandbox::{ENGINE, Failure, Sandbox, engine_id, sql_engine_id};
-use crate::told::{Memory, TellError};
+use crate::told::{self, Memory};
 
 pub use progress::{Left, Progress};
 pub use record::{RunRecord, SandboxDescription, on_chain};
@@ -346,7 +346,7 @@ impl Driver {
         }
         let is_query = manifest.program.engine().is_some();
         if is_query && self.memory().is_full(&manifest.dataset.source).await? {
-            return Ok(Some(TellError::Full.to_string()));
+            return Ok(Some(told::FULL.to_owned()));
         }
         let (token, own) = (manifest.payment.token, self.chain.deployment().token);
         let paid = || format!("the manifest pays in token {token}, rewards are accounted in {own}");

@@ -326,8 +326,17 @@ impl Keystore {
 
     /// Key of the MAC under compiled programs: only forms that this node made are loaded.
     pub fn cache_key(&self) -> Zeroizing<[u8; 32]> {
+        self.derived(b"collective/sandbox/cache/v1")
+    }
+
+    /// Key of the MACs over what queries told: only rows that this node kept count, and in their places.
+    pub fn told_key(&self) -> Zeroizing<[u8; 32]> {
+        self.derived(b"collective/told/v1")
+    }
+
+    fn derived(&self, purpose: &[u8]) -> Zeroizing<[u8; 32]> {
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.signer.to_bytes().as_slice());
-        let tag = hmac::sign(&key, b"collective/sandbox/cache/v1");
+        let tag = hmac::sign(&key, purpose);
         Zeroizing::new(tag.as_ref().try_into().expect("HMAC-SHA256 has 32 bytes"))
     }
 }

@@ -20,7 +20,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 pub use audits::Audited;
-pub use told::ToldRow;
+pub use told::{ToldRow, ToldSize};
 
 mod audits;
 mod told;

@@ -19,8 +19,8 @@ use crate::blobs::{BlobError, Blobs};
 use crate::chain::Deployment;
 use crate::follower::View;
 use crate::intake::check_file;
-use crate::sandbox::{Failure, Fault, Sandbox, Trap};
-use crate::told::{Memory, TellError, Telling};
+use crate::sandbox::{Fault, Sandbox};
+use crate::told::{Memory, TellError, Telling, wait_out};
 
 pub use published::{NO_OUTPUT, Published, bucket_end, publish};
 
@@ -74,7 +74,9 @@ pub async fn run(
     memory: Memory,
 ) -> Result<Published, RunError> {
     let (started, runtime) = (Instant::now(), Handle::current());
-    let expected = files.members.len();
+    let source = &permit.grant().manifest().dataset.source;
+    let pause = memory.pause(source).await.map_err(TellError::Ledger);
+    let (pause, expected) = (pause.map_err(RunError::Tell)?, files.members.len());
     let (sealed, mut queue) = mpsc::channel(AHEAD);
     let reader = tokio::spawn(read(files.blobs, files.members, sealed));
     let (keys, sandbox) = (files.keys, sandbox.clone());
@@ -88,7 +90,7 @@ pub async fn run(
             let record = open(&key?, &files.deployment, &files.view, &member, &file)?;
             Some((record, member.entry.contribution))
         });
-        let ran = match permit.code() {
+        let (ran, deciding) = match permit.code() {
             Code::Sql(_) => {
                 let telling = Telling::of(permit.grant());
                 // Who contributed each record that the worker is handed, in that order.
@@ -97,28 +99,36 @@ pub async fn run(
                     handed.borrow_mut().push(Member::of(&contribution));
                     record
                 });
+                let deciding = Cell::new(None);
                 let screen = |grouping| {
                     // Where the reader stopped early, these are groups of some, and must not count as told.
                     if read.get() < expected {
                         return Err(TellError::CutShort);
                     }
-                    memory.screen(&runtime, &telling, &handed.borrow(), grouping)
+                    let began = Instant::now();
+                    let kept = memory.screen(&runtime, &telling, &handed.borrow(), grouping)?;
+                    deciding.set(Some(wait_out(pause, began)));
+                    Ok(kept)
                 };
-                sandbox.query(permit, records, screen)
+                let ran = sandbox.query(permit, records, screen);
+                // A query that fails before takes as long as one that does not.
+                let deciding = deciding.get();
+                let deciding = deciding.unwrap_or_else(|| wait_out(pause, Instant::now()));
+                (ran, deciding)
             }
             _ => {
                 let records = records.map(|(record, _)| record);
-                sandbox.run(permit, records).map_err(TellError::from)
+                let ran = sandbox.run(permit, records).map_err(TellError::from);
+                (ran, Duration::ZERO)
             }
         };
         let ran = match ran {
             Ok(run) => Ok(run),
             Err(TellError::Run(failure)) => Err(failure),
-            // Seen before the lease, unless another run filled it since.
-            Err(TellError::Full) => Err(Failure::before_start(Trap::Suppressed)),
             Err(error) => return Err(RunError::Tell(error)),
         };
-        publish(&manifest, started, ran)
+        // Deciding is not the query's own time.
+        publish(&manifest, started + deciding, ran)
     })
     .await
     .map_err(|error| RunError::Missing(format!("the run was interrupted: {error}")))?;

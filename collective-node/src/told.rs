@@ -4,10 +4,12 @@
 //! remembered says of contributors what they belong to: it is sealed to the node's own key.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use alloy::primitives::B256;
+use aws_lc_rs::hmac;
 use collective::groups::{GroupsRefusal, Member, Screening, Told};
-use collective::id::{ContributorId, Leaf};
+use collective::id::{ContributorId, Leaf, sha256};
 use collective::permit::{Code, Grant};
 use collective::seal::{self, Recipient};
 use thiserror::Error;
@@ -16,12 +18,25 @@ use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use crate::keystore::Keystore;
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::{Ledger, LedgerError, ToldRow};
 use crate::sandbox::{Failure, Fault, Grouping, Run, Sandbox, Task};
 
-/// Runs whose groups are remembered for one source: every later query is compared with all of them, which takes seconds where
-/// each had a hundred thousand contributors. Beyond it nothing new is told of the source.
+/// Runs whose groups are remembered for one source: every later query is compared with all of them. Beyond it nothing new is
+/// told of the source.
 pub const MAX_TOLD_RUNS: u64 = 1_024;
+
+/// Bytes that are remembered for one source, some 68 for each contributor of each run: they are read and opened for every
+/// query, which takes seconds. Beyond it nothing new is told of the source.
+pub const MAX_TOLD_BYTES: u64 = 1 << 30;
+
+/// How long it takes to decide, by the clock, where next to nothing was told before: a hundred times what it takes.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// For as many bytes that are remembered it takes one [`PAUSE`] more: some ten times what reading and comparing them takes.
+const BYTES_OF_A_PAUSE: u64 = 32 << 20;
+
+/// Bytes of a MAC.
+const MAC_BYTES: usize = 32;
 
 /// Why nothing is told.
 #[derive(Debug, Error)]
@@ -33,13 +48,10 @@ pub enum TellError {
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     /// What was told before cannot be read: whether this differs from it by few is not known.
-    #[error("what was told before does not open: restore the ledger that belongs to these keys")]
-    Unreadable,
-    /// No room for more.
     #[error(
-        "queries have told of this source {MAX_TOLD_RUNS} times: nothing new is told of it any more"
+        "what was told before does not open, or is not all that this node kept: restore the ledger that belongs to these keys"
     )]
-    Full,
+    Unreadable,
     /// Not all of the input set reached the query.
     #[error("the query was not given the whole input set")]
     CutShort,
@@ -47,6 +59,9 @@ pub enum TellError {
     #[error("the worker for SQL broke the protocol: {0}")]
     Groups(#[from] GroupsRefusal),
 }
+
+/// Why no query over a source gets a lease.
+pub const FULL: &str = "queries have told of this source as much as a node remembers: nothing new is told of it any more";
 
 /// What a node remembers of what its queries told.
 #[derive(Clone)]
@@ -103,25 +118,25 @@ impl Memory {
         let mut screening = Screening::new(members, readable, groups, telling.minimum)?;
         runtime.block_on(async {
             let _deciding = self.deciding.lock().await;
+            let mut rows = Rows::of(self, &telling.source);
             let mut after = 0;
             while let Some(row) = self.ledger.told_after(&telling.source, after).await? {
                 after = row.id;
-                let plain = self.keys.open_sealed(&row.groups);
+                let plain = self.keys.open_sealed(rows.next(&row)?);
                 let plain = plain.map_err(|_| TellError::Unreadable)?;
                 screening.compare(&Told::parse(&plain).map_err(|_| TellError::Unreadable)?);
             }
             let (kept, told) = screening.finish();
-            if let Some(told) = told {
-                self.keep(telling, &told).await?;
+            match told {
+                // Seen before the lease, unless another run filled it since.
+                Some(_) if self.is_full(&telling.source).await? => Ok(vec![false; kept.len()]),
+                Some(told) => self.keep(telling, rows, &told).await.map(|()| kept),
+                None => Ok(kept),
             }
-            Ok(kept)
         })
     }
 
-    async fn keep(&self, telling: &Telling, told: &Told) -> Result<(), TellError> {
-        if self.is_full(&telling.source).await? {
-            return Err(TellError::Full);
-        }
+    async fn keep(&self, telling: &Telling, rows: Rows, told: &Told) -> Result<(), TellError> {
         let to = Recipient::Tagged(self.keys.node_recipient().clone());
         let plain = Zeroizing::new(told.to_bytes());
         let sealed = seal::seal(&[to], &plain, &mut rand::rng());
@@ -132,7 +147,8 @@ impl Memory {
             source,
             ..
         } = telling.clone();
-        Ok(self.ledger.keep_told(job, attempt, source, sealed).await?)
+        let row = rows.last(job, attempt, &sealed);
+        Ok(self.ledger.keep_told(job, attempt, source, row).await?)
     }
 
     /// Whether nothing new can be told of a source.
@@ -140,7 +156,72 @@ impl Memory {
     /// # Errors
     /// [`LedgerError`].
     pub async fn is_full(&self, source: &str) -> Result<bool, LedgerError> {
-        Ok(self.ledger.count_told(source).await? >= MAX_TOLD_RUNS)
+        let told = self.ledger.told_size(source).await?;
+        Ok(told.runs >= MAX_TOLD_RUNS || told.bytes >= MAX_TOLD_BYTES)
+    }
+
+    /// What a decision over a source takes by the clock, or a whole number of times that where the machine is slow: how long
+    /// the comparing takes follows who was told of.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn pause(&self, source: &str) -> Result<Duration, LedgerError> {
+        let told = self.ledger.told_size(source).await?;
+        let more = u32::try_from(told.bytes / BYTES_OF_A_PAUSE).unwrap_or(u32::MAX);
+        Ok(PAUSE.saturating_mul(1 + more))
+    }
+}
+
+/// Waits until a whole number of pauses has passed since `began`, one at least, and says how long that was.
+pub fn wait_out(pause: Duration, began: Instant) -> Duration {
+    let passed = began.elapsed().as_nanos();
+    let pauses = passed.div_ceil(pause.as_nanos().max(1)).max(1);
+    let pauses = u32::try_from(pauses).unwrap_or(u32::MAX);
+    std::thread::sleep(pause.saturating_mul(pauses).saturating_sub(began.elapsed()));
+    began.elapsed()
+}
+
+/// The rows of one source in their order: each stands under a MAC that covers the one before (SPEC "Groups of a query").
+struct Rows {
+    key: hmac::Key,
+    source: String,
+    before: [u8; MAC_BYTES],
+}
+
+impl Rows {
+    fn of(memory: &Memory, source: &str) -> Self {
+        Self {
+            key: hmac::Key::new(hmac::HMAC_SHA256, &*memory.keys.told_key()),
+            source: source.into(),
+            before: [0; MAC_BYTES],
+        }
+    }
+
+    /// What is sealed in the next row, if it is the one that was kept there.
+    fn next<'a>(&mut self, row: &'a ToldRow) -> Result<&'a [u8], TellError> {
+        let parts = row.groups.split_first_chunk();
+        let (mac, sealed) = parts.ok_or(TellError::Unreadable)?;
+        let message = self.message(row.job, row.attempt, sealed);
+        hmac::verify(&self.key, &message, mac).map_err(|_| TellError::Unreadable)?;
+        self.before = *mac;
+        Ok(sealed)
+    }
+
+    /// The row that comes after all of them.
+    fn last(&self, job: u64, attempt: u32, sealed: &[u8]) -> Vec<u8> {
+        let mac = hmac::sign(&self.key, &self.message(job, attempt, sealed));
+        [mac.as_ref(), sealed].concat()
+    }
+
+    fn message(&self, job: u64, attempt: u32, sealed: &[u8]) -> Vec<u8> {
+        [
+            &self.before[..],
+            &job.to_be_bytes(),
+            &attempt.to_be_bytes(),
+            &sha256(sealed).0,
+            self.source.as_bytes(),
+        ]
+        .concat()
     }
 }
 

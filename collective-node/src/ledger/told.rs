@@ -4,16 +4,29 @@ use sqlx::Row;
 
 use super::{Change, Ledger, LedgerError};
 
-/// One row: its number in this ledger, and the sealed groups.
+/// One row: its number in this ledger, the attempt that told, and what it told.
 pub struct ToldRow {
     /// Greater than that of every row before.
     pub id: i64,
-    /// Sealed to this node.
+    /// The job.
+    pub job: u64,
+    /// Its attempt.
+    pub attempt: u32,
+    /// The groups, sealed to this node, under a MAC.
     pub groups: Vec<u8>,
 }
 
+/// How much was told of a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ToldSize {
+    /// Rows.
+    pub runs: u64,
+    /// Bytes of all of them.
+    pub bytes: u64,
+}
+
 impl Ledger {
-    /// Keeps what an attempt told of a source: never more than once, the first time.
+    /// Keeps what an attempt told of a source.
     ///
     /// # Errors
     /// [`LedgerError`].
@@ -34,16 +47,20 @@ impl Ledger {
         .map(drop)
     }
 
-    /// How often something was told of a source.
+    /// How much was told of a source.
     ///
     /// # Errors
     /// [`LedgerError`].
-    pub async fn count_told(&self, source: &str) -> Result<u64, LedgerError> {
-        let row = sqlx::query("SELECT count(*) FROM told WHERE source = ?")
+    pub async fn told_size(&self, source: &str) -> Result<ToldSize, LedgerError> {
+        let query = "SELECT count(*), coalesce(sum(length(record)), 0) FROM told WHERE source = ?";
+        let row = sqlx::query(query)
             .bind(source)
             .fetch_one(&self.reads)
             .await?;
-        Ok(row.get::<i64, _>(0) as u64)
+        Ok(ToldSize {
+            runs: row.get::<i64, _>(0) as u64,
+            bytes: row.get::<i64, _>(1) as u64,
+        })
     }
 
     /// What was told of a source first after the row `after`: one at a time, as each may be large.
@@ -55,7 +72,7 @@ impl Ledger {
         source: &str,
         after: i64,
     ) -> Result<Option<ToldRow>, LedgerError> {
-        let query = "SELECT id, record FROM told WHERE source = ? AND id > ? ORDER BY id LIMIT 1";
+        let query = "SELECT id, job, attempt, record FROM told WHERE source = ? AND id > ? ORDER BY id LIMIT 1";
         let row = sqlx::query(query)
             .bind(source)
             .bind(after)
@@ -63,6 +80,8 @@ impl Ledger {
             .await?;
         Ok(row.map(|row| ToldRow {
             id: row.get("id"),
+            job: row.get::<i64, _>("job") as u64,
+            attempt: row.get::<i64, _>("attempt") as u32,
             groups: row.get("record"),
         }))
     }
