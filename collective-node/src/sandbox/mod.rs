@@ -15,6 +15,7 @@ mod component;
 mod engine;
 mod execute;
 mod failure;
+mod grouping;
 mod jail;
 mod probe;
 mod records;
@@ -49,9 +50,10 @@ pub use component::{
 };
 pub use engine::{ENGINE, EngineId, engine_id};
 pub use failure::{Failure, Fault, ProgramText, Stop, Trap};
+pub use grouping::Grouping;
 pub use jail::{Layer, Layers};
 pub use records::{Defect, Rejected};
-pub use sql::{Grouping, SQL_WORKER, sql_engine_id};
+pub use sql::{SQL_WORKER, sql_engine_id};
 pub use sql_child::{Asked, QueryEngine, Rows, query_main};
 
 use compile::Compiled;

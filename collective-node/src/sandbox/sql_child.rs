@@ -10,8 +10,9 @@ use collective::source::{Column, Source};
 use super::child::{BROKEN, USAGE, child_main_with, report, wait_for_the_end};
 use super::execute::Input;
 use super::failure::Trap;
+use super::grouping::{Grouping, MAX_GROUPS_BYTES, of_bits};
 use super::records::Records;
-use super::sql::{Grouping, MAX_GROUPS_BYTES, QueryFrame, of_bits};
+use super::sql::QueryFrame;
 use super::wire::{Kind, MAX_FRAME_BYTES, Report, read_frame, write_frame};
 
 /// What runs queries. It is only ever called inside of the jail; before [`QueryEngine::group`] it has seen no record.
