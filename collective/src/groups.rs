@@ -192,7 +192,7 @@ impl<'a> Screening<'a> {
         let kept = self.groups.iter().filter(|group| group.kept).count();
         self.known |= matched == kept && earlier.minimum >= self.minimum;
         if !self.differs && kept > 0 {
-            self.differs = between.is_few(minimum, &mut self.seen);
+            self.differs = between.has_few(minimum, &mut self.seen);
         }
     }
 
@@ -267,7 +267,7 @@ impl Between {
     }
 
     /// Whether sums of groups give figures of few: of fewer than `minimum`, or than the smallest group has, which is told.
-    fn is_few(mut self, minimum: u32, seen: &mut u64) -> bool {
+    fn has_few(mut self, minimum: u32, seen: &mut u64) -> bool {
         let mut limit = u64::from(minimum);
         let outside = self.sizes.len();
         for (node, (size, alone)) in self.sizes.iter().enumerate() {
