@@ -58,7 +58,7 @@ impl Place {
     /// make them again.
     fn pinned(&self) -> Manifest {
         let folder = self.forge.clone().join("educ");
-        let files: BTreeMap<String, String> = scaffold::files(Language::C, None)
+        let files: BTreeMap<String, String> = scaffold::files(Language::C, None, None)
             .into_iter()
             .map(|(path, text)| (path.to_owned(), text))
             .collect();

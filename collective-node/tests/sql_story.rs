@@ -61,7 +61,8 @@ fn of_an_input_that_cannot_be_read_whole_nothing_counts_as_told() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     // The record that is read last: without it the groups differ from the whole ones by one.
     let file = runtime.block_on(async {
-        let ledger = sqlx::SqlitePool::connect(&format!("sqlite:{}", ledger.display()));
+        let ledger = format!("sqlite:{}", ledger.display());
+        let ledger = sqlx::SqlitePool::connect(&ledger);
         let query = "SELECT hex(file) FROM held ORDER BY rowid DESC LIMIT 1";
         let file = sqlx::query_scalar::<_, String>(query);
         let ledger = ledger.await.expect("a database");
