@@ -2,17 +2,15 @@
 //! node does (SPEC "Liveness").
 //!
 //! The day is the chain's: the newest finalized block says which one it is. A day that passes while the node is away is
-//! not audited.
+//! not audited. What is asked here does not wait for what is posted.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy::eips::BlockId;
-use alloy::primitives::{Address, Bytes as CallData};
-use alloy::providers::Provider;
+use alloy::primitives::{Address, B256};
 use bytes::Bytes;
-use collective::contribution::{PayloadLeaves, SignedContribution};
+use collective::contribution::{PayloadLeaves, SignedContribution, leaf_range};
 use collective::id::Leaf;
 use collective::index::Index;
 use collective::liveness::{
@@ -34,8 +32,11 @@ use collective_contracts::LivenessRegistry;
 /// day.
 const RETRY_SECONDS: u64 = 5 * 60 * 60;
 
-/// Epochs that are looked back upon for some that were not posted: what is older pays nobody any more.
-const POSTED_LATE: u32 = 7;
+/// Seconds after its end for which LivenessRegistry takes an epoch (`POST_SECONDS`, immutable).
+const POST_SECONDS: u64 = 3 * 24 * 60 * 60;
+
+/// Epochs that may still be posted: those that ended within [`POST_SECONDS`], and the present one.
+const RECENT: u32 = 5;
 
 /// Why an audit did not go on. The next step tries again.
 #[derive(Debug, Error)]
@@ -68,6 +69,10 @@ pub struct Auditor {
 /// How far this process has come.
 #[derive(Default)]
 struct Progress {
+    /// The finalized block that was looked at last.
+    seen: Option<BlockRef>,
+    /// Epochs of which it was said that they cannot be posted.
+    told: BTreeSet<u64>,
     /// The epoch that was begun last.
     day: Option<u64>,
     /// Its audit, while it is not over.
@@ -77,7 +82,7 @@ struct Progress {
 /// The audit of one epoch.
 struct Round {
     epoch: u64,
-    block: BlockRef,
+    randomness: B256,
     index: Arc<Index>,
     challenges: Vec<Challenge>,
     /// The best that came of each so far.
@@ -98,8 +103,12 @@ impl Auditor {
         }
     }
 
+    /// Nothing changes here but by a new finalized block.
     async fn step(&self, progress: &mut Progress) -> Result<(), AuditError> {
         let finalized = self.view.borrow().finalized;
+        if progress.seen == Some(finalized) {
+            return Ok(());
+        }
         let today = Epoch::at(finalized.time);
         if progress.day != Some(today) {
             if let Some(unfinished) = &progress.round {
@@ -120,11 +129,12 @@ impl Auditor {
                 progress.round = None;
             }
         }
-        self.post(today).await
+        self.post(today, &finalized, &mut progress.told).await?;
+        progress.seen = Some(finalized);
+        Ok(())
     }
 
-    /// Draws, unless this epoch was audited before or has no first block. Its randomness is kept on chain while its block's
-    /// hash can still be read there.
+    /// Draws, unless this epoch was audited before or has no first block.
     async fn begin(&self, epoch: u64, finalized: &BlockRef) -> Result<Option<Round>, AuditError> {
         let kept = self.ledger.audits(1).await?;
         if kept.first().is_some_and(|newest| newest.epoch >= epoch) {
@@ -135,15 +145,13 @@ impl Auditor {
         let Some(block) = self.chain.first_since(start, finalized).await? else {
             return Ok(None);
         };
-        if self.posts().await? {
-            self.fix_seed(epoch, &block).await?;
-        }
+        let randomness = self.chain.randomness(&block).await?;
         let index = self.view.borrow().index.clone();
-        let drawn = Epoch::new(self.chain.deployment().collective, epoch, block.hash);
+        let drawn = Epoch::new(self.chain.deployment().collective, epoch, randomness);
         let challenges = drawn.challenges(&pool(&index, &block));
         Ok(Some(Round {
             epoch,
-            block,
+            randomness,
             index,
             outcomes: vec![None; challenges.len()],
             challenges,
@@ -166,10 +174,11 @@ impl Auditor {
             let Some(places) = drawn.get(&entry.contribution.leaf()) else {
                 continue;
             };
-            let stored = self.stored(entry).await?;
+            let stored = self.stored(entry).await;
             for &place in places {
+                let index = round.challenges[place].index;
                 let outcome = match &stored {
-                    Ok(payload) => held(entry, round.challenges[place].index, payload),
+                    Ok((payload, leaves)) => held(entry, index, payload, leaves),
                     Err(outcome) => *outcome,
                 };
                 let best = Outcome::of_tries(round.outcomes[place].into_iter().chain([outcome]));
@@ -183,36 +192,35 @@ impl Auditor {
         Ok(())
     }
 
-    /// The payload as this node has it, or what became of it.
-    async fn stored(
-        &self,
-        entry: &SignedContribution,
-    ) -> Result<Result<Bytes, Outcome>, AuditError> {
-        let Some(file) = self.ledger.file(entry.contribution.leaf()).await? else {
-            return Ok(Err(Outcome::Wrong));
+    /// The payload as this node has it, or what became of it. A store that does not work has lost nothing yet.
+    async fn stored(&self, entry: &SignedContribution) -> Result<(Bytes, PayloadLeaves), Outcome> {
+        let failed = |error: &dyn std::fmt::Display| {
+            tracing::warn!(%error, "a stored contribution could not be read");
+            Outcome::Error
         };
-        Ok(match self.blobs.get(file).await {
-            Ok(bytes) => match split_file(&bytes) {
-                Some((_, payload)) => Ok(bytes.slice_ref(payload)),
-                None => Err(Outcome::Wrong),
-            },
-            Err(BlobError::Missing(_) | BlobError::Garbled(_)) => Err(Outcome::Wrong),
-            Err(error) => {
-                tracing::warn!(%error, "a stored contribution could not be read");
-                Err(Outcome::Error)
+        let file = self.ledger.file(entry.contribution.leaf()).await;
+        let file = file
+            .map_err(|error| failed(&error))?
+            .ok_or(Outcome::Wrong)?;
+        match self.blobs.get(file).await {
+            Ok(bytes) => {
+                let (_, payload) = split_file(&bytes).ok_or(Outcome::Wrong)?;
+                Ok((bytes.slice_ref(payload), PayloadLeaves::of(payload)))
             }
-        })
+            Err(BlobError::Missing(_) | BlobError::Garbled(_)) => Err(Outcome::Wrong),
+            Err(error) => Err(failed(&error)),
+        }
     }
 
     /// Keeps what a round came to: as a blob first, then in the ledger.
     async fn keep(&self, round: &Round) -> Result<(), AuditError> {
         let verdict = |outcome: &Option<Outcome>| {
-            Verdict::Asked(Custody::Escrow, outcome.unwrap_or(Outcome::Offline))
+            Verdict::Asked(Custody::Escrow, outcome.unwrap_or(Outcome::Error))
         };
         let results = Results {
             collective: self.chain.deployment().collective,
             epoch: round.epoch,
-            block: round.block.hash,
+            randomness: round.randomness,
             verdicts: round.outcomes.iter().map(verdict).collect(),
         };
         // Nothing was anchored: there is nothing to tell.
@@ -221,7 +229,7 @@ impl Auditor {
         };
         let audited = Audited {
             epoch: round.epoch,
-            block: round.block.hash,
+            randomness: round.randomness,
             asked: round.challenges.len() as u64,
             counts: results.counts(),
             root,
@@ -232,59 +240,32 @@ impl Auditor {
         Ok(())
     }
 
-    /// Whether the collective takes this node's word.
-    async fn posts(&self) -> Result<bool, ChainError> {
+    /// Where the collective takes this node's word: keeps the randomness of the days that can still be posted, while the chain
+    /// knows their blocks, and posts what is over, oldest first.
+    async fn post(
+        &self,
+        today: u64,
+        finalized: &BlockRef,
+        told: &mut BTreeSet<u64>,
+    ) -> Result<(), AuditError> {
         let deployment = self.chain.deployment();
         let registry = LivenessRegistry::new(deployment.liveness, self.chain.provider());
-        let wage = registry.wage(deployment.collective).call().await?;
-        Ok(wage.auditor == self.account)
-    }
-
-    async fn fix_seed(&self, epoch: u64, block: &BlockRef) -> Result<(), ChainError> {
-        let deployment = self.chain.deployment();
-        let registry = LivenessRegistry::new(deployment.liveness, self.chain.provider());
-        if !registry.blockHashOf(epoch).call().await?.is_zero() {
+        let wage = registry.wage(deployment.collective).call().await;
+        if wage.map_err(ChainError::from)?.auditor != self.account {
             return Ok(());
         }
-        let header = self.header(BlockId::Hash(block.hash.into())).await?;
-        let parent = self
-            .header(BlockId::Number((block.number - 1).into()))
-            .await?;
-        let gas = self
-            .chain
-            .submit(registry.fixSeed(epoch, header, parent))
-            .await?
-            .gas_used;
-        tracing::info!(epoch, gas, "kept the day's randomness on chain");
-        Ok(())
-    }
-
-    /// A header as it is hashed (RLP).
-    async fn header(&self, id: BlockId) -> Result<CallData, ChainError> {
-        let block = self.chain.provider().get_block(id).await?;
-        let block = block.ok_or_else(|| ChainError::NoBlock(format!("{id:?}")))?;
-        Ok(alloy_rlp::encode(&block.header.inner).into())
-    }
-
-    /// Posts what is over and was not posted, oldest first.
-    async fn post(&self, today: u64) -> Result<(), AuditError> {
-        let audits = self.ledger.audits(POSTED_LATE).await?;
-        if !audits.iter().any(|audited| audited.epoch < today) || !self.posts().await? {
-            return Ok(());
-        }
-        let deployment = self.chain.deployment();
-        let registry = LivenessRegistry::new(deployment.liveness, self.chain.provider());
         let last = registry.lastEpoch(deployment.collective).call().await;
-        let last = last.map_err(ChainError::from)?;
-        let due = |audited: &&Audited| (last + 1..today).contains(&audited.epoch);
+        let since = registry.since(deployment.collective).call().await;
+        let first = (last.map_err(ChainError::from)? + 1).max(since.map_err(ChainError::from)?);
+        let late = finalized.time.saturating_sub(POST_SECONDS) / EPOCH_SECONDS;
+        self.keep_randomness(today, finalized, told).await?;
+        let audits = self.ledger.audits(RECENT).await?;
+        let due = |it: &&Audited| (first.max(late)..today).contains(&it.epoch);
         for audited in audits.iter().rev().filter(due) {
-            let seed = registry.blockHashOf(audited.epoch).call().await;
-            if seed.map_err(ChainError::from)? != audited.block {
-                // It became the auditor later in that day, or was away: the hash is out of the contract's reach.
-                tracing::warn!(
-                    epoch = audited.epoch,
-                    "an epoch without randomness on chain is not posted"
-                );
+            let epoch = audited.epoch;
+            self.keep_randomness(epoch, finalized, told).await?;
+            let kept = registry.randomnessOf(epoch).call().await;
+            if kept.map_err(ChainError::from)? != audited.randomness {
                 continue;
             }
             let counts = LivenessRegistry::Counts {
@@ -293,15 +274,50 @@ impl Auditor {
                 erred: audited.counts.error,
                 offline: audited.counts.offline,
             };
-            let call = registry.post(
-                deployment.collective,
-                audited.epoch,
-                audited.root,
-                audited.results.0,
-                counts,
-            );
+            let (collective, results) = (deployment.collective, audited.results.0);
+            let call = registry.post(collective, epoch, audited.root, results, counts);
             let gas = self.chain.submit(call).await?.gas_used;
-            tracing::info!(epoch = audited.epoch, gas, "posted what an epoch came to");
+            tracing::info!(epoch, gas, "posted what an epoch came to");
+        }
+        Ok(())
+    }
+
+    /// Keeps an epoch's randomness on chain, if it is not there. Where that fails it is said once, and tried again with the next
+    /// finalized block.
+    async fn keep_randomness(
+        &self,
+        epoch: u64,
+        finalized: &BlockRef,
+        told: &mut BTreeSet<u64>,
+    ) -> Result<(), ChainError> {
+        let deployment = self.chain.deployment();
+        let registry = LivenessRegistry::new(deployment.liveness, self.chain.provider());
+        if !registry.randomnessOf(epoch).call().await?.is_zero() {
+            return Ok(());
+        }
+        let start = epoch * EPOCH_SECONDS;
+        let Some(block) = self.chain.first_since(start, finalized).await? else {
+            return Ok(());
+        };
+        let header = self.chain.encoded_header(&block).await?;
+        let parent = self.chain.at_height(block.number - 1).await?;
+        let parent = self.chain.encoded_header(&parent).await?;
+        match self
+            .chain
+            .submit(registry.fixSeed(epoch, header, parent))
+            .await
+        {
+            Ok(receipt) => {
+                tracing::info!(
+                    epoch,
+                    gas = receipt.gas_used,
+                    "kept a day's randomness on chain"
+                );
+            }
+            Err(error) if told.insert(epoch) => {
+                tracing::warn!(epoch, %error, "a day's randomness is not kept: it cannot be posted");
+            }
+            Err(_) => {}
         }
         Ok(())
     }
@@ -314,10 +330,10 @@ pub fn pool(index: &Index, before: &BlockRef) -> Vec<(Leaf, u64)> {
     anchored.map(|it| of(&it.entry)).collect()
 }
 
-fn held(entry: &SignedContribution, index: u64, payload: &[u8]) -> Outcome {
-    let range = collective::contribution::leaf_range(entry.commitment.length, index);
+fn held(entry: &SignedContribution, index: u64, payload: &[u8], leaves: &PayloadLeaves) -> Outcome {
+    let range = leaf_range(entry.commitment.length, index);
     let bytes = range.and_then(|range| payload.get(range.start as usize..range.end as usize));
-    match (bytes, PayloadLeaves::of(payload).path(index)) {
+    match (bytes, leaves.path(index)) {
         (Some(bytes), Some(path)) => judge(&entry.commitment, index, bytes, &path),
         _ => Outcome::Wrong,
     }

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use alloy::contract::{CallBuilder, CallDecoder};
 use alloy::eips::{BlockId, BlockNumberOrTag};
-use alloy::primitives::{Address, B256, U256, keccak256};
+use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy::providers::{DynProvider, PendingTransactionBuilder, Provider, ProviderBuilder};
 use alloy::rpc::client::RpcClient;
 use alloy::rpc::types::{EIP1186AccountProofResponse, Filter, Log, TransactionReceipt};
+use alloy_rlp::Decodable;
 use alloy_trie::{Nibbles, TrieAccount, proof::verify_proof};
 use collective::contribution::Registry;
 use collective::receipt::{BlockRef, Escrow};
@@ -231,7 +232,8 @@ impl Chain {
         self.block(BlockId::Number(number.into())).await
     }
 
-    /// The first block up to `newest` that is not older than `time` and has a parent that is; `None` where there is none.
+    /// The first block up to `newest` that is not older than `time`; `None` where there is none, or where it may lie before the
+    /// collective's first.
     ///
     /// # Errors
     /// [`ChainError`].
@@ -240,7 +242,10 @@ impl Chain {
         time: u64,
         newest: &BlockRef,
     ) -> Result<Option<BlockRef>, ChainError> {
-        let (mut low, mut high) = (0, newest.number);
+        let (mut low, mut high) = (self.deployment.first_block.max(1), newest.number);
+        if high < low || self.at_height(low - 1).await?.time >= time {
+            return Ok(None);
+        }
         while low < high {
             let middle = low + (high - low) / 2;
             if self.at_height(middle).await?.time >= time {
@@ -250,7 +255,33 @@ impl Chain {
             }
         }
         let block = self.at_height(high).await?;
-        Ok((block.number > 0 && block.time >= time).then_some(block))
+        Ok((block.time >= time).then_some(block))
+    }
+
+    /// PREVRANDAO of a block (EIP-4399), bound by the recomputed header hash.
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    pub async fn randomness(&self, block: &BlockRef) -> Result<B256, ChainError> {
+        let header = self.encoded_header(block).await?;
+        let header = alloy::consensus::Header::decode(&mut &header[..]);
+        let header = header.map_err(|_| ChainError::FalseHeader(block.hash))?;
+        Ok(header.mix_hash)
+    }
+
+    /// A block's header as it is hashed (RLP).
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    pub async fn encoded_header(&self, block: &BlockRef) -> Result<Bytes, ChainError> {
+        let id = BlockId::Hash(block.hash.into());
+        let found = self.provider.get_block(id).await?;
+        let found = found.ok_or_else(|| ChainError::NoBlock(block.hash.to_string()))?;
+        let header = alloy_rlp::encode(&found.header.inner);
+        if keccak256(&header) != block.hash {
+            return Err(ChainError::FalseHeader(block.hash));
+        }
+        Ok(header.into())
     }
 
     async fn block(&self, id: BlockId) -> Result<BlockRef, ChainError> {

@@ -75,14 +75,14 @@ impl Action {
         ]
     }
 
-    /// Has this account say each day what is reachable, and pays this much of the collective's token for it; the zero address
-    /// is nobody.
-    pub fn pay_daily(deployment: &Deployment, auditor: Address, pay: U256) -> Self {
+    /// Has this account say each day what is reachable; the zero address is nobody. Nothing is paid for it: no reward is worked
+    /// out from that yet.
+    pub fn name_auditor(deployment: &Deployment, auditor: Address) -> Self {
         let call = LivenessRegistry::setWageCall {
             wage_: LivenessRegistry::Wage {
                 auditor,
                 token: deployment.token,
-                pay,
+                pay: U256::ZERO,
             },
         };
         Self::call(deployment.liveness, &call)

@@ -32,7 +32,8 @@ pub enum RebuildError {
 /// [`RebuildError`]; what was noted stays noted.
 pub async fn rebuild(view: &View, ledger: &Ledger, blobs: &Blobs) -> Result<usize, RebuildError> {
     let known = ledger.leaves().await?;
-    let lacking = view.anchored().iter().map(|anchored| &anchored.entry);
+    // Also what counts no more: it is still stored, and audited.
+    let lacking = view.index.anchored().map(|anchored| &anchored.entry);
     let lacking = lacking.filter(|entry| !known.contains(&entry.contribution.leaf()));
     // The header's hash is in the leaf: it finds the file, whatever the file is called.
     let mut lacking: HashMap<B256, &SignedContribution> = lacking

@@ -6,18 +6,23 @@ mod by_hand;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use alloy::eips::BlockId;
 use alloy::primitives::{Address, Bytes, U256};
 use alloy::providers::{Provider, ProviderBuilder};
 use alloy::rpc::types::{Filter, Log};
+use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::SolEvent;
 use by_hand::{PATIENCE, World};
 use collective::contribution::{Batch, PayloadLeaves, SignedContribution, leaf_range};
 use collective::id::BlobId;
 use collective::liveness::{Epoch, POOL_DRAWS, Results};
+use collective::terms::{Purpose, Terms};
 use collective_contracts::ContributionRegistry::BatchCommitted;
 use collective_contracts::LivenessRegistry;
 use collective_node::chain::Deployment;
-use collective_node::contributor::split_file;
+use collective_node::client::Client;
+use collective_node::contributor::{Destination, prepare, split_file};
+use collective_node::intake::join;
 use collective_node::ledger::Audited;
 use serde_json::Value;
 
@@ -40,21 +45,26 @@ impl Place {
         ProviderBuilder::new().connect_http(self.world.told("rpc").parse().expect("an address"))
     }
 
-    /// Waits for the audit of the day that begins now, and says whether all was held.
-    fn next_day(&self) -> (Audited, bool) {
-        let before = self.audits().first().map(|audited| audited.epoch);
+    /// Begins a day, waits for its audit, and says whether all was held.
+    async fn next_day(&self) -> (Audited, bool) {
         self.world.pass(DAY);
+        let newest = self.provider().get_block(BlockId::latest()).await;
+        let newest = newest.expect("an answer").expect("a block");
+        let today = Epoch::at(newest.header.timestamp);
         let began = Instant::now();
         loop {
             let output = self.world.run("liveness --json");
             let audits: Vec<Audited> = serde_json::from_slice(&output.stdout).expect("JSON");
             if let Some(newest) = audits.first()
-                && Some(newest.epoch) != before
+                && newest.epoch == today
             {
                 return (*newest, output.status.success());
             }
-            assert!(began.elapsed() < PATIENCE, "no audit");
-            std::thread::sleep(Duration::from_millis(100));
+            assert!(
+                began.elapsed() < PATIENCE,
+                "no audit of {today}: {audits:?}"
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
@@ -111,7 +121,7 @@ async fn loss_is_found_the_next_day_and_what_is_mended_is_held_again() {
         .map(|it| (it.contribution.leaf(), it.commitment.length))
         .collect();
 
-    let (audited, all_held) = place.next_day();
+    let (audited, all_held) = place.next_day().await;
     assert!(all_held, "{audited:?}");
     assert_eq!(audited.asked, entries.len() as u64 + POOL_DRAWS);
     assert_eq!(u64::from(audited.counts.held), audited.asked);
@@ -121,7 +131,7 @@ async fn loss_is_found_the_next_day_and_what_is_mended_is_held_again() {
     let checked = results.check(
         collective,
         audited.epoch,
-        audited.block,
+        audited.randomness,
         &pool,
         audited.root,
     );
@@ -155,7 +165,7 @@ async fn loss_is_found_the_next_day_and_what_is_mended_is_held_again() {
 
     std::fs::write(&garbled, kept).expect("written");
     std::fs::write(&gone, lost).expect("written");
-    let (audited, all_held) = place.next_day();
+    let (audited, all_held) = place.next_day().await;
     assert!(all_held, "{audited:?}");
 }
 
@@ -194,16 +204,15 @@ async fn the_auditor_that_the_collective_names_posts_and_anybody_shows_what_was_
     let (world, deployment) = (&place.world, place.deployment);
     let auditor = place.aggregator().await;
     let founder = world.key("founder-0");
-    let opened = world.json(&format!(
-        "propose --auditor {auditor} --daily-pay 500 --key {founder}"
-    ));
+    let opened = world.json(&format!("propose --auditor {auditor} --key {founder}"));
     let id = opened["proposal"].as_str().expect("an id").to_owned();
     let shown = world.json(&format!("proposal show {id}"));
     let would = shown["actions"][0].as_str().expect("words");
-    assert!(would.starts_with("pay 500 of token"), "{would}");
+    assert!(would.ends_with("say each day what is reachable"), "{would}");
+    contribute_several_leaves(&place).await;
     world.decide(&[&id]);
 
-    let (audited, _) = place.next_day();
+    let (audited, _) = place.next_day().await;
     let provider = place.provider();
     let registry = LivenessRegistry::new(deployment.liveness, &provider);
     let collective = deployment.collective;
@@ -226,13 +235,14 @@ async fn the_auditor_that_the_collective_names_posts_and_anybody_shows_what_was_
         (audited.root, audited.results.0)
     );
     let seed = registry
-        .blockHashOf(audited.epoch)
+        .randomnessOf(audited.epoch)
         .call()
         .await
         .expect("a view");
-    assert_eq!(seed, audited.block);
+    assert_eq!(seed, audited.randomness);
 
-    let entries = place.anchored().await;
+    let mut entries = place.anchored().await;
+    entries.reverse();
     let leaf = entries[0].contribution.leaf();
     let verified = world.json(&format!(
         "verify liveness {} --contribution {leaf}",
@@ -246,9 +256,10 @@ async fn the_auditor_that_the_collective_names_posts_and_anybody_shows_what_was_
     );
     world.refused("verify liveness 5", "nothing was posted of epoch 5");
 
-    // The contract draws what the library draws, and takes what it proves.
-    let epoch = Epoch::new(collective, audited.epoch, audited.block);
-    for entry in &entries[..5] {
+    // The contract draws what the library draws, and takes what it proves: of several leaves, and of one.
+    assert!(entries[0].commitment.length > 60_000 && entries[1].commitment.length < 1_024);
+    let epoch = Epoch::new(collective, audited.epoch, audited.randomness);
+    for entry in &entries[..3] {
         let (leaf, length) = (entry.contribution.leaf(), entry.commitment.length);
         let index = epoch.draw(leaf, length);
         let drawn = registry.drawn(collective, audited.epoch, leaf.0, length);
@@ -274,6 +285,33 @@ async fn the_auditor_that_the_collective_names_posts_and_anybody_shows_what_was_
         let refused = show(&bent).await.expect_err("other bytes");
         assert!(refused.to_string().contains("revert"), "{refused}");
     }
+}
+
+/// A record of 60 KB: what is in it only the sandbox would look at.
+async fn contribute_several_leaves(place: &Place) {
+    let client = Client::new(place.world.told("node").parse().expect("a URL")).expect("a client");
+    let answer = client.collective().await.expect("a collective");
+    let recipient = answer.recipient.parse().expect("a recipient");
+    let to = Destination {
+        deployment: &place.deployment,
+        recipient: &recipient,
+        source: "anes96",
+        terms: Terms {
+            purposes: [Purpose::Statistics].into_iter().collect(),
+            expiry: u64::MAX,
+        },
+    };
+    let seeded = place.world.handout["accounts"]
+        .as_array()
+        .expect("accounts");
+    let named = |it: &&Value| it["name"] == "contributor-0";
+    let key = seeded.iter().find(named).expect("an account")["key"].as_str();
+    let account: PrivateKeySigner = key.expect("a key").parse().expect("a key");
+    let record = vec![7; 60_000];
+    let (entry, file) = prepare(&to, &account, 77, &record, &mut rand::rng()).expect("sealed");
+    let kept = client.contribute(join(&entry, &file)).await;
+    let leaf = kept.expect("taken in").leaf;
+    place.world.json(&format!("contributions {leaf} --wait"));
 }
 
 fn contribution(entry: &SignedContribution) -> LivenessRegistry::Contribution {

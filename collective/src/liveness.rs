@@ -1,7 +1,7 @@
 //! Liveness: which leaves of which contributions are asked for in an epoch, and what the answers come to (SPEC "Liveness").
 //!
-//! The draws follow from a block hash that nobody knew when the contributions were anchored, so that who keeps all bytes
-//! answers and who keeps some is found out. It shows that the bytes could be fetched then: neither that there are other
+//! The draws follow from randomness that nobody knew when the contributions were anchored, so that who keeps all bytes
+//! answers and who keeps some is found out in time. It shows that the bytes could be fetched then: neither that there are other
 //! copies nor that what was sealed is any good.
 
 use alloy_primitives::{Address, B256, U256, b256, keccak256};
@@ -41,14 +41,14 @@ impl Epoch {
         time / EPOCH_SECONDS
     }
 
-    /// Epoch `number` of a collective. `block` is the hash of the first block that is not older than its first second;
-    /// LivenessRegistry has that proven with two headers.
-    pub fn new(collective: Address, number: u64, block: B256) -> Self {
+    /// Epoch `number` of a collective. `randomness` is the PREVRANDAO (EIP-4399) of the first block that is not older than its
+    /// first second; LivenessRegistry has that proven with two headers.
+    pub fn new(collective: Address, number: u64, randomness: B256) -> Self {
         let words = [
             SEED_DOMAIN,
             collective.into_word(),
             U256::from(number).into(),
-            block,
+            randomness,
         ];
         Self {
             number,
@@ -58,7 +58,7 @@ impl Epoch {
 
     /// The leaf of a contribution that is asked for in this epoch; its payload has `length` bytes.
     pub fn draw(&self, contribution: Leaf, length: u64) -> u64 {
-        below(&[self.seed, contribution.0], leaf_count(length))
+        below(&[self.seed, contribution.0], u128::from(leaf_count(length))) as u64
     }
 
     /// All challenges of this epoch: one for each contribution, in the order given, then [`POOL_DRAWS`] over all their
@@ -68,10 +68,10 @@ impl Epoch {
             contribution: *leaf,
             index: self.draw(*leaf, *length),
         });
-        let ends: Vec<u64> = pool
+        let ends: Vec<u128> = pool
             .iter()
-            .scan(0, |end: &mut u64, (_, length)| {
-                *end = end.saturating_add(leaf_count(*length));
+            .scan(0, |end: &mut u128, (_, length)| {
+                *end += u128::from(leaf_count(*length));
                 Some(*end)
             })
             .collect();
@@ -83,17 +83,18 @@ impl Epoch {
             let before = if which == 0 { 0 } else { ends[which - 1] };
             Challenge {
                 contribution: pool[which].0,
-                index: place - before,
+                // Below the leaves of one contribution.
+                index: (place - before) as u64,
             }
         });
         each.chain(drawn).collect()
     }
 }
 
-/// A number below `bound`; 256 bits over at most 64 favour none by more than 2^-192.
-fn below(words: &[B256], bound: u64) -> u64 {
+/// A number below `bound`; 256 bits over at most 128 favour none by more than 2^-128.
+fn below(words: &[B256], bound: u128) -> u128 {
     let drawn = U256::from_be_bytes(keccak256(words.concat()).0);
-    (drawn % U256::from(bound)).to::<u64>()
+    (drawn % U256::from(bound)).to::<u128>()
 }
 
 /// One leaf that somebody has to show.
@@ -202,8 +203,8 @@ pub struct Results {
     /// Number of the epoch.
     #[serde(with = "crate::decimal")]
     pub epoch: u64,
-    /// Hash of the block that the seed is made of. The pool is what was anchored before it, in the order of the index.
-    pub block: B256,
+    /// Of the epoch's first block. The pool is what was anchored before it.
+    pub randomness: B256,
     /// In the order of [`Epoch::challenges`].
     #[serde(with = "letters")]
     pub verdicts: Vec<Verdict>,
@@ -219,7 +220,7 @@ pub enum ResultsRefusal {
     #[error("the results are not canonical JSON")]
     NotCanonical,
     /// Of something else.
-    #[error("the results are of another collective, epoch or block")]
+    #[error("the results are of another collective, epoch or randomness")]
     Another,
     /// Not all that was drawn, or more.
     #[error("{expected} leaves were drawn, and {found} have a verdict")]
@@ -257,11 +258,11 @@ impl Results {
         &self,
         collective: Address,
         number: u64,
-        block: B256,
+        randomness: B256,
         pool: &[(Leaf, u64)],
         root: B256,
     ) -> Result<(), ResultsRefusal> {
-        if (self.collective, self.epoch, self.block) != (collective, number, block) {
+        if (self.collective, self.epoch, self.randomness) != (collective, number, randomness) {
             return Err(ResultsRefusal::Another);
         }
         let challenges = self.challenges(pool);
@@ -277,7 +278,7 @@ impl Results {
 
     /// What was drawn.
     pub fn challenges(&self, pool: &[(Leaf, u64)]) -> Vec<Challenge> {
-        Epoch::new(self.collective, self.epoch, self.block).challenges(pool)
+        Epoch::new(self.collective, self.epoch, self.randomness).challenges(pool)
     }
 
     /// Canonical bytes (RFC 8785), kept as a blob.
@@ -374,7 +375,7 @@ mod tests {
         Results {
             collective: COLLECTIVE,
             epoch: number,
-            block: B256::repeat_byte(7),
+            randomness: B256::repeat_byte(7),
             verdicts,
         }
     }
@@ -407,10 +408,14 @@ mod tests {
         let expected = 4400 * 196 / 201;
         assert!(asked[4].abs_diff(expected) < 60, "{asked:?}");
         assert!(epoch(1).challenges(&[]).is_empty());
+        let longest = vec![(Leaf(B256::ZERO), u64::MAX); 3];
+        for challenge in epoch(1).challenges(&longest) {
+            assert!(challenge.index < leaf_count(u64::MAX));
+        }
     }
 
     #[test]
-    fn other_epochs_collectives_and_blocks_draw_others() {
+    fn other_epochs_collectives_and_randomness_draw_others() {
         let pool = pool();
         let draws = |epoch: Epoch| epoch.challenges(&pool);
         let first = draws(epoch(1));

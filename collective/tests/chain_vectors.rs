@@ -197,7 +197,7 @@ fn liveness() {
     let results = Results {
         collective: COLLECTIVE,
         epoch: 20_833,
-        block: word(7),
+        randomness: word(7),
         verdicts,
     };
     let root = b256!("62848da463a0a95051344da9fdcbedb07eb4f00956a0a91dad7d3bf643e6c1fd");
@@ -205,7 +205,7 @@ fn liveness() {
     assert_eq!(
         String::from_utf8(results.to_bytes()).expect("JSON"),
         format!(
-            r#"{{"block":"{}","collective":"{COLLECTIVE:#x}","epoch":"20833","verdicts":"Ho{}"}}"#,
+            r#"{{"collective":"{COLLECTIVE:#x}","epoch":"20833","randomness":"{}","verdicts":"Ho{}"}}"#,
             word(7),
             "H".repeat(44)
         )

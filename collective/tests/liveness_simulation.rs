@@ -134,7 +134,7 @@ fn a_removed_file_is_found_by_its_first_draw() {
         let mut pool = Pool::new(8, first.wrapping_add(trial));
         let gone = pool.random.next_u32() as usize % 8;
         let (epoch, kept) = (pool.epoch(trial), pool.stored[gone].payload.len());
-        // Whoever removed it has nothing better to send than as many other bytes.
+        // It sends as many other bytes; what is earned by silence is another test.
         pool.stored[gone].payload = vec![0; kept];
         let own = &epoch.challenges(&pool.sizes)[..8];
         for (place, challenge) in own.iter().enumerate() {
@@ -185,6 +185,28 @@ fn nobody_who_keeps_the_bytes_is_wronged_by_a_network_that_fails_one_try_in_twen
         "one try in twenty fails: {failed}"
     );
     assert_eq!(alarms, 0);
+}
+
+/// Shows what it has and is silent about the rest: says on how many of 10,000 days that earned.
+fn earned_with(kept: f64, random: &mut ChaCha20Rng) -> u32 {
+    let mut standing = Standing::default();
+    let day = |_| {
+        let has = f64::from(random.next_u32()) < kept * f64::from(u32::MAX);
+        standing.note(if has { Outcome::Held } else { Outcome::Error });
+        u32::from(standing.earns())
+    };
+    (0..10_000).map(day).sum()
+}
+
+#[test]
+fn who_keeps_half_earns_a_quarter_and_who_keeps_little_nothing() {
+    let mut random = ChaCha20Rng::seed_from_u64(seed());
+    for (kept, most) in [(0.5, 2_700), (0.3, 450), (0.1, 20)] {
+        let earned = earned_with(kept, &mut random);
+        println!("keeps {kept}, shows only that: earns on {earned} of 10,000 days");
+        assert!(earned < most);
+    }
+    assert_eq!(earned_with(1.1, &mut random), 10_000);
 }
 
 #[test]

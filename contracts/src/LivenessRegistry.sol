@@ -25,18 +25,22 @@ contract LivenessRegistry is ILivenessRegistry, ReentrancyGuardTransient {
     /// @inheritdoc ILivenessRegistry
     uint64 public constant EPOCH_SECONDS = 1 days;
     /// @inheritdoc ILivenessRegistry
-    uint64 public constant DISPUTE_SECONDS = 2 days;
+    uint64 public constant POST_SECONDS = 3 days;
+    /// @inheritdoc ILivenessRegistry
+    uint64 public constant DISPUTE_SECONDS = 4 days;
 
     ICodeRegistry private immutable _codeRegistry;
     IContributionRegistry private immutable _contributionRegistry;
     IRewardDistributor private immutable _rewardDistributor;
 
     /// @inheritdoc ILivenessRegistry
-    mapping(uint64 epoch => bytes32) public blockHashOf;
+    mapping(uint64 epoch => bytes32) public randomnessOf;
     /// @inheritdoc ILivenessRegistry
     mapping(address collective => mapping(address token => uint256)) public free;
     /// @inheritdoc ILivenessRegistry
     mapping(address collective => uint64) public lastEpoch;
+    /// @inheritdoc ILivenessRegistry
+    mapping(address collective => uint64) public since;
     /// @inheritdoc ILivenessRegistry
     mapping(address collective => mapping(uint64 epoch => mapping(bytes32 leaf => bool))) public shown;
 
@@ -60,17 +64,17 @@ contract LivenessRegistry is ILivenessRegistry, ReentrancyGuardTransient {
 
     /// @inheritdoc ILivenessRegistry
     function fixSeed(uint64 epoch, bytes calldata header, bytes calldata parent) external {
-        if (blockHashOf[epoch] != 0) return;
+        if (randomnessOf[epoch] != 0) return;
         uint256 start = uint256(epoch) * EPOCH_SECONDS;
-        bytes32 hash = keccak256(header);
         Memory.Slice[] memory fields = BlockHeader.parseHeader(header);
-        bool first = BlockHeader.verifyBlockHeader(fields, hash) && BlockHeader.getTimestamp(fields) >= start
-            && BlockHeader.getTimestamp(fields) < start + EPOCH_SECONDS
+        bytes32 randomness = BlockHeader.getPrevRandao(fields);
+        bool first = randomness != 0 && BlockHeader.verifyBlockHeader(fields, keccak256(header))
+            && BlockHeader.getTimestamp(fields) >= start && BlockHeader.getTimestamp(fields) < start + EPOCH_SECONDS
             && BlockHeader.getParentHash(fields) == keccak256(parent) && BlockHeader.getTimestamp(parent) < start;
         require(first, NotFirstBlock(epoch));
 
-        blockHashOf[epoch] = hash;
-        emit SeedFixed(epoch, BlockHeader.getNumber(fields), hash);
+        randomnessOf[epoch] = randomness;
+        emit SeedFixed(epoch, BlockHeader.getNumber(fields), randomness);
     }
 
     // Money
@@ -78,6 +82,8 @@ contract LivenessRegistry is ILivenessRegistry, ReentrancyGuardTransient {
     /// @inheritdoc ILivenessRegistry
     function setWage(Wage calldata wage_) external {
         _wages[msg.sender] = wage_;
+        // The day on which it is voted has begun already, and nobody was asked for it on these terms.
+        since[msg.sender] = uint64(block.timestamp / EPOCH_SECONDS) + 1;
         emit WageSet(msg.sender, wage_.auditor, wage_.token, wage_.pay);
     }
 
@@ -113,9 +119,11 @@ contract LivenessRegistry is ILivenessRegistry, ReentrancyGuardTransient {
         Wage memory wage_ = _wages[collective];
         require(msg.sender == wage_.auditor, NotAuditor(wage_.auditor, msg.sender));
         require(root != 0, RootMissing());
-        require(blockHashOf[epoch] != 0, SeedMissing(epoch));
-        uint256 end = (uint256(epoch) + 1) * EPOCH_SECONDS;
+        require(randomnessOf[epoch] != 0, SeedMissing(epoch));
+        uint256 end = _end(epoch);
         require(block.timestamp >= end, EpochOpen(epoch, end));
+        require(block.timestamp < end + POST_SECONDS, EpochLate(epoch, end + POST_SECONDS));
+        require(epoch >= since[collective], EpochUnpaid(since[collective], epoch));
         // In their order, so that what an epoch earns never changes by one that comes later.
         require(epoch > lastEpoch[collective], EpochPassed(lastEpoch[collective], epoch));
 
@@ -128,10 +136,11 @@ contract LivenessRegistry is ILivenessRegistry, ReentrancyGuardTransient {
             results: results,
             token: wage_.token,
             pay: pay,
+            auditor: msg.sender,
             settleFrom: uint64(block.timestamp) + DISPUTE_SECONDS,
             settled: false
         });
-        emit EpochPosted(collective, epoch, root, results, counts, pay);
+        emit EpochPosted(collective, epoch, msg.sender, root, results, counts, pay);
     }
 
     /// @inheritdoc ILivenessRegistry
@@ -144,7 +153,8 @@ contract LivenessRegistry is ILivenessRegistry, ReentrancyGuardTransient {
     ) external {
         address collective = contribution.collective;
         uint64 settleFrom = _audits[collective][epoch].settleFrom;
-        require(settleFrom == 0 || block.timestamp < settleFrom, DisputeOver(settleFrom));
+        uint256 until = settleFrom == 0 ? _end(epoch) + POST_SECONDS : settleFrom;
+        require(block.timestamp < until, DisputeOver(until));
         bytes32 digest = _commitmentDigest(commitment);
         require(digest == contribution.commitment, AnotherCommitment(contribution.commitment, digest));
         bytes32 leaf = _contributionRegistry.leaf(contribution);
@@ -160,7 +170,6 @@ contract LivenessRegistry is ILivenessRegistry, ReentrancyGuardTransient {
     function veto(address collective, uint64 epoch) external nonReentrant {
         require(msg.sender == collective || msg.sender == _codeRegistry.guardian(collective), NotCollective(msg.sender));
         Audit storage stored = _posted(collective, epoch);
-        require(block.timestamp < stored.settleFrom, DisputeOver(stored.settleFrom));
 
         free[collective][stored.token] += stored.pay;
         (stored.root, stored.pay) = (0, 0);
@@ -193,13 +202,17 @@ contract LivenessRegistry is ILivenessRegistry, ReentrancyGuardTransient {
 
     /// @inheritdoc ILivenessRegistry
     function drawn(address collective, uint64 epoch, bytes32 leaf, uint64 length) public view returns (uint64) {
-        bytes32 hash = blockHashOf[epoch];
-        require(hash != 0, SeedMissing(epoch));
-        bytes32 seed = keccak256(abi.encode(SEED_DOMAIN, collective, epoch, hash));
+        bytes32 randomness = randomnessOf[epoch];
+        require(randomness != 0, SeedMissing(epoch));
+        bytes32 seed = keccak256(abi.encode(SEED_DOMAIN, collective, epoch, randomness));
         return uint64(uint256(keccak256(abi.encode(seed, leaf))) % PayloadTree.leafCount(length));
     }
 
     // Internal
+
+    function _end(uint64 epoch) private pure returns (uint256) {
+        return (uint256(epoch) + 1) * EPOCH_SECONDS;
+    }
 
     function _posted(address collective, uint64 epoch) private view returns (Audit storage stored) {
         stored = _audits[collective][epoch];

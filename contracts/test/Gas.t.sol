@@ -163,6 +163,9 @@ contract GasTest is GovernanceBase {
         bytes memory header = Header.encode(FIRST_BLOCK + 2, day, keccak256(parent));
         vm.roll(FIRST_BLOCK + 3);
         vm.setBlockhash(FIRST_BLOCK + 2, keccak256(header));
+        vm.prank(collective);
+        liveness.setWage(Wage(aggregator, address(token), 100));
+        _note("setWage");
         liveness.fixSeed(epoch, header, parent);
         _note("fixSeed");
 
@@ -178,9 +181,6 @@ contract GasTest is GovernanceBase {
         liveness.disputeChunk(c, m, epoch, chunk, path);
         _note("disputeChunk of 200 KiB");
 
-        vm.prank(collective);
-        liveness.setWage(Wage(aggregator, address(token), 100));
-        _note("setWage");
         vm.prank(requester);
         token.approve(address(liveness), 1_000);
         vm.prank(requester);
@@ -189,7 +189,7 @@ contract GasTest is GovernanceBase {
         vm.prank(aggregator);
         liveness.post(collective, epoch, ROOT, MANIFEST, Counts(1, 0, 0, 0));
         _note("post epoch, first of a collective");
-        vm.warp(day + 3 days);
+        vm.warp(day + 5 days);
         liveness.settle(collective, epoch);
         _note("settle epoch, first of a collective");
     }

@@ -2,6 +2,7 @@
 pragma solidity ^0.8.34;
 
 import {LivenessRegistry} from "../src/LivenessRegistry.sol";
+import {PayloadTree} from "../src/PayloadTree.sol";
 import {Contribution} from "../src/interfaces/IContributionRegistry.sol";
 import {Audit, Commitment, Counts, ILivenessRegistry, Wage} from "../src/interfaces/ILivenessRegistry.sol";
 import {IRewardDistributor} from "../src/interfaces/IRewardDistributor.sol";
@@ -9,6 +10,21 @@ import {BaseTest} from "./BaseTest.sol";
 import {Header, Payload} from "./Payload.sol";
 import {vm} from "./Vm.sol";
 import {FeeToken} from "./mocks/Tokens.sol";
+
+/// @dev Stands where EIP-2935 has its contract: called with a number, it gives that block's hash if it is not too old.
+contract History {
+    mapping(uint256 number => bytes32) private _hashes;
+
+    function keep(uint256 number, bytes32 hash) external {
+        _hashes[number] = hash;
+    }
+
+    fallback(bytes calldata number) external returns (bytes memory) {
+        uint256 asked = abi.decode(number, (uint256));
+        require(asked < block.number && block.number - asked <= 8_191);
+        return abi.encode(_hashes[asked]);
+    }
+}
 
 contract LivenessRegistryTest is BaseTest {
     uint64 internal constant EPOCH = uint64(START / 1 days) + 1;
@@ -28,6 +44,9 @@ contract LivenessRegistryTest is BaseTest {
         vm.prank(stranger);
         token.approve(address(liveness), type(uint256).max);
 
+        // Voted the day before, so that it counts for this one.
+        vm.warp(DAY - 1);
+        _setWage();
         parent = Header.encode(FIRST_BLOCK + 1, DAY - 12, bytes32("grandparent"));
         header = Header.encode(FIRST_BLOCK + 2, DAY, keccak256(parent));
         vm.roll(FIRST_BLOCK + 3);
@@ -44,20 +63,23 @@ contract LivenessRegistryTest is BaseTest {
 
     function test_fixSeed_keeps_the_first_block_of_the_day() public {
         vm.expectEmit();
-        emit ILivenessRegistry.SeedFixed(EPOCH, FIRST_BLOCK + 2, keccak256(header));
+        emit ILivenessRegistry.SeedFixed(EPOCH, FIRST_BLOCK + 2, Header.RANDOMNESS);
         liveness.fixSeed(EPOCH, header, parent);
-        vm.assertEq(liveness.blockHashOf(EPOCH), keccak256(header));
+        vm.assertEq(liveness.randomnessOf(EPOCH), Header.RANDOMNESS);
         // Once more changes nothing, whatever is sent.
         liveness.fixSeed(EPOCH, "", "");
-        vm.assertEq(liveness.blockHashOf(EPOCH), keccak256(header));
+        vm.assertEq(liveness.randomnessOf(EPOCH), Header.RANDOMNESS);
     }
 
     function test_fixSeed_refuses_every_other_block() public {
         _refuseSeed(EPOCH - 1, header, parent); // of the day after
         _refuseSeed(EPOCH + 1, header, parent); // of the day before
-        _refuseSeed(EPOCH, parent, parent); // not its own parent
         bytes memory another = Header.encode(FIRST_BLOCK + 1, DAY - 24, bytes32("grandparent"));
-        _refuseSeed(EPOCH, header, another);
+        _refuseSeed(EPOCH, header, another); // not its parent
+        bytes memory constant_ = Header.encode(FIRST_BLOCK + 2, DAY, keccak256(parent), 0);
+        vm.setBlockhash(FIRST_BLOCK + 2, keccak256(constant_));
+        _refuseSeed(EPOCH, constant_, parent); // no randomness
+        vm.setBlockhash(FIRST_BLOCK + 2, keccak256(header));
 
         bytes memory second = Header.encode(FIRST_BLOCK + 3, DAY + 12, keccak256(header));
         vm.roll(FIRST_BLOCK + 4);
@@ -66,10 +88,22 @@ contract LivenessRegistryTest is BaseTest {
 
         bytes memory invented = Header.encode(FIRST_BLOCK + 2, DAY + 1, keccak256(parent));
         _refuseSeed(EPOCH, invented, parent);
+    }
 
-        // Hashes of blocks that are this old are kept nowhere.
-        vm.roll(FIRST_BLOCK + 2 + 8192);
+    /// @dev A block is in reach for 256 blocks by the opcode, and for 8191 by the contract of EIP-2935.
+    function test_fixSeed_reaches_back_as_far_as_the_chain() public {
+        vm.roll(FIRST_BLOCK + 2 + 257);
         _refuseSeed(EPOCH, header, parent);
+
+        // That contract gives the word whose number it is called with, if it is not too old.
+        vm.etch(address(0x0000F90827F1C53a10cb7A02335B175320002935), type(History).runtimeCode);
+        History history = History(address(0x0000F90827F1C53a10cb7A02335B175320002935));
+        history.keep(FIRST_BLOCK + 2, keccak256(header));
+        vm.roll(FIRST_BLOCK + 2 + 8_192);
+        _refuseSeed(EPOCH, header, parent);
+        vm.roll(FIRST_BLOCK + 2 + 8_191);
+        liveness.fixSeed(EPOCH, header, parent);
+        vm.assertEq(liveness.randomnessOf(EPOCH), Header.RANDOMNESS);
     }
 
     // disputeChunk
@@ -101,6 +135,35 @@ contract LivenessRegistryTest is BaseTest {
         for (uint256 i = 0; i < 5; ++i) {
             vm.assertTrue(seen[i], "not drawn once in 40");
         }
+    }
+
+    function test_payload_tree_holds_every_leaf_and_no_other() public {
+        uint16[11] memory lengths = [0, 1, 1023, 1024, 1025, 2048, 2049, 3072, 6149, 7168, 9000];
+        for (uint256 n = 0; n < lengths.length; ++n) {
+            bytes memory bytes_ = new bytes(lengths[n]);
+            for (uint256 i = 0; i < bytes_.length; ++i) {
+                bytes_[i] = bytes1(uint8(i + i / 1024));
+            }
+            bytes32[] memory leaves = Payload.leaves(bytes_);
+            bytes32 root = Payload.root(leaves);
+            for (uint64 index = 0; index <= leaves.length; ++index) {
+                for (uint64 of_ = 0; of_ < leaves.length; ++of_) {
+                    bytes memory chunk = Payload.chunk(bytes_, of_);
+                    bool held = this.verify(root, lengths[n], index, chunk, Payload.path(leaves, of_));
+                    vm.assertEq(held, index == of_);
+                }
+            }
+        }
+        // The longest there is has a last leaf, too.
+        vm.assertEq(PayloadTree.leafCount(type(uint64).max), uint256(1) << 54);
+    }
+
+    function verify(bytes32 root, uint64 length, uint64 index, bytes calldata chunk, bytes32[] calldata siblings)
+        external
+        pure
+        returns (bool)
+    {
+        return PayloadTree.verify(root, length, index, chunk, siblings);
     }
 
     function test_disputeChunk_refuses_what_was_not_drawn_or_not_held() public {
@@ -140,23 +203,34 @@ contract LivenessRegistryTest is BaseTest {
         liveness.disputeChunk(c, m, EPOCH, _chunk(index), _path(index));
     }
 
+    function test_disputeChunk_of_an_unposted_epoch_ends_when_it_can_no_longer_be_posted() public {
+        liveness.fixSeed(EPOCH, header, parent);
+        (Contribution memory c, Commitment memory m) = _stored(0);
+        uint64 index = liveness.drawn(collective, EPOCH, contributions.leaf(c), m.length);
+        vm.warp(DAY + 4 days);
+        bytes memory over = abi.encodeWithSelector(ILivenessRegistry.DisputeOver.selector, DAY + 4 days);
+        _refuseChunk(c, m, _chunk(index), _path(index), over);
+        vm.warp(DAY + 4 days - 1);
+        liveness.disputeChunk(c, m, EPOCH, _chunk(index), _path(index));
+    }
+
     // post
 
     function test_post_sets_pay_aside() public {
         _fund(PAY + 30);
         Counts memory counts = Counts(90, 1, 2, 3);
-        _setWage();
         liveness.fixSeed(EPOCH, header, parent);
         vm.warp(DAY + 1 days);
         vm.expectEmit();
-        emit ILivenessRegistry.EpochPosted(collective, EPOCH, VERDICTS, RESULTS, counts, PAY);
+        emit ILivenessRegistry.EpochPosted(collective, EPOCH, aggregator, VERDICTS, RESULTS, counts, PAY);
         vm.prank(aggregator);
         liveness.post(collective, EPOCH, VERDICTS, RESULTS, counts);
         Audit memory posted = liveness.audit(collective, EPOCH);
         vm.assertEq(posted.root, VERDICTS);
         vm.assertEq(posted.results, RESULTS);
         vm.assertEq(posted.pay, PAY);
-        vm.assertEq(posted.settleFrom, DAY + 3 days);
+        vm.assertEq(posted.auditor, aggregator);
+        vm.assertEq(posted.settleFrom, DAY + 5 days);
         vm.assertEq(liveness.free(collective, address(token)), uint256(30));
         vm.assertEq(liveness.lastEpoch(collective), uint256(EPOCH));
     }
@@ -169,7 +243,6 @@ contract LivenessRegistryTest is BaseTest {
     }
 
     function test_post_refuses_others_and_what_is_too_early_or_too_late() public {
-        _setWage();
         vm.warp(DAY + 1 days);
         _refusePost(EPOCH, abi.encodeWithSelector(ILivenessRegistry.SeedMissing.selector, EPOCH));
         liveness.fixSeed(EPOCH, header, parent);
@@ -181,8 +254,17 @@ contract LivenessRegistryTest is BaseTest {
         liveness.post(collective, EPOCH, 0, RESULTS, Counts(0, 0, 0, 0));
         vm.warp(DAY + 1 days - 1);
         _refusePost(EPOCH, abi.encodeWithSelector(ILivenessRegistry.EpochOpen.selector, EPOCH, DAY + 1 days));
-        vm.warp(DAY + 1 days);
-        _post(EPOCH);
+        vm.warp(DAY + 4 days);
+        _refusePost(EPOCH, abi.encodeWithSelector(ILivenessRegistry.EpochLate.selector, EPOCH, DAY + 4 days));
+        vm.warp(DAY);
+        _setWage();
+        vm.warp(DAY + 4 days - 1);
+        _refusePost(EPOCH, abi.encodeWithSelector(ILivenessRegistry.EpochUnpaid.selector, EPOCH + 1, EPOCH));
+        vm.warp(DAY - 1);
+        _setWage();
+        vm.warp(DAY + 4 days - 1);
+        vm.prank(aggregator);
+        liveness.post(collective, EPOCH, VERDICTS, RESULTS, Counts(1, 0, 0, 0));
         _refusePost(EPOCH, abi.encodeWithSelector(ILivenessRegistry.EpochPassed.selector, EPOCH, EPOCH));
     }
 
@@ -194,12 +276,8 @@ contract LivenessRegistryTest is BaseTest {
         vm.expectRevert(abi.encodeWithSelector(ILivenessRegistry.NotCollective.selector, stranger));
         vm.prank(stranger);
         liveness.veto(collective, EPOCH);
-        vm.warp(settleFrom);
-        vm.expectRevert(abi.encodeWithSelector(ILivenessRegistry.DisputeOver.selector, settleFrom));
-        vm.prank(collective);
-        liveness.veto(collective, EPOCH);
-
-        vm.warp(settleFrom - 1);
+        // Also after the window, while nobody has settled it.
+        vm.warp(settleFrom + 1);
         vm.prank(collective);
         codes.setGuardian(guardian);
         vm.expectEmit();
@@ -207,9 +285,9 @@ contract LivenessRegistryTest is BaseTest {
         vm.prank(guardian);
         liveness.veto(collective, EPOCH);
         vm.assertEq(liveness.free(collective, address(token)), PAY);
-        vm.warp(settleFrom);
         vm.expectRevert(abi.encodeWithSelector(ILivenessRegistry.NothingPosted.selector, EPOCH));
         liveness.settle(collective, EPOCH);
+        vm.warp(DAY + 1 days);
         _refusePost(EPOCH, abi.encodeWithSelector(ILivenessRegistry.EpochPassed.selector, EPOCH, EPOCH));
     }
 
@@ -278,7 +356,6 @@ contract LivenessRegistryTest is BaseTest {
     }
 
     function _post(uint64 epoch) private returns (uint64) {
-        _setWage();
         liveness.fixSeed(epoch, header, parent);
         vm.warp(DAY + 1 days);
         vm.prank(aggregator);

@@ -58,10 +58,20 @@ library Payload {
 library Header {
     using RLP for RLP.Encoder;
 
+    bytes32 internal constant RANDOMNESS = keccak256("randomness");
+
     function encode(uint256 number, uint256 time, bytes32 parent) internal pure returns (bytes memory) {
+        return encode(number, time, parent, RANDOMNESS);
+    }
+
+    function encode(uint256 number, uint256 time, bytes32 parent, bytes32 randomness)
+        internal
+        pure
+        returns (bytes memory)
+    {
         RLP.Encoder memory fields = RLP.encoder().push(parent);
         for (uint256 i = 1; i < 21; ++i) {
-            fields = fields.push(i == 8 ? number : i == 11 ? time : 0);
+            fields = i == 13 ? fields.push(randomness) : fields.push(i == 8 ? number : i == 11 ? time : 0);
         }
         return fields.encode();
     }

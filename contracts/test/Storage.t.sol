@@ -127,15 +127,18 @@ contract StorageTest is BaseTest {
     function test_liveness() public {
         LivenessRegistry liveness = new LivenessRegistry(codes, contributions, rewards);
         address at = address(liveness);
-        bytes32 epoch = bytes32(uint256(START / 1 days - 1));
+        bytes32 epoch = bytes32(uint256(START / 1 days));
         vm.store(at, keccak256(abi.encode(epoch, 0)), MANIFEST);
-        vm.assertEq(liveness.blockHashOf(uint64(uint256(epoch))), MANIFEST);
-        bytes32 own = _in(epoch, _in(collective, bytes32(uint256(3))));
+        vm.assertEq(liveness.randomnessOf(uint64(uint256(epoch))), MANIFEST);
+        bytes32 own = _in(epoch, _in(collective, bytes32(uint256(4))));
         vm.store(at, _in(MANIFEST, own), bytes32(uint256(1)));
         vm.assertTrue(liveness.shown(collective, uint64(uint256(epoch)), MANIFEST));
 
+        vm.warp(START - 1 days);
         vm.prank(collective);
         liveness.setWage(Wage(aggregator, address(token), 60));
+        vm.warp(START + 1 days);
+        vm.assertEq(vm.load(at, _in(collective, bytes32(uint256(3)))), epoch);
         vm.prank(requester);
         token.approve(at, 100);
         vm.prank(requester);
@@ -144,19 +147,20 @@ contract StorageTest is BaseTest {
         liveness.post(collective, uint64(uint256(epoch)), OUTPUT_TO, INPUT_ROOT, Counts(1, 0, 0, 0));
         vm.assertEq(vm.load(at, _in(address(token), _in(collective, bytes32(uint256(1))))), bytes32(uint256(40)));
         vm.assertEq(vm.load(at, _in(collective, bytes32(uint256(2)))), epoch);
-        uint256 slot = uint256(_in(collective, bytes32(uint256(4))));
+        uint256 slot = uint256(_in(collective, bytes32(uint256(5))));
         vm.assertEq(vm.load(at, bytes32(slot)), contributorIdOf(aggregator));
         vm.assertEq(vm.load(at, bytes32(slot + 1)), contributorIdOf(address(token)));
         vm.assertEq(vm.load(at, bytes32(slot + 2)), bytes32(uint256(60)));
-        slot = uint256(_in(epoch, _in(collective, bytes32(uint256(5)))));
+        slot = uint256(_in(epoch, _in(collective, bytes32(uint256(6)))));
         vm.assertEq(vm.load(at, bytes32(slot)), OUTPUT_TO);
         vm.assertEq(vm.load(at, bytes32(slot + 1)), INPUT_ROOT);
         vm.assertEq(vm.load(at, bytes32(slot + 2)), contributorIdOf(address(token)));
         vm.assertEq(vm.load(at, bytes32(slot + 3)), bytes32(uint256(60)));
-        vm.assertEq(vm.load(at, bytes32(slot + 4)), bytes32(START + 2 days));
-        vm.warp(START + 2 days);
+        uint256 state = (START + 5 days) << 160 | uint160(aggregator);
+        vm.assertEq(vm.load(at, bytes32(slot + 4)), bytes32(state));
+        vm.warp(START + 5 days);
         liveness.settle(collective, uint64(uint256(epoch)));
-        vm.assertEq(vm.load(at, bytes32(slot + 4)), bytes32((1 << 64) + START + 2 days));
+        vm.assertEq(vm.load(at, bytes32(slot + 4)), bytes32(state | 1 << 224));
     }
 
     /// @dev Slot of a key in the mapping at `slot`.

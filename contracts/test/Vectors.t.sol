@@ -92,9 +92,9 @@ contract VectorsTest {
 
     function test_liveness() public {
         LivenessRegistry registry = new LivenessRegistry(codes, new ContributionRegistry(), rewards);
-        // As if the first block of that day had had this hash (SPEC "Storage").
+        // As if the first block of that day had had this randomness (SPEC "Storage").
         vm.store(address(registry), keccak256(abi.encode(20_833, 0)), _word(7));
-        vm.assertEq(registry.blockHashOf(20_833), _word(7));
+        vm.assertEq(registry.randomnessOf(20_833), _word(7));
         vm.assertEq(registry.drawn(COLLECTIVE, 20_833, _word(1), 200_000), uint256(102));
         vm.assertEq(registry.drawn(COLLECTIVE, 20_833, _word(2), 1_025), uint256(0));
     }

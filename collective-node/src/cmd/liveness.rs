@@ -1,9 +1,11 @@
 //! `collective liveness`.
 
 use std::io::{IsTerminal, Write, stdout};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use clap::Args;
+use collective::liveness::EPOCH_SECONDS;
 use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 
@@ -24,7 +26,7 @@ pub struct Liveness {
 }
 
 impl Liveness {
-    /// Says by the exit code whether all that was asked for in the newest audit was held.
+    /// Says by the exit code whether there is an audit of yesterday or today and all of it was held.
     pub async fn run(self) -> Result<bool> {
         let audits = self.node.client()?.audits().await?;
         let mut out = stdout().lock();
@@ -49,8 +51,18 @@ impl Liveness {
                 writeln!(out, "{}", row(audited).join("\t"))?;
             }
         }
-        let newest = audits.first();
-        Ok(newest.is_none_or(|newest| u64::from(newest.counts.held) == newest.asked))
+        let Some(newest) = audits.first() else {
+            eprintln!(
+                "nothing was audited here yet: the first audit is that of the first whole day"
+            );
+            return Ok(false);
+        };
+        let today = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() / EPOCH_SECONDS;
+        let is_recent = newest.epoch + 1 >= today;
+        if !is_recent {
+            eprintln!("yesterday was not audited here: look at the node's log");
+        }
+        Ok(is_recent && u64::from(newest.counts.held) == newest.asked)
     }
 }
 

@@ -93,9 +93,6 @@ pub struct Subject {
     /// An account that says each day which payloads were reachable, normally the compute node's; the zero address for nobody.
     #[arg(long, value_name = "ADDRESS", group = "decision")]
     auditor: Option<Address>,
-    /// What the collective pays for one day of reachability, to all contributors together, in the smallest unit of its token.
-    #[arg(long, value_name = "AMOUNT", requires = "auditor", default_value_t)]
-    daily_pay: U256,
     /// Text beside the proposal.
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
@@ -149,11 +146,8 @@ impl Subject {
             sentences.push(format!("Make {guardian} the guardian."));
         }
         if let Some(auditor) = self.auditor {
-            actions.push(Action::pay_daily(deployment, auditor, self.daily_pay));
-            let pay = self.daily_pay;
-            sentences.push(format!(
-                "Pay {pay} a day for what {auditor} says is reachable."
-            ));
+            actions.push(Action::name_auditor(deployment, auditor));
+            sentences.push(format!("Have {auditor} say each day what is reachable."));
         }
         if let Some(manifest) = &manifest {
             let (action, sentence) = approve(deployment, manifest)?;

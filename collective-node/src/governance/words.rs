@@ -141,6 +141,9 @@ impl Action {
             LivenessRegistryCalls::setWage(call) if call.wage_.auditor.is_zero() => {
                 "have nobody say what is reachable, and pay nothing for it".into()
             }
+            LivenessRegistryCalls::setWage(call) if call.wage_.pay.is_zero() => {
+                format!("have {} say each day what is reachable", call.wage_.auditor)
+            }
             LivenessRegistryCalls::setWage(call) => format!(
                 "pay {} of token {} a day for what {} says is reachable",
                 call.wage_.pay, call.wage_.token, call.wage_.auditor

@@ -13,8 +13,8 @@ use super::{Change, Ledger, LedgerError};
 pub struct Audited {
     /// Days since 1970-01-01 UTC.
     pub epoch: u64,
-    /// Hash of its first block.
-    pub block: alloy::primitives::B256,
+    /// Of its first block.
+    pub randomness: alloy::primitives::B256,
     /// Challenges.
     pub asked: u64,
     /// What became of them.

@@ -1,6 +1,5 @@
 //! Checks a posted epoch from chain and blobs: the draws are redone, and every draw has its verdict.
 
-use alloy::primitives::B256;
 use collective::id::Leaf;
 use collective::liveness::{EPOCH_SECONDS, Epoch, Outcome, Results, ResultsRefusal, Verdict};
 use collective::receipt::BlockRef;
@@ -45,9 +44,9 @@ pub async fn liveness(
     };
     let block = first_block(chain, &fact, epoch, &latest).await?;
     note(
-        "its randomness is the hash of the first block of that day",
+        "its randomness is that of the first block of that day",
         block.is_some(),
-        fact.block.to_string(),
+        fact.randomness.to_string(),
     );
     let view = Follower::start(chain.clone(), blobs.clone(), headers.clone(), fact.auditor);
     let view = view.await?.1.borrow().clone();
@@ -58,7 +57,7 @@ pub async fn liveness(
     let checked = results
         .as_ref()
         .map_err(ResultsRefusal::clone)
-        .and_then(|it| it.check(collective, epoch, fact.block, &pool, fact.root));
+        .and_then(|it| it.check(collective, epoch, fact.randomness, &pool, fact.root));
     let seen = match (&checked, &results) {
         (Err(refusal), _) | (_, Err(refusal)) => refusal.to_string(),
         (Ok(()), Ok(results)) => {
@@ -84,7 +83,7 @@ pub async fn liveness(
         let shown = chain.was_shown(&latest, epoch, leaf).await?;
         let drawn = place.map(|place| {
             let (leaf, length) = pool[place];
-            Epoch::new(collective, epoch, fact.block).draw(leaf, length)
+            Epoch::new(collective, epoch, fact.randomness).draw(leaf, length)
         });
         note(
             "what was drawn of this contribution was held",
@@ -98,17 +97,19 @@ pub async fn liveness(
     })
 }
 
-/// The block that the fact names, if it is the first of its day.
+/// The first block of the day, if the fact has its randomness.
 async fn first_block(
     chain: &Chain,
     fact: &EpochFact,
     epoch: u64,
     latest: &BlockRef,
 ) -> Result<Option<BlockRef>, ChainError> {
-    let found = chain
-        .first_since(epoch.saturating_mul(EPOCH_SECONDS), latest)
-        .await?;
-    Ok(found.filter(|block| block.hash == fact.block && fact.block != B256::ZERO))
+    let start = epoch.saturating_mul(EPOCH_SECONDS);
+    let Some(found) = chain.first_since(start, latest).await? else {
+        return Ok(None);
+    };
+    let its = chain.randomness(&found).await? == fact.randomness;
+    Ok(its.then_some(found))
 }
 
 fn is_held(verdict: &Verdict) -> bool {

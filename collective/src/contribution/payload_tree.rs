@@ -94,7 +94,7 @@ pub fn leaf_range(length: u64, index: u64) -> Option<Range<u64>> {
         return None;
     }
     let start = index * LEAF_BYTES as u64;
-    Some(start..length.min(start + LEAF_BYTES as u64))
+    Some(start..length.min(start.saturating_add(LEAF_BYTES as u64)))
 }
 
 /// The root to which the bytes of one leaf lead, with its siblings from below; `None` where bytes or siblings do not have
@@ -221,6 +221,14 @@ mod tests {
                 assert_eq!(tree.finish(), (expected, payload.len() as u64));
             }
         }
+    }
+
+    #[test]
+    fn the_longest_payload_has_a_last_leaf() {
+        let last = leaf_count(u64::MAX) - 1;
+        let range = leaf_range(u64::MAX, last).expect("a leaf");
+        assert_eq!((range.end, range.end - range.start), (u64::MAX, 1023));
+        assert_eq!(leaf_range(u64::MAX, last + 1), None);
     }
 
     #[test]

@@ -8,17 +8,16 @@ use super::{address, at, bits, field};
 use crate::chain::{Chain, ChainError};
 
 const SEEDS: B256 = B256::with_last_byte(0);
-const SHOWN: B256 = B256::with_last_byte(3);
-const WAGES: B256 = B256::with_last_byte(4);
-const AUDITS: B256 = B256::with_last_byte(5);
+const SHOWN: B256 = B256::with_last_byte(4);
+const AUDITS: B256 = B256::with_last_byte(6);
 
 /// A posted epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EpochFact {
-    /// Whose word it is now; the zero address for nobody's.
+    /// Who posted it.
     pub auditor: Address,
-    /// Hash of the epoch's first block; zero before anybody kept it.
-    pub block: B256,
+    /// Randomness of the epoch's first block; zero before anybody kept it.
+    pub randomness: B256,
     /// Root over the verdicts; zero where nothing was posted, or what was posted was vetoed.
     pub root: B256,
     /// The blob with the verdicts.
@@ -39,22 +38,21 @@ impl Chain {
         let key = B256::from(U256::from(epoch));
         let audit = at(key, at(collective, AUDITS));
         let slots = [
-            at(collective, WAGES),
             at(key, SEEDS),
             audit,
             field(audit, 1),
             field(audit, 3),
             field(audit, 4),
         ];
-        let [auditor, seed, root, results, pay, state] =
+        let [seed, root, results, pay, state] =
             self.fixed(block, self.deployment.liveness, slots).await?;
         Ok(EpochFact {
-            auditor: address(auditor),
-            block: seed.into(),
+            auditor: address(state),
+            randomness: seed.into(),
             root: root.into(),
             results: BlobId(results.into()),
             pay,
-            settled: bits(state, 64, 8) == 1,
+            settled: bits(state, 224, 8) == 1,
         })
     }
 
@@ -86,20 +84,19 @@ mod tests {
         const LIVENESS: &str =
             include_str!("../../../../contracts/artifacts/LivenessRegistry.json");
         for (name, slot) in [
-            ("blockHashOf", SEEDS),
+            ("randomnessOf", SEEDS),
             ("shown", SHOWN),
-            ("_wages", WAGES),
             ("_audits", AUDITS),
         ] {
             let expected = super::super::low_u64(slot.into());
             assert_eq!(laid_out(LIVENESS, name), (expected, 0), "{name}");
         }
         for (name, place) in [
-            ("Wage.auditor", (0, 0)),
             ("Audit.root", (0, 0)),
             ("Audit.results", (1, 0)),
             ("Audit.pay", (3, 0)),
-            ("Audit.settled", (4, 8)),
+            ("Audit.auditor", (4, 0)),
+            ("Audit.settled", (4, 28)),
         ] {
             assert_eq!(laid_out(LIVENESS, name), place, "{name}");
         }
