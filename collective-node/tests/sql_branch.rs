@@ -198,13 +198,25 @@ fn a_query_that_no_node_runs_is_found_out_at_every_step() {
         &tried,
         "the query is for datafusion/1.0.0, the worker for SQL here is",
     );
-    world.decide(&[id(&unseen), id(&other)]);
+    // The same over records that nobody declared: there is nothing to plan over.
+    let saved = std::fs::read(world.path("other.json")).expect("saved");
+    let mut adrift: Value = serde_json::from_slice(&saved).expect("JSON");
+    adrift["dataset"]["source"] = "poll".into();
+    let path = world.path("adrift.json");
+    std::fs::write(&path, adrift.to_string()).expect("written");
+    let adrift = world.run(&format!("propose --manifest {path} --key {founder} --json"));
+    says(&adrift, "no charter in force declares its records");
+    let adrift = json(&adrift);
+    world.decide(&[id(&unseen), id(&other), id(&adrift)]);
     let detail = |opened: &Value, state: &str| {
         let said = until(world, &opened["manifest"], state);
         said["detail"].as_str().expect("words").to_owned()
     };
     assert!(detail(&unseen, "unusable").contains(words));
-    assert!(detail(&other, "missing").contains("approved for datafusion/1.0.0"));
+    for opened in [&other, &adrift] {
+        let detail = detail(opened, "missing");
+        assert!(detail.contains("approved for datafusion/1.0.0"), "{detail}");
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::git::{Clone, Credentials, GitError, Mergeable, RefName};
-use super::plan::{Planned, declared, plan};
+use super::plan::{Planned, declared, engine, plan};
 use super::source::{Compared, compare};
 use crate::blobs::{BlobError, Blobs};
 use crate::chain::{Chain, ChainError};
@@ -79,7 +79,7 @@ impl Deployed {
 pub enum State {
     /// Its bytes are the approved ones and compiled.
     Ready,
-    /// Bytes that the approval names are not here.
+    /// Bytes, or an engine, that the approval names are not here.
     Missing,
     /// Source or bytes are others than the approval says.
     Differs,
@@ -368,11 +368,13 @@ impl Deploy {
             .borrow()
             .charter()
             .and_then(|charter| declared(charter, manifest).cloned());
-        // Until a charter declares its records, no job of it is accepted.
-        let source = source?;
         let (sandbox, manifest) = (self.sandbox.clone(), manifest.clone());
         let query = query.clone();
-        let work = move || plan(&sandbox, &manifest, query, &source);
+        let work = move || match source {
+            Some(source) => plan(&sandbox, &manifest, query, &source),
+            // Until a charter declares its records no job of it is accepted, but whether its engine is here is known.
+            None => engine(&sandbox, &manifest),
+        };
         let planned = tokio::task::spawn_blocking(work).await;
         match planned.unwrap_or_else(|error| Planned::Unknown(error.to_string())) {
             Planned::Yes => None,

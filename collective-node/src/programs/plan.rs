@@ -42,6 +42,15 @@ pub fn plan(sandbox: &Sandbox, manifest: &Manifest, query: Query, source: &Sourc
     }
 }
 
+/// Asks for the engine alone, where no records are declared to plan over.
+pub fn engine(sandbox: &Sandbox, manifest: &Manifest) -> Planned {
+    let asked = sandbox.check_engine(manifest.program.engine().unwrap_or_default());
+    asked.map_or_else(
+        |fault| Planned::Unknown(fault.to_string()),
+        |()| Planned::Yes,
+    )
+}
+
 /// The declaration that the manifest names, if the charter has it.
 pub fn declared<'a>(charter: &'a Charter, manifest: &Manifest) -> Option<&'a Source> {
     let source = charter.source(&manifest.dataset.source)?;
