@@ -44,6 +44,16 @@ pub const MAX_NAME_BYTES: usize = 64;
 /// Bytes of an approval manifest: it is read by people and fetched by every key holder.
 pub const MAX_MANIFEST_BYTES: usize = 64 * 1024;
 
+/// Bytes of an output's schema: what a member can still read. Checking takes time with its length times the output's.
+pub const MAX_SCHEMA_BYTES: usize = 16 * 1024;
+
+/// KiB of an output's schema times KiB of the longest output: checking takes some 1.3 ms for each at worst, ten minutes' wait are allowed
+/// for it, and a run that is made twice has to fit into a day.
+pub const MAX_SCHEMA_WORK: u64 = 64 * 1024;
+
+/// Schemas within schemas: those of answers that people read are five deep.
+pub const MAX_SCHEMA_DEPTH: usize = 16;
+
 /// Bytes that one job may send out: a model of moderate size; larger outputs are a hand-off.
 pub const MAX_OUTPUT_BYTES: u64 = 64 * 1024 * 1024;
 

@@ -22,8 +22,12 @@ pub const NO_OUTPUT: &str = "no output: the program failed, what it wrote broke 
 /// hundred times that.
 const AROUND: Duration = Duration::from_secs(1);
 
-/// For checking, padding and sealing the longest approved output: a hundred times what it takes.
+/// For padding and sealing the longest approved output: a hundred times what it takes.
 const FOR_EACH_KIB: Duration = Duration::from_millis(1);
+
+/// For checking it by its schema ([`collective::approval::OutputRule::schema_work`]): eight times what the schema takes that is the
+/// slowest of those known.
+const FOR_EACH_SCHEMA_WORK: Duration = Duration::from_millis(10);
 
 /// What everybody may see of a run.
 pub struct Published {
@@ -53,8 +57,8 @@ pub fn publish(
     let (passed, layers) = match result {
         Ok(run) => {
             let contributors = u32::try_from(run.accepted).unwrap_or(u32::MAX);
-            let checked = manifest.output.check(&run.output, contributors);
-            (checked.is_ok().then_some(run.output), run.layers)
+            let passes = manifest.output.lets_out(&run.output, contributors);
+            (passes.then_some(run.output), run.layers)
         }
         Err(Failure::Program(stop)) => (None, stop.layers),
         Err(Failure::Operator(fault)) => return Err(fault.into()),
@@ -94,8 +98,9 @@ pub fn bucket_end(manifest: &Manifest, elapsed: Duration) -> Duration {
 }
 
 fn around(manifest: &Manifest) -> Duration {
-    let kib = manifest.output.max_bytes.div_ceil(1024);
-    AROUND + FOR_EACH_KIB * u32::try_from(kib).unwrap_or(u32::MAX)
+    let times = |count| u32::try_from(count).unwrap_or(u32::MAX);
+    let kib = times(manifest.output.max_bytes.div_ceil(1024));
+    AROUND + FOR_EACH_KIB * kib + FOR_EACH_SCHEMA_WORK * times(manifest.output.schema_work())
 }
 
 /// Seals a padded output to the approved recipient.
@@ -118,7 +123,9 @@ fn seal_output(recipient: &Recipient, padded: &[u8]) -> Result<Vec<u8>, RunError
 #[cfg(test)]
 mod tests {
     use collective::approval::unpad;
+    use collective::limits::MAX_SCHEMA_BYTES;
     use collective::seal::{Identity, x25519};
+    use serde_json::{Value, json};
     use zeroize::Zeroizing;
 
     use super::*;
@@ -192,7 +199,7 @@ mod tests {
                 (Outcome::Failed, Some(NO_OUTPUT), usage)
             );
             assert!(published.output.is_empty());
-            assert_eq!(published.at - started, Duration::from_millis(6_001));
+            assert_eq!(published.at - started, Duration::from_millis(6_011));
         }
         let fault = Failure::Operator(Fault::InputStalled);
         assert!(publish(&manifest, started, Err(fault)).is_err());
@@ -218,13 +225,121 @@ mod tests {
         );
     }
 
+    /// An array of as many of these as fit into 64 KiB, with something at its end.
+    fn array(element: &str, last: &str) -> Vec<u8> {
+        let most = (64 << 10) - last.len() - 2;
+        let elements = vec![element; most / (element.len() + 1)].join(",");
+        format!("[{elements},{last}]").into_bytes()
+    }
+
+    /// As long a schema as there may be, made of as many of these as fit.
+    fn schema(part: &Value, around: impl Fn(Vec<Value>) -> Value) -> Value {
+        let room = MAX_SCHEMA_BYTES - 256;
+        around(vec![part.clone(); room / (part.to_string().len() + 1)])
+    }
+
+    #[test]
+    fn the_slowest_checks_take_no_longer_than_what_is_allowed_for_them() {
+        let (mut manifest, _) = manifest();
+        manifest.output.max_bytes = 64 << 10;
+        let names = |count| {
+            (0..count)
+                .map(|name| format!("p{name}"))
+                .collect::<Vec<_>>()
+        };
+        let any: serde_json::Map<_, _> = names(1_400)
+            .into_iter()
+            .map(|name| (name, json!({})))
+            .collect();
+        // What passes is looked at to the end: by the last of the alternatives only.
+        let alternatives = |mut parts: Vec<Value>| {
+            parts.push(json!({}));
+            json!({"items": {"anyOf": parts}})
+        };
+        let all = |parts: Vec<Value>| json!({"items": {"allOf": parts}});
+        let one = |mut parts: Vec<Value>| {
+            parts.push(json!(1));
+            json!({"items": {"enum": parts}})
+        };
+        let nested = (0..6).fold(json!({"const": 2}), |inner, _| {
+            json!({"anyOf": [{"oneOf": [inner, {"type": "null"}]}, {"type": "boolean"}]})
+        });
+        let (text, object) = ("\"xxxxxxxxxx\"", "{\"p0\":0,\"p1\":0}");
+        let long = format!("\"{}\"", "x".repeat(60_000));
+        for (what, schema, output) in [
+            ("enum", schema(&json!(0), one), array("1", "1")),
+            ("enum of kinds", schema(&json!([0]), one), array("1", "1")),
+            (
+                "const",
+                schema(&json!({"const": "x"}), alternatives),
+                array("1", "1"),
+            ),
+            (
+                "types",
+                schema(&json!({"type": "null"}), alternatives),
+                array("1", "1"),
+            ),
+            (
+                "not",
+                schema(&json!({"not": {"maximum": 0}}), all),
+                array("1", "1"),
+            ),
+            (
+                "length",
+                schema(&json!({"maxLength": 9}), alternatives),
+                array(text, text),
+            ),
+            (
+                "one long text",
+                schema(&json!({"maxLength": 9}), alternatives),
+                array("1", &long),
+            ),
+            (
+                "properties",
+                json!({"items": {"properties": any}}),
+                array(object, "{}"),
+            ),
+            (
+                "required",
+                json!({"items": {"anyOf": [{"required": names(1_400)}, {"not": {"required": names(2)}}, {}]}}),
+                array(object, "1"),
+            ),
+            (
+                "objects",
+                schema(&json!({"const": {"p0": 0, "p1": 1}}), alternatives),
+                array(object, "{}"),
+            ),
+            ("nested", schema(&nested, alternatives), array("1", "2")),
+            (
+                "fractions",
+                schema(&json!({"multipleOf": 0.7}), alternatives),
+                array("1.1", "2"),
+            ),
+            ("nothing", schema(&json!({}), all), array("1", "1")),
+        ] {
+            manifest.output.schema = Some(schema);
+            Manifest::parse(&manifest.to_bytes()).unwrap_or_else(|error| panic!("{what}: {error}"));
+            let began = Instant::now();
+            assert!(manifest.output.lets_out(&output, 100), "{what}");
+            let took = began.elapsed();
+            let allowed = FOR_EACH_SCHEMA_WORK
+                * u32::try_from(manifest.output.schema_work()).expect("little");
+            println!("{what}: {took:?} of {allowed:?}");
+            assert!(took < allowed, "{what}: {took:?}");
+        }
+    }
+
     #[test]
     fn a_run_ends_in_whole_buckets() {
         let (mut manifest, _) = manifest();
         let end = |manifest: &Manifest, elapsed| {
             bucket_end(manifest, Duration::from_millis(elapsed)).as_secs()
         };
-        for (elapsed, seconds) in [(0, 5), (6_001, 5), (6_002, 10), (21_001, 20), (21_002, 25)] {
+        for (elapsed, seconds) in [(0, 5), (6_011, 5), (6_012, 10), (21_011, 20), (21_012, 25)] {
+            assert_eq!(end(&manifest, elapsed), seconds, "after {elapsed} ms");
+        }
+        manifest.output.schema = None;
+        for (elapsed, seconds) in [(6_001, 5), (6_002, 10)] {
             assert_eq!(end(&manifest, elapsed), seconds, "after {elapsed} ms");
         }
         manifest.limits.bucket_seconds = None;
