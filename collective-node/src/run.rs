@@ -20,7 +20,7 @@ use crate::chain::Deployment;
 use crate::follower::View;
 use crate::intake::check_file;
 use crate::sandbox::{Fault, Sandbox};
-use crate::told::{Memory, TellError, Telling, wait_out};
+use crate::told::{Handed, Memory, TellError, Telling, wait_out};
 
 pub use published::{NO_OUTPUT, Published, bucket_end, publish};
 
@@ -82,9 +82,12 @@ pub async fn run(
     let (keys, sandbox) = (files.keys, sandbox.clone());
     let ran = tokio::task::spawn_blocking(move || {
         let manifest = permit.grant().manifest().clone();
-        let read = Cell::new(0);
+        let handed = RefCell::new(Handed {
+            expected,
+            ..Handed::default()
+        });
         let sealed = std::iter::from_fn(|| queue.blocking_recv()).zip(keys);
-        let sealed = sealed.inspect(|_| read.set(read.get() + 1));
+        let sealed = sealed.inspect(|_| handed.borrow_mut().read += 1);
         // A file without a key is passed over: it stays in the input set and is read by nobody.
         let records = sealed.filter_map(|((member, file), key)| {
             let record = open(&key?, &files.deployment, &files.view, &member, &file)?;
@@ -93,18 +96,13 @@ pub async fn run(
         let (ran, deciding) = match permit.code() {
             Code::Sql(_) => {
                 let telling = Telling::of(permit.grant());
-                // Who contributed each record that the worker is handed, in that order.
-                let handed = RefCell::new(vec![]);
                 let records = records.map(|(record, contribution)| {
-                    handed.borrow_mut().push(Member::of(&contribution));
+                    let member = Member::of(&contribution);
+                    handed.borrow_mut().members.push(member);
                     record
                 });
                 let deciding = Cell::new(None);
                 let screen = |grouping| {
-                    // Where the reader stopped early, these are groups of some, and must not count as told.
-                    if read.get() < expected {
-                        return Err(TellError::CutShort);
-                    }
                     let began = Instant::now();
                     let kept = memory.screen(&runtime, &telling, &handed.borrow(), grouping)?;
                     deciding.set(Some(wait_out(pause, began)));

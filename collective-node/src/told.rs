@@ -74,6 +74,17 @@ pub struct Memory {
     pub deciding: Arc<Mutex<()>>,
 }
 
+/// Whose records a query was handed.
+#[derive(Default)]
+pub struct Handed {
+    /// Files of the input set.
+    pub expected: usize,
+    /// Those that were read, with a record in them or not.
+    pub read: usize,
+    /// Whose each record was, in the order of the records.
+    pub members: Vec<Member>,
+}
+
 /// The run that asks.
 #[derive(Clone, Debug)]
 pub struct Telling {
@@ -102,8 +113,8 @@ impl Telling {
 }
 
 impl Memory {
-    /// Which groups may be told, out of those that were made of `members`. When this returns, they count as told, whatever
-    /// becomes of the run. Blocks: it belongs on a thread of its own.
+    /// Which groups may be told, out of those that were made of the records that were handed over. When this returns, they count
+    /// as told, whatever becomes of the run. Blocks: it belongs on a thread of its own.
     ///
     /// # Errors
     /// [`TellError`]; nothing may be told then.
@@ -111,11 +122,15 @@ impl Memory {
         &self,
         runtime: &Handle,
         telling: &Telling,
-        members: &[Member],
+        handed: &Handed,
         grouping: Grouping,
     ) -> Result<Vec<bool>, TellError> {
+        // Where the reader stopped early, these are groups of some, and must not count as told.
+        if handed.read != handed.expected {
+            return Err(TellError::CutShort);
+        }
         let Grouping { readable, groups } = grouping;
-        let mut screening = Screening::new(members, readable, groups, telling.minimum)?;
+        let mut screening = Screening::new(&handed.members, readable, groups, telling.minimum)?;
         runtime.block_on(async {
             let _deciding = self.deciding.lock().await;
             let mut rows = Rows::of(self, &telling.source);

@@ -39,13 +39,28 @@ impl World {
             source: source.into(),
             minimum: 3,
         };
+        self.ask_of(&telling, 100, groups)
+    }
+
+    /// The same where so many files of the hundred were read.
+    fn ask_of(
+        &self,
+        telling: &Telling,
+        read: usize,
+        groups: &[&[u32]],
+    ) -> Result<Vec<bool>, TellError> {
         let groups = groups.iter().map(|group| group.to_vec()).collect();
         let grouping = Grouping {
             readable: 100,
             groups,
         };
         let runtime = self.runtime.handle();
-        self.memory.screen(runtime, &telling, &people(), grouping)
+        let handed = Handed {
+            expected: 100,
+            read,
+            members: people(),
+        };
+        self.memory.screen(runtime, telling, &handed, grouping)
     }
 
     fn rows(&self, source: &str) -> u64 {
@@ -106,6 +121,26 @@ fn a_later_job_is_not_told_what_differs_by_few() {
     assert!(kept(5, &ten[..7]));
     assert!(!kept(6, &ten[..6]));
     assert_eq!(world.rows("survey"), 2);
+}
+
+#[test]
+fn of_an_input_that_was_not_read_whole_nothing_is_told() {
+    let world = World::new();
+    let telling = Telling {
+        job: 1,
+        attempt: 1,
+        source: "survey".into(),
+        minimum: 3,
+    };
+    let ten: Vec<u32> = (0..10).collect();
+    for read in [0, 99] {
+        let refused = world.ask_of(&telling, read, &[&ten[..9]]);
+        assert!(matches!(refused, Err(TellError::CutShort)), "{read}");
+    }
+    assert_eq!(world.rows("survey"), 0);
+    // Nor does it count against the whole.
+    let told = world.ask_of(&telling, 100, &[&ten]);
+    assert_eq!(told.expect("an answer"), [true]);
 }
 
 #[test]
