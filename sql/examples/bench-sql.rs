@@ -74,8 +74,11 @@ fn compare(python: &Path) -> Result<(), Failed> {
     }
     let duckdb = duckdb(python, &here.join("randhie/reference.py"), &table)?;
     let whole = opening + running;
+    let each = opening / u32::try_from(sealed.len() * 20)?;
     println!("{} sealed contributions, 20 queries", sealed.len());
-    println!("opening them, once for each query  {opening:>10.2?}");
+    println!(
+        "opening them, once for each query  {opening:>10.2?}  ({each:.0?} for each, one thread)"
+    );
     println!("running the queries in the jail    {running:>10.2?}");
     println!("DuckDB on the plaintext CSV        {duckdb:>10.2?}");
     println!(
