@@ -49,7 +49,7 @@ pub struct Told {
 /// Why bytes or places are no groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum GroupsRefusal {
-    /// A group of nobody, a place that no record has, one that stands twice, or places out of order.
+    /// A group of nobody beside others, a place that no record has, one that stands twice, or places out of order.
     #[error("a group names no records, or some that are not there, twice, or out of order")]
     Places,
     /// Two records of one contributor: groups are counted in contributors.
@@ -96,7 +96,8 @@ impl<'a> Screening<'a> {
     ) -> Result<Self, GroupsRefusal> {
         let mut place_of = HashMap::new();
         for (index, group) in groups.iter().enumerate() {
-            if group.is_empty() || group.windows(2).any(|pair| pair[0] >= pair[1]) {
+            let nobody = group.is_empty() && groups.len() > 1;
+            if nobody || group.windows(2).any(|pair| pair[0] >= pair[1]) {
                 return Err(GroupsRefusal::Places);
             }
             for place in group {
@@ -116,7 +117,7 @@ impl<'a> Screening<'a> {
             return Err(GroupsRefusal::Places);
         }
         let decide = |places: Vec<u32>| Group {
-            kept: places.len() as u64 >= u64::from(minimum),
+            kept: !places.is_empty() && places.len() as u64 >= u64::from(minimum),
             places,
         };
         let mut screening = Self {

@@ -26,8 +26,8 @@ impl Grouping {
         bytes
     }
 
-    /// Groups of `readable` ones among `handed` records. They are disjoint and nobody's group is none, so that all of them
-    /// together take no more memory than so many records.
+    /// Groups of `readable` ones among `handed` records. They are disjoint and a group of nobody is the only one, as of a query
+    /// without GROUP BY, so that all of them together take no more memory than so many records.
     pub(super) fn parse(bytes: &[u8], readable: u64, handed: u64) -> Result<Self, Fault> {
         let wrong = Fault::Protocol("groups that are none");
         let (numbers, rest) = bytes.as_chunks::<4>();
@@ -36,7 +36,7 @@ impl Grouping {
         let mut grouped = 0;
         while let Some(length) = numbers.next() {
             grouped += u64::from(length);
-            if length == 0 || grouped > readable {
+            if (length == 0 && bytes.len() > 4) || grouped > readable {
                 return Err(wrong);
             }
             let group: Vec<u32> = numbers.by_ref().take(length as usize).collect();
@@ -91,6 +91,8 @@ mod tests {
             Grouping::parse(&bytes, 7, 6).is_err(),
             "more than were handed over"
         );
+        let nobody = Grouping::parse(&Grouping::to_bytes(&[vec![]]), 5, 6);
+        assert_eq!(nobody.expect("of no GROUP BY").groups, [[0_u32; 0]]);
         let of_nobody = Grouping::to_bytes(&[vec![1], vec![]]);
         assert!(Grouping::parse(&of_nobody, 5, 6).is_err());
         for count in 0..20 {

@@ -46,6 +46,8 @@ fn small_groups_are_dropped_and_so_are_those_that_leave_few_out() {
     assert_eq!(kept(&[&but_two]), [false]);
     assert_eq!(kept(&[&but_three]), [true]);
     assert_eq!(kept(&[&everybody]), [true]);
+    assert_eq!(kept(&[&[]]), [false], "a group of nobody");
+    assert_eq!(screened(&all, &[&[]], 0, &[]), (vec![false], None));
     // Each leaves many out, both together two.
     assert_eq!(kept(&[&but_two[..9], &but_two[9..]]), [false, true]);
     assert_eq!(kept(&[&but_three[..9], &but_three[9..]]), [true, true]);
@@ -139,7 +141,7 @@ fn groups_that_are_none_are_refused() {
     let refused =
         |members: &[Member], groups: Vec<Vec<u32>>| Screening::new(members, 6, groups, 1).err();
     for groups in [
-        vec![vec![]],
+        vec![vec![0], vec![]],
         vec![vec![6]],
         vec![vec![1, 1]],
         vec![vec![2, 1]],
