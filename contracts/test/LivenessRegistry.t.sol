@@ -343,6 +343,57 @@ contract LivenessRegistryTest is BaseTest {
         liveness.fund(collective, address(fee), 100);
     }
 
+    // Money
+
+    /// @dev Whatever is done in whatever order: what was paid in is free, set aside or with the contributors, and nothing is twice.
+    function testFuzz_money_is_conserved(uint256[64] calldata steps) public {
+        uint256 paidIn = 0;
+        for (uint256 i = 0; i < steps.length; ++i) {
+            uint256 step = steps[i] % 12;
+            uint256 amount = _bound(steps[i] >> 8, 1, 1_000);
+            uint64 yesterday = uint64(block.timestamp / 1 days) - 1;
+            uint64 earlier = yesterday - uint64(amount % 6);
+            if (step == 0) {
+                _fund(amount);
+                paidIn += amount;
+            } else if (step == 1) {
+                uint256 free = liveness.free(collective, address(token));
+                amount = amount < free ? amount : free;
+                vm.prank(collective);
+                liveness.withdraw(address(token), amount);
+                paidIn -= amount;
+            } else if (step == 2 && amount % 4 == 0) {
+                vm.prank(collective);
+                liveness.setWage(Wage({auditor: aggregator, token: address(token), pay: amount}));
+            } else if (step < 6) {
+                vm.warp(block.timestamp + 1 days);
+            } else if (step == 6) {
+                vm.prank(collective);
+                try liveness.veto(collective, earlier) {} catch {}
+            } else if (step < 9) {
+                try liveness.settle(collective, earlier) {} catch {}
+            } else {
+                vm.store(address(liveness), keccak256(abi.encode(yesterday, 0)), VERDICTS);
+                vm.prank(aggregator);
+                try liveness.post(collective, yesterday, VERDICTS, RESULTS, Counts(1, 0, 0, 0)) {} catch {}
+            }
+            _assertConserved(paidIn);
+        }
+    }
+
+    function _assertConserved(uint256 paidIn) private view {
+        (uint256 aside, uint256 paidOut) = (0, 0);
+        for (uint64 epoch = EPOCH; epoch < EPOCH + 64; ++epoch) {
+            Audit memory a = liveness.audit(collective, epoch);
+            if (a.settled) paidOut += a.pay;
+            else aside += a.pay;
+        }
+        uint256 free = liveness.free(collective, address(token));
+        vm.assertEq(token.balanceOf(address(liveness)), free + aside);
+        vm.assertEq(rewards.pool(collective, address(token)).funded, paidOut);
+        vm.assertEq(free + aside + paidOut, paidIn);
+    }
+
     // Steps
 
     function _setWage() private {
