@@ -21,6 +21,7 @@ use crate::http::{
 };
 use crate::intake::Acknowledgement;
 use crate::ledger::Audited;
+use crate::verify::Uses;
 
 /// How long one request may take: an upload is at most a MiB, a relayed transaction a few blocks.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -115,6 +116,14 @@ impl Client {
     /// [`ClientError`].
     pub async fn contribution(&self, leaf: Leaf) -> Result<ContributionState, ClientError> {
         self.get(&format!("contributions/{leaf}")).await
+    }
+
+    /// Which runs read a contribution, as the node says.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn uses(&self, leaf: Leaf) -> Result<Uses, ClientError> {
+        self.get(&format!("contributions/{leaf}/uses")).await
     }
 
     /// The header of a contribution's sealed file, for those who check it against the leaf.

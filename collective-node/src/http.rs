@@ -95,6 +95,7 @@ pub fn router(app: App) -> Router {
         .route("/contributions", post(contributions::contribute))
         .route("/contributions/{leaf}", get(contributions::state))
         .route("/contributions/{leaf}/header", get(contributions::header))
+        .route("/contributions/{leaf}/uses", get(contributions::uses))
         .route("/revocations", post(relay::revoke))
         .route("/claims", post(relay::claim))
         .route("/members/{account}", get(votes::member))

@@ -264,7 +264,11 @@ impl Rewards {
 
     /// The input set that was released: as it was noted then, or derived again from the facts at the lease's blocks,
     /// where the endpoint still proves them.
-    async fn inputs(&self, job: u64, fact: &JobFact) -> Result<Option<Vec<Leaf>>, RewardError> {
+    pub(crate) async fn inputs(
+        &self,
+        job: u64,
+        fact: &JobFact,
+    ) -> Result<Option<Vec<Leaf>>, RewardError> {
         if let Some(list) = self.ledger.inputs(job, fact.lease.attempt).await?
             && let Ok(bytes) = self.blobs.get(list).await
             && let Ok(leaves) = serde_json::from_slice::<Vec<Leaf>>(&bytes)

@@ -23,11 +23,13 @@ use crate::headers::Headers;
 use collective_contracts::JobEscrow;
 pub use liveness::liveness;
 pub use logs::Asked;
+pub use uses::{Inputs, Use, Uses, UsesError, uses};
 
 mod liveness;
 mod logs;
 mod output;
 mod quorum;
+mod uses;
 
 /// Why a receipt could not be checked to the end. A check that fails is a [`Finding`] instead.
 #[derive(Debug, Error)]

@@ -1,6 +1,6 @@
 //! What nodes and holders sign about a job (SPEC "Release", "Receipt"). EIP-712 in JobEscrow's name.
 
-use alloy_primitives::{Address, B256, Signature, U256};
+use alloy_primitives::{Address, B256, Signature, U256, keccak256};
 use alloy_sol_types::{Eip712Domain, SolStruct};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -67,6 +67,15 @@ pub struct Release {
 impl Release {
     /// What a key holder signs.
     pub fn signing_hash(&self, escrow: &Escrow) -> B256 {
+        self.typed().eip712_signing_hash(&escrow.domain())
+    }
+
+    /// Head of a collective's chain of releases after this one, as JobEscrow folds it.
+    pub fn head(&self, previous: B256) -> B256 {
+        keccak256([previous, self.typed().eip712_hash_struct()].concat())
+    }
+
+    fn typed(&self) -> signed::Release {
         signed::Release {
             job: U256::from(self.job),
             attempt: self.attempt,
@@ -82,7 +91,6 @@ impl Release {
             inputCount: self.input_count,
             epoch: self.epoch,
         }
-        .eip712_signing_hash(&escrow.domain())
     }
 }
 

@@ -100,6 +100,7 @@ const REVOCATIONS: B256 = B256::with_last_byte(4);
 const WATERMARK: B256 = B256::with_last_byte(5);
 const ADMISSION: B256 = B256::with_last_byte(6);
 const JOBS: B256 = B256::with_last_byte(6);
+const RELEASE_HEAD: B256 = B256::with_last_byte(0);
 
 impl Chain {
     /// Facts that permit, at one block.
@@ -304,6 +305,16 @@ impl Chain {
         })
     }
 
+    /// Head of the collective's chain of releases, proven at `block`.
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    pub async fn release_head(&self, block: &BlockRef) -> Result<B256, ChainError> {
+        let slot = at(self.deployment.collective.into_word(), RELEASE_HEAD);
+        let [head] = self.fixed(block, self.deployment.escrow, [slot]).await?;
+        Ok(head.into())
+    }
+
     fn accepted_slot(&self, node: NodeId) -> B256 {
         at(
             node.0,
@@ -375,6 +386,7 @@ mod tests {
             (CONTRIBUTIONS, "watermark", WATERMARK),
             (CONTRIBUTIONS, "admission", ADMISSION),
             (ESCROW, "_jobs", JOBS),
+            (ESCROW, "releaseHead", RELEASE_HEAD),
             (REGISTRY, "_nodes", NODES),
             (REGISTRY, "_published", PUBLISHED),
             (REGISTRY, "acceptedKeys", ACCEPTED_KEYS),

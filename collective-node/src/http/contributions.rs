@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{App, Problem};
 use crate::contributor::split_file;
 use crate::intake::{Acknowledgement, IntakeRefusal};
+use crate::verify::{self, Inputs, Uses};
 
 /// Takes an upload in. 201 means that it is on this node's disk.
 pub async fn contribute(
@@ -62,6 +63,16 @@ pub async fn state(
     Ok(Json(ContributionState::Batched {
         receipt: Box::new(receipt),
     }))
+}
+
+/// Tells which runs read a contribution, and up to which block that is all.
+pub async fn uses(State(app): State<App>, Path(leaf): Path<String>) -> Result<Json<Uses>, Problem> {
+    let leaf: Leaf = leaf
+        .parse()
+        .map_err(|_| Problem::malformed("a leaf is 32 bytes in hex"))?;
+    let inputs = Inputs::Own(&app.rewards);
+    let uses = verify::uses(&app.chain, &app.blobs, leaf, inputs).await;
+    uses.map(Json).map_err(Problem::operator)
 }
 
 /// Gives the header of a contribution's sealed file, which key holders check and open.
