@@ -345,8 +345,12 @@ impl Driver {
             )));
         }
         let is_query = manifest.program.engine().is_some();
-        if is_query && self.memory().is_full(&manifest.dataset.source).await? {
-            return Ok(Some(told::FULL.to_owned()));
+        if is_query {
+            let readable = self.memory().check(&manifest.dataset.source).await;
+            readable.map_err(RunError::Tell)?;
+            if self.memory().is_full(&manifest.dataset.source).await? {
+                return Ok(Some(told::FULL.to_owned()));
+            }
         }
         let (token, own) = (manifest.payment.token, self.chain.deployment().token);
         let paid = || format!("the manifest pays in token {token}, rewards are accounted in {own}");

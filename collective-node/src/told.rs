@@ -166,6 +166,20 @@ impl Memory {
         Ok(self.ledger.keep_told(job, attempt, source, row).await?)
     }
 
+    /// Whether what was told of a source can be compared with, as far as the first row shows: by other keys, or with another
+    /// node's ledger, no query can be answered, and none should be leased.
+    ///
+    /// # Errors
+    /// [`TellError::Unreadable`], [`TellError::Ledger`].
+    pub async fn check(&self, source: &str) -> Result<(), TellError> {
+        let Some(row) = self.ledger.told_after(source, 0).await? else {
+            return Ok(());
+        };
+        let mut rows = Rows::of(self, source);
+        let opened = self.keys.open_sealed(rows.next(&row)?);
+        opened.map(drop).map_err(|_| TellError::Unreadable)
+    }
+
     /// Whether nothing new can be told of a source.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ use crate::run::RunError;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// How much longer than a failed step the pause after it is at least: jobs whose programs take a minute to compile, and fail then,
+/// How much longer than a failed step the pause after it is at least, before the node holds the job: jobs whose programs take a minute to compile, and fail then,
 /// leave others nine tenths of the time.
 const PAUSE_FOR_STEP: u32 = 9;
 
@@ -137,7 +137,11 @@ impl Progress {
             .waiting
             .get(&job)
             .map_or(FIRST_PAUSE / 2, |(_, pause)| *pause);
-        let pause = (last * 2).min(LONGEST_PAUSE).max(took * PAUSE_FOR_STEP);
+        let mut pause = (last * 2).min(LONGEST_PAUSE);
+        // What the node holds has clocks that run, and takes time of nobody's turn but its own.
+        if !self.held.contains(&job) {
+            pause = pause.max(took * PAUSE_FOR_STEP);
+        }
         self.waiting.insert(job, (Instant::now() + pause, pause));
         pause
     }

@@ -310,11 +310,6 @@ mod tests {
                 array(object, "{}"),
             ),
             ("nested", schema(&nested, alternatives), array("1", "2")),
-            (
-                "fractions",
-                schema(&json!({"multipleOf": 0.7}), alternatives),
-                array("1.1", "2"),
-            ),
             ("nothing", schema(&json!({}), all), array("1", "1")),
         ] {
             manifest.output.schema = Some(schema);

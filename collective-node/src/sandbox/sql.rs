@@ -242,7 +242,11 @@ impl Sandbox {
                 _ => Err(worker.blame("a report that is none").into()),
             },
             Ok(_) => Err(worker.blame("a frame before ready").into()),
-            Err(silence) => Err(worker.explain(silence).into()),
+            // What it plans is the author's text: not to come to an end with it is the query's doing, as in a run.
+            Err(silence) => {
+                let death = worker.finish().death;
+                Err(ended_badly(silence, false, death, Usage::default(), layers))
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use thiserror::Error;
 use crate::limits::{MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH, MAX_SCHEMA_WORK};
 
 /// Keywords of a schema that look at one value, or at nothing.
-const PLAIN: [&str; 18] = [
+const PLAIN: [&str; 17] = [
     "title",
     "description",
     "type",
@@ -17,7 +17,6 @@ const PLAIN: [&str; 18] = [
     "maximum",
     "exclusiveMinimum",
     "exclusiveMaximum",
-    "multipleOf",
     "minLength",
     "maxLength",
     "minItems",
