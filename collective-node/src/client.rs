@@ -17,11 +17,10 @@ use crate::governance::{SignedBallot, SignedDelegation};
 use crate::holder::published::{LogPage, MAX_PAGE_LINES};
 use crate::http::{
     ClaimAnswer, CollectiveAnswer, ContributionState, Deployed, JobAnswer, MAX_BLOB_BYTES,
-    MemberAnswer, Problem, Relayed, RelayedClaims, RelayedRevocation, StatusAnswer,
+    MemberAnswer, Problem, Relayed, RelayedClaims, RelayedRevocation, StatusAnswer, Uses,
 };
 use crate::intake::Acknowledgement;
 use crate::ledger::Audited;
-use crate::verify::Uses;
 
 /// How long one request may take: an upload is at most a MiB, a relayed transaction a few blocks.
 const PATIENCE: Duration = Duration::from_secs(60);

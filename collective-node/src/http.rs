@@ -39,6 +39,7 @@ mod status;
 mod votes;
 
 pub use crate::programs::deploy::Deployed;
+pub use crate::verify::Uses;
 pub use contributions::ContributionState;
 pub use jobs::JobAnswer;
 pub use relay::{MAX_CLAIMS, Relayed, RelayedClaims, RelayedRevocation};

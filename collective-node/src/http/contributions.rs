@@ -9,10 +9,10 @@ use collective::contribution::{Batch, BatchReceipt};
 use collective::id::Leaf;
 use serde::{Deserialize, Serialize};
 
-use super::{App, Problem};
+use super::{App, Problem, Uses};
 use crate::contributor::split_file;
 use crate::intake::{Acknowledgement, IntakeRefusal};
-use crate::verify::{self, Inputs, Uses};
+use crate::verify::{self, Inputs};
 
 /// Takes an upload in. 201 means that it is on this node's disk.
 pub async fn contribute(
