@@ -120,7 +120,7 @@ impl Auditor {
         if let Some(round) = &mut progress.round
             && finalized.time >= round.next
         {
-            self.ask(round).await?;
+            self.ask(round).await;
             round.tries += 1;
             round.next = finalized.time + RETRY_SECONDS;
             let all_held = round.outcomes.iter().all(|it| *it == Some(Outcome::Held));
@@ -161,7 +161,7 @@ impl Auditor {
     }
 
     /// Asks for everything that was not held before.
-    async fn ask(&self, round: &mut Round) -> Result<(), AuditError> {
+    async fn ask(&self, round: &mut Round) {
         let mut drawn: HashMap<Leaf, Vec<usize>> = HashMap::new();
         for (place, challenge) in round.challenges.iter().enumerate() {
             if round.outcomes[place] != Some(Outcome::Held) {
@@ -189,7 +189,6 @@ impl Auditor {
                 }
             }
         }
-        Ok(())
     }
 
     /// The payload as this node has it, or what became of it. A store that does not work has lost nothing yet.

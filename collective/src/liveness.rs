@@ -12,7 +12,7 @@ use crate::contribution::{Commitment, leaf_count, root_by_path};
 use crate::id::Leaf;
 use crate::merkle::{MerkleTree, leaf_of};
 
-pub use standing::{Standing, WINDOW};
+pub use standing::Standing;
 
 mod standing;
 

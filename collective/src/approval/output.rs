@@ -277,6 +277,7 @@ mod tests {
             "$schema",
             "pattern",
             "format",
+            "multipleOf",
         ] {
             let said = refused(serde_json::json!({ keyword: "#" }));
             assert!(

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::Outcome;
 
 /// Epochs that are looked back upon: a week.
-pub const WINDOW: usize = 7;
+const WINDOW: usize = 7;
 
 /// Days within the window on which the bytes may stay away and that still earn: a weekend away, or a machine that is moved.
 /// One bound for silence and errors: whoever lost bytes chooses how not to show it, and of those who keep only half it leaves

@@ -73,6 +73,7 @@ impl New {
         show(self.json, &value, &rows)?;
         Ok(true)
     }
+
     fn engine(&self) -> Result<Option<String>> {
         match (self.language, &self.engine) {
             (Language::Sql, Some(engine)) => Ok(Some(engine.clone())),
