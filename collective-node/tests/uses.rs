@@ -2,6 +2,8 @@
 
 mod by_hand;
 
+use std::path::PathBuf;
+
 use by_hand::World;
 use collective::id::Leaf;
 use collective_node::verify::Uses;
@@ -31,12 +33,12 @@ fn a_contributor_sees_every_run_that_read_the_contribution() {
         ));
         let ran = world.json(&format!("job show {job} --wait"));
         assert_eq!(ran["state"], "completed", "{ran}");
-        let list = ran["record"]["inputs"].as_str().expect("a blob").to_owned();
-        let blob = world.path(&format!("node/blobs/{}/{}", &list[2..4], &list[4..]));
-        let leaves = std::fs::read(blob).expect("kept");
-        serde_json::from_slice::<Vec<Leaf>>(&leaves).expect("leaves")
+        let list = ran["record"]["inputs"].as_str().expect("a blob");
+        PathBuf::from(world.path(&format!("node/blobs/{}/{}", &list[2..4], &list[4..])))
     };
-    let leaf = run(1)[7];
+    let list = run(1);
+    let leaves = std::fs::read(&list).expect("kept");
+    let leaf = serde_json::from_slice::<Vec<Leaf>>(&leaves).expect("leaves")[7];
     let first = uses(&world, leaf);
     assert!(first.unknown.is_empty());
     let [used] = &first.uses[..] else {
@@ -64,4 +66,11 @@ fn a_contributor_sees_every_run_that_read_the_contribution() {
     let client = collective_node::client::Client::new(node).expect("a client");
     let said = runtime.block_on(client.uses(leaf)).expect("uses");
     assert_eq!(said.uses, second.uses);
+
+    // Whoever gives no input set does not make a run disappear.
+    std::fs::remove_file(&list).expect("removed");
+    let output = world.run(&format!("contributions {leaf} --uses --json"));
+    assert_eq!(output.status.code(), Some(1));
+    let told: Uses = serde_json::from_slice(&output.stdout).expect("uses");
+    assert_eq!((told.uses, told.unknown), (vec![], vec![1, 2]));
 }
