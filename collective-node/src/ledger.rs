@@ -197,14 +197,15 @@ impl Ledger {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true);
-        let mut writer = options.clone().connect().await?;
+        let mut writer = options.connect().await?;
         sqlx::raw_sql(SCHEMA).execute(&mut writer).await?;
+        let reads = options.clone().read_only(true).create_if_missing(false);
         let reads = SqlitePoolOptions::new()
             .max_connections(4)
-            .connect_with(options.read_only(true).create_if_missing(false))
+            .connect_with(reads)
             .await?;
         let (writes, queue) = mpsc::channel(QUEUE);
-        tokio::spawn(write(writer, queue));
+        tokio::spawn(write(writer, options, queue));
         Ok(Self { writes, reads })
     }
 
@@ -491,11 +492,19 @@ impl Ledger {
 }
 
 /// The only writer: takes what waits, commits it together, then answers all.
-async fn write(mut connection: SqliteConnection, mut queue: mpsc::Receiver<(Change, Reply)>) {
+///
+/// After a failure it goes on over another connection: one whose commit failed may still be in its transaction, and then what
+/// looks committed is none.
+async fn write(
+    writer: SqliteConnection,
+    options: SqliteConnectOptions,
+    mut queue: mpsc::Receiver<(Change, Reply)>,
+) {
+    let mut writer = Some(writer);
     let mut group = Vec::with_capacity(GROUP);
     while queue.recv_many(&mut group, GROUP).await > 0 {
         let (changes, replies): (Vec<Change>, Vec<Reply>) = group.drain(..).unzip();
-        match commit(&mut connection, &changes).await {
+        match commit(&mut writer, &options, &changes).await {
             Ok(outcomes) => {
                 for (reply, outcome) in replies.into_iter().zip(outcomes) {
                     // A caller that is gone does not need its answer; the change stands.
@@ -512,16 +521,23 @@ async fn write(mut connection: SqliteConnection, mut queue: mpsc::Receiver<(Chan
     }
 }
 
+/// Commits all changes or none. The writer is there afterwards only if it did.
 async fn commit(
-    connection: &mut SqliteConnection,
+    writer: &mut Option<SqliteConnection>,
+    options: &SqliteConnectOptions,
     changes: &[Change],
 ) -> Result<Vec<Kept>, sqlx::Error> {
+    let mut connection = match writer.take() {
+        Some(connection) => connection,
+        None => options.connect().await?,
+    };
     let mut transaction = connection.begin().await?;
     let mut outcomes = Vec::with_capacity(changes.len());
     for change in changes {
         outcomes.push(apply(&mut transaction, change).await?);
     }
     transaction.commit().await?;
+    *writer = Some(connection);
     Ok(outcomes)
 }
 
