@@ -50,6 +50,10 @@ bench-seal:
 bench-committee:
     cargo run --release --manifest-path bench/Cargo.toml --target-dir target --bin committee
 
+# Contributions a node acknowledges in a second, and how many for one wait for the disk; beside it how often that disk can be waited for
+bench-intake:
+    cargo bench -p collective-node --bench intake
+
 # A key among eight members: processor time, and what an absent member does to it
 bench-ceremony:
     cargo run --release --manifest-path bench/Cargo.toml --target-dir target --bin ceremony

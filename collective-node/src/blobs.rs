@@ -16,6 +16,10 @@ use thiserror::Error;
 
 use crate::client::{Client, ClientError};
 
+mod group_sync;
+
+use group_sync::GroupSync;
+
 /// Why a blob could not be kept or given.
 #[derive(Debug, Error)]
 pub enum BlobError {
@@ -49,9 +53,16 @@ pub struct Blobs {
 
 #[derive(Clone)]
 enum Place {
-    Store(Arc<dyn ObjectStore>),
+    Store(Folder),
     Node(Client),
-    Mirror(Arc<dyn ObjectStore>, Client),
+    Mirror(Folder, Client),
+}
+
+/// A folder of blobs, and the disk that it lies on.
+#[derive(Clone)]
+struct Folder {
+    blobs: Arc<dyn ObjectStore>,
+    disk: GroupSync,
 }
 
 impl Blobs {
@@ -61,7 +72,7 @@ impl Blobs {
     /// # Errors
     /// [`BlobError::Store`].
     pub fn folder(path: &Path) -> Result<Self, BlobError> {
-        let place = Place::Store(store(path)?);
+        let place = Place::Store(Folder::open(path)?);
         Ok(Self { place })
     }
 
@@ -70,7 +81,7 @@ impl Blobs {
     /// # Errors
     /// [`BlobError::Store`].
     pub fn mirror(path: &Path, node: Client) -> Result<Self, BlobError> {
-        let place = Place::Mirror(store(path)?, node);
+        let place = Place::Mirror(Folder::open(path)?, node);
         Ok(Self { place })
     }
 
@@ -87,12 +98,14 @@ impl Blobs {
     /// # Errors
     /// [`BlobError::Store`].
     pub async fn put(&self, bytes: Bytes) -> Result<BlobId, BlobError> {
-        let store = self.store()?;
+        let folder = self.own()?;
         let id = BlobId::of(&bytes);
         // A name that is taken by other bytes is mended by writing the right ones.
-        if !matches!(read(store, id).await, Ok(kept) if kept == bytes) {
-            write(store, id, bytes).await?;
+        if !matches!(read(&folder.blobs, id).await, Ok(kept) if kept == bytes) {
+            write(&folder.blobs, id, bytes).await?;
         }
+        // Also what was there: whoever wrote it may wait for the disk still.
+        folder.disk.wait().await.map_err(failed)?;
         Ok(id)
     }
 
@@ -101,7 +114,7 @@ impl Blobs {
     /// # Errors
     /// [`BlobError::Store`].
     pub async fn probe(&self, bytes: Bytes) -> Result<(), BlobError> {
-        let store = self.store()?;
+        let store = &self.own()?.blobs;
         let place = Key::from("probe");
         let written = PutPayload::from_bytes(bytes.clone());
         store.put(&place, written).await.map_err(BlobError::Store)?;
@@ -120,12 +133,13 @@ impl Blobs {
     /// [`BlobError`].
     pub async fn get(&self, id: BlobId) -> Result<Bytes, BlobError> {
         match &self.place {
-            Place::Store(store) => read(store, id).await,
+            Place::Store(own) => read(&own.blobs, id).await,
             Place::Node(node) => fetch(node, id).await,
-            Place::Mirror(store, node) => match read(store, id).await {
+            Place::Mirror(own, node) => match read(&own.blobs, id).await {
                 Err(BlobError::Missing(_)) => {
                     let bytes = fetch(node, id).await?;
-                    write(store, id, bytes.clone()).await?;
+                    // A copy that is lost is fetched again: nobody waits for the disk.
+                    write(&own.blobs, id, bytes.clone()).await?;
                     Ok(bytes)
                 }
                 read => read,
@@ -138,33 +152,40 @@ impl Blobs {
     /// # Errors
     /// [`BlobError`], [`BlobError::Missing`] above all.
     pub async fn find(&self, id: BlobId) -> Result<(), BlobError> {
-        let Place::Store(store) = &self.place else {
+        let Place::Store(own) = &self.place else {
             return self.get(id).await.map(drop);
         };
-        match store.head(&key(id)).await {
+        match own.blobs.head(&key(id)).await {
             Ok(_) => Ok(()),
             Err(object_store::Error::NotFound { .. }) => Err(BlobError::Missing(id)),
             Err(error) => Err(BlobError::Store(error)),
         }
     }
 
-    fn store(&self) -> Result<&Arc<dyn ObjectStore>, BlobError> {
+    fn own(&self) -> Result<&Folder, BlobError> {
         match &self.place {
-            Place::Store(store) | Place::Mirror(store, _) => Ok(store),
+            Place::Store(own) | Place::Mirror(own, _) => Ok(own),
             Place::Node(_) => Err(BlobError::ReadOnly),
         }
     }
 }
 
-fn store(path: &Path) -> Result<Arc<dyn ObjectStore>, BlobError> {
-    std::fs::create_dir_all(path).map_err(|source| {
-        BlobError::Store(object_store::Error::Generic {
-            store: "folder",
-            source: source.into(),
+impl Folder {
+    fn open(path: &Path) -> Result<Self, BlobError> {
+        std::fs::create_dir_all(path).map_err(failed)?;
+        let blobs = LocalFileSystem::new_with_prefix(path).map_err(BlobError::Store)?;
+        Ok(Self {
+            blobs: Arc::new(blobs),
+            disk: GroupSync::new(path).map_err(failed)?,
         })
-    })?;
-    let store = LocalFileSystem::new_with_prefix(path).map_err(BlobError::Store)?;
-    Ok(Arc::new(store.with_fsync(true)))
+    }
+}
+
+fn failed(source: std::io::Error) -> BlobError {
+    BlobError::Store(object_store::Error::Generic {
+        store: "folder",
+        source: source.into(),
+    })
 }
 
 async fn write(store: &Arc<dyn ObjectStore>, id: BlobId, bytes: Bytes) -> Result<(), BlobError> {
@@ -198,11 +219,11 @@ impl Blobs {
     /// # Errors
     /// [`BlobError`].
     pub async fn list(&self) -> Result<Vec<BlobId>, BlobError> {
-        let Place::Store(store) = &self.place else {
+        let Place::Store(own) = &self.place else {
             return Ok(vec![]);
         };
         let mut names = Vec::new();
-        let mut listed = store.list(None);
+        let mut listed = own.blobs.list(None);
         while let Some(object) = listed.try_next().await.map_err(BlobError::Store)? {
             let name = object.location.as_ref().replace('/', "");
             // What is no name of a blob is the probe, or a file that is being written.

@@ -5,196 +5,40 @@
 #![cfg(target_os = "linux")]
 
 mod by_hand;
+#[path = "faults/disk.rs"]
+mod disk;
+#[path = "faults/uploads.rs"]
+mod uploads;
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use alloy::signers::local::PrivateKeySigner;
-use by_hand::{PATIENCE, Running, World, binary};
-use collective::id::{BlobId, Leaf};
+use by_hand::{PATIENCE, World};
+use collective::id::BlobId;
 use collective::permit::Fault;
-use collective::terms::{Purpose, Terms};
-use collective_node::client::{Client, ClientError};
-use collective_node::contributor::{Destination, prepare};
-use collective_node::http::{CollectiveAnswer, ContributionState};
-use collective_node::intake::join;
+use collective_node::client::ClientError;
+use collective_node::http::ContributionState;
+use disk::{Disk, Mode};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use uploads::{Contributor, Upload};
 
 /// Kills at random without `COLLECTIVE_KILLS`.
 const KILLS: usize = 6;
 
+const RECORD: &[u8] = b"0,7,7,1,6,6,36,3,1,1\n";
+
 /// Uploads on their way at once.
 const SENDERS: usize = 8;
+
+const KILLING: [Mode; 3] = [Mode::KillBefore, Mode::KillTorn, Mode::KillAfter];
 
 /// Respondents whose contributions a world begins with.
 const FOUNDED: u64 = 944;
 
-/// What the disk does, by the numbers of faults.c.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Mode {
-    Nothing = 0,
-    KillBefore = 1,
-    KillTorn = 2,
-    KillAfter = 3,
-    EioOnce = 4,
-    Full = 5,
-}
-
-const KILLING: [Mode; 3] = [Mode::KillBefore, Mode::KillTorn, Mode::KillAfter];
-
-/// The disk under a node, and the node.
-struct Disk {
-    library: PathBuf,
-    control: PathBuf,
-    words: File,
-    config: String,
-    under: String,
-}
-
-impl Disk {
-    fn new(folder: &Path, world: &World) -> Self {
-        let library = folder.join("faults.so");
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/faults.c");
-        let built = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"])
-            .args([&*library, Path::new(source), Path::new("-ldl")])
-            .status();
-        assert!(built.expect("a C compiler").success());
-        let control = folder.join("control");
-        std::fs::write(&control, [0; 40]).expect("written");
-        let words = File::options().read(true).write(true).open(&control);
-        Self {
-            library,
-            control,
-            words: words.expect("opened"),
-            config: world.path("node.toml"),
-            under: world.path("node/"),
-        }
-    }
-
-    /// Starts the node on this disk; it may die while it starts.
-    fn start(&self) -> Running {
-        let mut node = binary()
-            .args(["node", "--config", &self.config])
-            .env("LD_PRELOAD", &self.library)
-            .env("FAULTS_UNDER", &self.under)
-            .env("FAULTS_CONTROL", &self.control)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the binary starts");
-        let out = node.stdout.take().expect("a pipe");
-        let node = Running(node);
-        let _ = BufReader::new(out).read_line(&mut String::new());
-        node
-    }
-
-    fn word(&self, place: u64) -> i64 {
-        let mut word = [0; 8];
-        let read = self.words.read_exact_at(&mut word, 8 * place);
-        read.expect("read");
-        i64::from_ne_bytes(word)
-    }
-
-    fn set(&self, place: u64, word: i64) {
-        let written = self.words.write_all_at(&word.to_ne_bytes(), 8 * place);
-        written.expect("written");
-    }
-
-    /// Has the call after `countdown - 1` others fail in this way.
-    fn arm(&self, mode: Mode, countdown: i64) {
-        self.set(0, Mode::Nothing as i64);
-        self.set(4, 0);
-        self.set(1, countdown);
-        self.set(0, mode as i64);
-    }
-
-    fn calls(&self) -> i64 {
-        self.word(2)
-    }
-
-    fn fired(&self) -> bool {
-        self.word(4) > 0
-    }
-
-    /// Waits for that call; a batch is sent within a second or two.
-    fn wait(&self) {
-        let began = Instant::now();
-        while !self.fired() && began.elapsed() < Duration::from_secs(3) {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-}
-
-/// Something to send.
-struct Upload {
-    leaf: Leaf,
-    file: Vec<u8>,
-    bytes: Vec<u8>,
-}
-
-/// Makes uploads of one contributor, whose nonces rise.
-struct Contributor {
-    /// Up as long as this is.
-    _world: World,
-    client: Client,
-    account: PrivateKeySigner,
-    nonce: u64,
-    told: Option<CollectiveAnswer>,
-    runtime: tokio::runtime::Runtime,
-}
-
 impl Contributor {
-    fn new(world: World) -> Self {
-        let seeded = world.handout["accounts"].as_array().expect("accounts");
-        let named = |it: &&serde_json::Value| it["name"] == "contributor-0";
-        let account = seeded.iter().find(named).expect("an account")["key"].as_str();
-        Self {
-            client: Client::new(world.told("node").parse().expect("a URL")).expect("a client"),
-            account: account.expect("a key").parse().expect("a key"),
-            nonce: 1_000,
-            told: None,
-            runtime: tokio::runtime::Runtime::new().expect("threads"),
-            _world: world,
-        }
-    }
-
-    fn uploads(&mut self, count: usize) -> VecDeque<Upload> {
-        let (runtime, client) = (&self.runtime, &self.client);
-        let told = self.told.get_or_insert_with(|| {
-            let told = runtime.block_on(client.collective());
-            told.expect("the collective")
-        });
-        let recipient = told.recipient.parse().expect("a recipient");
-        let to = Destination {
-            deployment: &told.deployment,
-            recipient: &recipient,
-            source: "anes96",
-            terms: Terms {
-                purposes: [Purpose::Statistics].into_iter().collect(),
-                expiry: u64::MAX,
-            },
-        };
-        let one = |nonce| {
-            let record = b"0,7,7,1,6,6,36,3,1,1\n";
-            let (entry, file) = prepare(&to, &self.account, nonce, record, &mut rand::rng())
-                .expect("a sealed record");
-            let leaf = entry.contribution.leaf();
-            let bytes = join(&entry, &file);
-            Upload { leaf, file, bytes }
-        };
-        let first = self.nonce;
-        self.nonce += count as u64;
-        (first..self.nonce).map(one).collect()
-    }
-
     fn send(&self, upload: &Upload) -> Result<(), ClientError> {
         let sent = self.client.contribute(upload.bytes.clone());
         self.runtime.block_on(sent).map(drop)
@@ -265,7 +109,7 @@ fn a_call_that_fails_is_no_acknowledgement_and_does_no_harm() {
     let (mut kept, mut failed, mut refused) = (vec![], 0, 0);
     // Until a contribution and its batch make fewer calls than this.
     for place in 1.. {
-        let upload = contributor.uploads(1).pop_front().expect("one");
+        let upload = contributor.uploads(1, RECORD).pop_front().expect("one");
         disk.arm(Mode::EioOnce, place);
         let answer = contributor.send(&upload);
         disk.wait();
@@ -299,7 +143,7 @@ fn a_full_disk_acknowledges_nothing_and_works_again_when_there_is_space() {
     let mut kept: Vec<Upload> = vec![];
     for place in [1, 2, 3, 5, 8, 13] {
         disk.arm(Mode::Full, place);
-        let uploads = contributor.uploads(10);
+        let uploads = contributor.uploads(10, RECORD);
         // What was taken in before the disk was full is; the rest is refused.
         let taken = uploads.iter().filter(|upload| {
             let answer = contributor.send(upload);
@@ -339,7 +183,7 @@ fn killed_under_load_at_any_call_it_has_what_it_acknowledged() {
     // How many calls a start makes, and how many one contribution and its batch.
     let node = disk.start();
     let starting = disk.calls();
-    let mut kept: Vec<Upload> = contributor.uploads(1).into();
+    let mut kept: Vec<Upload> = contributor.uploads(1, RECORD).into();
     contributor.send(&kept[0]).expect("taken in");
     contributor.check_anchored(&kept);
     let each = disk.calls() - starting;
@@ -349,7 +193,7 @@ fn killed_under_load_at_any_call_it_has_what_it_acknowledged() {
     drop(node);
 
     for kill in 0..kills {
-        waiting.extend(contributor.uploads(2 * SENDERS));
+        waiting.extend(contributor.uploads(2 * SENDERS, RECORD));
         let mode = KILLING[kill % KILLING.len()];
         // One of eight while it starts.
         let starts = rng.random_ratio(1, 8);

@@ -37,7 +37,7 @@ enum mode {
 };
 
 struct control {
-    int64_t mode, countdown, calls, syncs, fired;
+    int64_t mode, countdown, calls, fired;
 };
 
 static struct control *control;
@@ -130,15 +130,8 @@ ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t at) {
     FRAME(is_under(fd), (void)!REAL(pwrite64)(fd, bytes, count / 2, at), REAL(pwrite64)(fd, bytes, count, at), 1);
 }
 
-static int counts_sync(int fd) {
-    int here = is_under(fd);
-    if (here) __atomic_add_fetch(&control->syncs, 1, __ATOMIC_SEQ_CST);
-    return here;
-}
-
-int fsync(int fd) { FRAME(counts_sync(fd), (void)0, REAL(fsync)(fd), 0); }
-int fdatasync(int fd) { FRAME(counts_sync(fd), (void)0, REAL(fdatasync)(fd), 0); }
-int syncfs(int fd) { FRAME(counts_sync(fd), (void)0, REAL(syncfs)(fd), 0); }
+int fsync(int fd) { FRAME(is_under(fd), (void)0, REAL(fsync)(fd), 0); }
+int fdatasync(int fd) { FRAME(is_under(fd), (void)0, REAL(fdatasync)(fd), 0); }
 
 int ftruncate64(int fd, off64_t length) { FRAME(is_under(fd), (void)0, REAL(ftruncate64)(fd, length), 0); }
 
