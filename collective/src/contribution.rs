@@ -14,9 +14,11 @@ pub use batch::{Batch, BatchReceipt, BatchRefusal, ReceiptRefusal, batch_head};
 pub use payload_tree::{
     LEAF_BYTES, PayloadLeaves, PayloadTree, leaf_count, leaf_range, payload_root, root_by_path,
 };
+pub use place::{MAX_PLACE_BYTES, Place, PlaceUrl, PlaceUrlRefusal, SignedPlace};
 
 mod batch;
 mod payload_tree;
+mod place;
 
 /// The contract in whose name contributions are signed: chain and address are in every signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,6 +8,8 @@ use std::ops::Range;
 use alloy_primitives::B256;
 use aws_lc_rs::digest::{Context, SHA256};
 
+use super::Commitment;
+
 /// Bytes of payload under one leaf; only the last may be shorter.
 pub const LEAF_BYTES: usize = 1024;
 
@@ -133,6 +135,21 @@ impl PayloadLeaves {
         Self(leaves)
     }
 
+    /// The leaves that a commitment is over, from their bytes ([`PayloadLeaves::to_bytes`]); `None` where these are others.
+    pub fn parse(bytes: &[u8], commitment: &Commitment) -> Option<Self> {
+        let count = leaf_count(commitment.length);
+        if bytes.len() as u64 != count.checked_mul(32)? {
+            return None;
+        }
+        let leaves = Self(bytes.chunks(32).map(B256::from_slice).collect());
+        (leaves.root() == commitment.payload).then_some(leaves)
+    }
+
+    /// The hashes one after another.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.0.iter().flatten().copied().collect()
+    }
+
     /// The root over them.
     pub fn root(&self) -> B256 {
         let mut level = self.0.clone();
@@ -214,6 +231,28 @@ mod tests {
                 payload.chunks(700).for_each(|piece| tree.update(piece));
                 assert_eq!(tree.finish(), (expected, payload.len() as u64));
             }
+        }
+    }
+
+    #[test]
+    fn leaves_read_back_and_those_of_another_payload_do_not() {
+        for leaves in 0..6 {
+            let payload = payload(leaves, 1);
+            let kept = PayloadLeaves::of(&payload);
+            let mut commitment = Commitment {
+                header: B256::ZERO,
+                payload: kept.root(),
+                length: payload.len() as u64,
+                source: "poll".into(),
+            };
+            let bytes = kept.to_bytes();
+            assert_eq!(PayloadLeaves::parse(&bytes, &commitment), Some(kept));
+            assert_eq!(PayloadLeaves::parse(&bytes[1..], &commitment), None);
+            let mut bent = bytes.clone();
+            bent[31] ^= 1;
+            assert_eq!(PayloadLeaves::parse(&bent, &commitment), None);
+            commitment.length = u64::MAX;
+            assert_eq!(PayloadLeaves::parse(&bytes, &commitment), None);
         }
     }
 
