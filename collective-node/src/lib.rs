@@ -27,6 +27,7 @@ pub mod lie;
 pub mod node;
 pub mod pace;
 pub mod peers;
+pub mod places;
 pub mod plugin;
 pub mod programs;
 pub mod rebuild;
