@@ -4,21 +4,25 @@
 //! The day is the chain's: the newest finalized block says which one it is. A day that passes while the node is away is
 //! not audited. What is asked here does not wait for what is posted.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::primitives::{Address, B256};
 use bytes::Bytes;
-use collective::contribution::{PayloadLeaves, SignedContribution, leaf_range};
+use collective::contribution::{
+    Commitment, PayloadLeaves, PlaceUrl, SignedContribution, leaf_range,
+};
 use collective::id::Leaf;
 use collective::index::Index;
 use collective::liveness::{
     Challenge, Custody, EPOCH_SECONDS, Epoch, Outcome, Results, TRIES, Verdict, judge,
 };
 use collective::receipt::BlockRef;
+use futures_util::{StreamExt, stream};
 use thiserror::Error;
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
 use crate::blobs::{BlobError, Blobs};
 use crate::chain::{Chain, ChainError};
@@ -26,11 +30,18 @@ use crate::contributor::split_file;
 use crate::follower::View;
 use crate::ledger::{Audited, Ledger, LedgerError};
 use crate::pace::Pace;
+use crate::places::{AT_ONE_HOST, Places, host};
 use collective_contracts::LivenessRegistry;
 
 /// Seconds of the chain between two tries of a challenge: what fails now may be back in some hours, and all tries fit into a
 /// day.
 const RETRY_SECONDS: u64 = 5 * 60 * 60;
+
+/// Hosts that are asked at the same time: enough that some slow ones hold nobody up.
+const HOSTS_AT_ONCE: usize = 64;
+
+/// For one try of all that contributors keep: well before the next. What was not reached by then is tried then.
+const TRY_LIMIT: Duration = Duration::from_secs(60 * 60);
 
 /// Seconds after its end for which LivenessRegistry takes an epoch (`POST_SECONDS`, immutable).
 const POST_SECONDS: u64 = 3 * 24 * 60 * 60;
@@ -60,6 +71,8 @@ pub struct Auditor {
     pub ledger: Ledger,
     /// The files.
     pub blobs: Blobs,
+    /// Those that contributors keep.
+    pub places: Places,
     /// Chain facts.
     pub view: watch::Receiver<View>,
     /// The account that posts.
@@ -85,11 +98,30 @@ struct Round {
     randomness: B256,
     index: Arc<Index>,
     challenges: Vec<Challenge>,
+    /// Whose contributor keeps the payload.
+    connected: HashSet<Leaf>,
     /// The best that came of each so far.
     outcomes: Vec<Option<Outcome>>,
     tries: u32,
     /// Unix seconds of the next try.
     next: u64,
+}
+
+impl Round {
+    /// Takes over what one more try of a challenge came to.
+    fn note(&mut self, place: usize, outcome: Outcome) {
+        let tries = self.outcomes[place].into_iter().chain([outcome]);
+        self.outcomes[place] = Some(Outcome::of_tries(tries));
+    }
+}
+
+/// What is to be asked for of one contribution that its contributor keeps.
+struct Asked {
+    entry: SignedContribution,
+    /// Unless that was lost.
+    place: Option<PlaceUrl>,
+    /// Places among the challenges, and which leaf each is.
+    draws: Vec<(usize, u64)>,
 }
 
 impl Auditor {
@@ -120,7 +152,7 @@ impl Auditor {
         if let Some(round) = &mut progress.round
             && finalized.time >= round.next
         {
-            self.ask(round).await;
+            self.ask(round).await?;
             round.tries += 1;
             round.next = finalized.time + RETRY_SECONDS;
             let all_held = round.outcomes.iter().all(|it| *it == Some(Outcome::Held));
@@ -155,13 +187,16 @@ impl Auditor {
             index,
             outcomes: vec![None; challenges.len()],
             challenges,
+            connected: self.ledger.connected().await?.into_keys().collect(),
             tries: 0,
             next: finalized.time,
         }))
     }
 
     /// Asks for everything that was not held before.
-    async fn ask(&self, round: &mut Round) {
+    async fn ask(&self, round: &mut Round) -> Result<(), AuditError> {
+        let connected = self.ledger.connected().await?;
+        let mut hosts: HashMap<String, Vec<Asked>> = HashMap::new();
         let mut drawn: HashMap<Leaf, Vec<usize>> = HashMap::new();
         for (place, challenge) in round.challenges.iter().enumerate() {
             if round.outcomes[place] != Some(Outcome::Held) {
@@ -171,24 +206,104 @@ impl Auditor {
         let index = round.index.clone();
         for anchored in index.anchored() {
             let entry = &anchored.entry;
-            let Some(places) = drawn.get(&entry.contribution.leaf()) else {
+            let leaf = entry.contribution.leaf();
+            let Some(places) = drawn.remove(&leaf) else {
                 continue;
             };
+            if let Some(place) = connected.get(&leaf) {
+                let host = place.as_ref().and_then(host).unwrap_or_default();
+                let draw = |place: &usize| (*place, round.challenges[*place].index);
+                hosts.entry(host).or_default().push(Asked {
+                    entry: entry.clone(),
+                    place: place.clone(),
+                    draws: places.iter().map(draw).collect(),
+                });
+                continue;
+            }
             let stored = self.stored(entry).await;
-            for &place in places {
+            for place in places {
                 let index = round.challenges[place].index;
                 let outcome = match &stored {
                     Ok((payload, leaves)) => held(entry, index, payload, leaves),
                     Err(outcome) => *outcome,
                 };
-                let best = Outcome::of_tries(round.outcomes[place].into_iter().chain([outcome]));
-                round.outcomes[place] = Some(best);
+                round.note(place, outcome);
                 if outcome == Outcome::Wrong {
-                    let leaf = entry.contribution.leaf();
                     tracing::error!(%leaf, "a stored contribution is lost or garbled: restore its file from a copy");
                 }
             }
         }
+        let each_host = hosts.into_values().map(|asked| {
+            let answers = stream::iter(asked).map(|asked| self.ask_contributor(asked));
+            answers.buffer_unordered(AT_ONE_HOST)
+        });
+        let mut answers = stream::iter(each_host).flatten_unordered(HOSTS_AT_ONCE);
+        let until = Instant::now() + TRY_LIMIT;
+        while let Ok(Some(outcomes)) = timeout_at(until, answers.next()).await {
+            for (place, outcome) in outcomes {
+                round.note(place, outcome);
+            }
+        }
+        Ok(())
+    }
+
+    /// What became of the draws of a contribution that its contributor keeps.
+    async fn ask_contributor(&self, asked: Asked) -> Vec<(usize, Outcome)> {
+        let leaf = asked.entry.contribution.leaf();
+        let kept = self.stub(&asked.entry).await;
+        let mut outcomes = Vec::with_capacity(asked.draws.len());
+        for (place, index) in &asked.draws {
+            let outcome = match (&kept, &asked.place) {
+                (Ok((header, leaves)), Some(url)) => {
+                    let commitment = &asked.entry.commitment;
+                    self.drawn(commitment, *header, leaves, url, *index).await
+                }
+                (Err(error), _) => {
+                    tracing::warn!(%leaf, error, "what is kept of a contribution could not be read");
+                    Outcome::Error
+                }
+                (_, None) => {
+                    tracing::warn!(%leaf, "where its contributor keeps it was lost with a ledger");
+                    Outcome::Error
+                }
+            };
+            tracing::info!(%leaf, ?outcome, "asked a contributor's place");
+            outcomes.push((*place, outcome));
+        }
+        outcomes
+    }
+
+    /// Asks for one leaf of a payload that lies behind a header of so many bytes.
+    async fn drawn(
+        &self,
+        commitment: &Commitment,
+        header: u64,
+        leaves: &PayloadLeaves,
+        place: &PlaceUrl,
+        index: u64,
+    ) -> Outcome {
+        let (Some(range), Some(path)) = (leaf_range(commitment.length, index), leaves.path(index))
+        else {
+            return Outcome::Wrong;
+        };
+        let range = header + range.start..header + range.end;
+        match self.places.read(place, range).await {
+            Ok(bytes) => judge(commitment, index, &bytes, &path),
+            Err(error) => error.outcome(),
+        }
+    }
+
+    /// What the node has of a file that its contributor keeps: the header's length and the payload's leaves.
+    async fn stub(&self, entry: &SignedContribution) -> Result<(u64, PayloadLeaves), String> {
+        let file = self.ledger.file(entry.contribution.leaf()).await;
+        let file = file.map_err(|error| error.to_string())?;
+        let file = file.ok_or("the ledger does not know it")?;
+        let stub = self.blobs.get(file).await;
+        let stub = stub.map_err(|error| error.to_string())?;
+        let (header, leaves) = split_file(&stub).ok_or("it has no header")?;
+        let leaves = PayloadLeaves::parse(leaves, &entry.commitment);
+        let leaves = leaves.ok_or("it has the leaves of another payload")?;
+        Ok((header.len() as u64, leaves))
     }
 
     /// The payload as this node has it, or what became of it. A store that does not work has lost nothing yet.
@@ -213,14 +328,19 @@ impl Auditor {
 
     /// Keeps what a round came to: as a blob first, then in the ledger.
     async fn keep(&self, round: &Round) -> Result<(), AuditError> {
-        let verdict = |outcome: &Option<Outcome>| {
-            Verdict::Asked(Custody::Escrow, outcome.unwrap_or(Outcome::Error))
+        let verdict = |(challenge, outcome): (&Challenge, &Option<Outcome>)| {
+            let custody = match round.connected.contains(&challenge.contribution) {
+                true => Custody::Connected,
+                false => Custody::Escrow,
+            };
+            Verdict::Asked(custody, outcome.unwrap_or(Outcome::Error))
         };
+        let asked = round.challenges.iter().zip(&round.outcomes);
         let results = Results {
             collective: self.chain.deployment().collective,
             epoch: round.epoch,
             randomness: round.randomness,
-            verdicts: round.outcomes.iter().map(verdict).collect(),
+            verdicts: asked.map(verdict).collect(),
         };
         // Nothing was anchored: there is nothing to tell.
         let Some(root) = results.root(&round.challenges) else {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use alloy::primitives::Address;
 use bytes::{Bytes, BytesMut};
 use collective::committee::log::LogHead;
+use collective::contribution::SignedPlace;
 use collective::id::{BlobId, Leaf, ManifestDigest};
 use collective::limits::{MAX_HEADER_BYTES, MAX_LOG_LINE_BYTES, MAX_OUTPUT_BYTES};
 use reqwest::{Response, StatusCode};
@@ -17,9 +18,10 @@ use crate::governance::{SignedBallot, SignedDelegation};
 use crate::holder::published::{LogPage, MAX_PAGE_LINES};
 use crate::http::{
     ClaimAnswer, CollectiveAnswer, ContributionState, Deployed, JobAnswer, MAX_BLOB_BYTES,
-    MemberAnswer, Problem, Relayed, RelayedClaims, RelayedRevocation, StatusAnswer, Uses,
+    MemberAnswer, Problem, Relayed, RelayedClaims, RelayedRevocation, StandingAnswer, StatusAnswer,
+    Uses,
 };
-use crate::intake::Acknowledgement;
+use crate::intake::{Acknowledgement, ConnectedUpload};
 use crate::ledger::Audited;
 
 /// How long one request may take: an upload is at most a MiB, a relayed transaction a few blocks.
@@ -109,6 +111,23 @@ impl Client {
         json(request.send().await?).await
     }
 
+    /// Sends a contribution whose file its contributor keeps.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn connect(&self, upload: &ConnectedUpload) -> Result<Acknowledgement, ClientError> {
+        self.post("contributions/connected", upload).await
+    }
+
+    /// Says where a contributor keeps a file from now on.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn move_to(&self, place: &SignedPlace) -> Result<Acknowledgement, ClientError> {
+        let path = format!("contributions/{}/place", place.place.leaf);
+        self.post(&path, place).await
+    }
+
     /// Where a contribution stands.
     ///
     /// # Errors
@@ -140,6 +159,14 @@ impl Client {
     /// [`ClientError`].
     pub async fn audits(&self) -> Result<Vec<Audited>, ClientError> {
         self.get("liveness").await
+    }
+
+    /// How one contribution stands after the last audits.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn standing(&self, leaf: Leaf) -> Result<StandingAnswer, ClientError> {
+        self.get(&format!("contributions/{leaf}/liveness")).await
     }
 
     /// Has a signed revocation relayed.

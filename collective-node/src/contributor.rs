@@ -6,7 +6,9 @@ use alloy::primitives::{B256, U256, aliases::U248};
 use alloy::signers::SignerSync;
 use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::{SolStruct, eip712_domain};
-use collective::contribution::{Commitment, Contribution, SignedContribution, payload_root};
+use collective::contribution::{
+    Commitment, Contribution, PayloadLeaves, Place, SignedContribution, SignedPlace, payload_root,
+};
 use collective::id::{ContributorId, Point};
 use collective::seal::contribution::{self, ContributionError};
 use collective::seal::tagged::TaggedRecipient;
@@ -120,6 +122,21 @@ pub fn signed(
 pub fn split_file(file: &[u8]) -> Option<(&[u8], &[u8])> {
     let (_, payload) = Header::parse(file).ok()?;
     Some(file.split_at(file.len() - payload.len()))
+}
+
+/// What a node keeps of a file that its contributor keeps: the header, as key holders need it, and the hashes of the payload's
+/// leaves, 32 bytes each, with which a KiB of it is checked.
+pub fn stub(header: &[u8], leaves: &PayloadLeaves) -> Vec<u8> {
+    [header, &leaves.to_bytes()].concat()
+}
+
+/// Signs where the file of a contribution is; of two places the one with the higher number holds.
+pub fn place(deployment: &Deployment, account: &PrivateKeySigner, place: Place) -> SignedPlace {
+    let hash = place.signing_hash(&deployment.registry());
+    let signature = account
+        .sign_hash_sync(&hash)
+        .expect("a local key signs any digest");
+    SignedPlace { place, signature }
 }
 
 /// Signs the revocation of one contribution; `deadline` in Unix seconds.

@@ -25,6 +25,7 @@ use crate::chain::{Chain, ChainError};
 use crate::committee::{Committee, CommitteeError};
 use crate::crash::Step;
 use crate::decision::{Facts, FactsError};
+use crate::fetched::Fetched;
 use crate::follower::View;
 use crate::headers::Headers;
 use crate::holder::{HolderRefusal, headers_of, keep_inputs, released_files};
@@ -102,6 +103,8 @@ pub struct Driver {
     pub ledger: Ledger,
     /// Files, programs, outputs.
     pub blobs: Blobs,
+    /// Files that contributors keep.
+    pub fetched: Arc<Fetched>,
     /// Headers of what was anchored.
     pub headers: Headers,
     /// The node's keys.
@@ -234,6 +237,7 @@ impl Driver {
         let settled = self.chain.job(&finalized, job).await?;
         // An end counts once it is final: until then a reorganisation may take it back.
         if self.has_ended(&settled) {
+            self.fetched.forget(job);
             return Ok(Left::Nothing);
         }
         progress.know(job, self.holds(&fact, latest.time));
@@ -368,6 +372,7 @@ impl Driver {
 
     async fn refuse(&self, job: u64, fault: Fault, reason: String) -> Result<(), DriveError> {
         tracing::info!(job, reason, "refused a job");
+        self.fetched.forget(job);
         Ok(self.ledger.refuse(job, fault_name(fault), reason).await?)
     }
 
@@ -473,7 +478,9 @@ impl Driver {
     /// Looks for all that a run will need, before the clock of its receipt starts.
     async fn have_at_hand(&self, permit: &Permit) -> Result<(), DriveError> {
         for (_, file) in self.files(permit.grant()).await?.members {
-            self.blobs.find(file).await?;
+            if let Some(file) = file {
+                self.blobs.find(file).await?;
+            }
         }
         self.prepare(permit.code().clone()).await
     }
@@ -531,7 +538,9 @@ impl Driver {
         let record = self.run_once(job, &fact).await?;
         Step::StoredNotRecorded.reached();
         let text = serde_json::to_string(&record).expect("a record is plain JSON values");
-        Ok(self.ledger.keep_run(job, fact.lease.attempt, text).await?)
+        self.ledger.keep_run(job, fact.lease.attempt, text).await?;
+        self.fetched.forget(job);
+        Ok(())
     }
 
     async fn settle(&self, job: u64) -> Result<(), DriveError> {
@@ -654,20 +663,27 @@ impl Driver {
         Ok(self.blobs.put(record).await?)
     }
 
-    /// The sealed files of the input set, in its order.
+    /// The sealed files of the input set, in its order; those that contributors keep are fetched.
     async fn files(&self, granted: &Grant) -> Result<Files, DriveError> {
-        let mut members = Vec::with_capacity(granted.input().members().len());
+        let input = granted.input().members();
+        let entries = input.iter().map(|member| &member.entry);
+        let fetched = self.fetched.have(granted.release().job, entries).await;
+        fetched.map_err(RunError::from)?;
+        let connected = self.ledger.connected().await?;
+        let mut members = Vec::with_capacity(input.len());
         for member in granted.input().members() {
             let leaf = member.entry.contribution.leaf();
             let file = self.ledger.file(leaf).await?;
             let file = file.ok_or_else(|| RunError::Missing(format!("no file of leaf {leaf}")))?;
-            members.push((member.clone(), file));
+            let is_here = !connected.contains_key(&leaf);
+            members.push((member.clone(), is_here.then_some(file)));
         }
         let (blobs, deployment) = (self.blobs.clone(), *self.chain.deployment());
         Ok(Files {
             members,
             keys: vec![],
             blobs,
+            fetched: self.fetched.clone(),
             deployment,
             view: self.view_of(granted).await?,
         })

@@ -23,7 +23,7 @@ use crate::chain::{Chain, ChainError, Deployment};
 use crate::committee::Faults;
 use crate::follower::View;
 use crate::holder::Holder;
-use crate::intake::{Intake, IntakeRefusal, MAX_UPLOAD_BYTES};
+use crate::intake::{Intake, IntakeRefusal, MAX_CONNECTED_BYTES, MAX_UPLOAD_BYTES};
 use crate::ledger::{Ledger, LedgerError};
 use crate::rewards::{RewardError, Rewards};
 
@@ -42,6 +42,7 @@ pub use crate::programs::deploy::Deployed;
 pub use crate::verify::Uses;
 pub use contributions::ContributionState;
 pub use jobs::JobAnswer;
+pub use liveness::{Day, StandingAnswer};
 pub use relay::{MAX_CLAIMS, Relayed, RelayedClaims, RelayedRevocation};
 pub use rewards::ClaimAnswer;
 pub use status::{CollectiveAnswer, StatusAnswer};
@@ -94,7 +95,16 @@ pub fn router(app: App) -> Router {
         .route("/openapi.json", get(status::openapi))
         .route("/collective", get(status::collective))
         .route("/contributions", post(contributions::contribute))
+        .route(
+            "/contributions/connected",
+            post(contributions::connect).layer(DefaultBodyLimit::max(MAX_CONNECTED_BYTES)),
+        )
         .route("/contributions/{leaf}", get(contributions::state))
+        .route(
+            "/contributions/{leaf}/place",
+            post(contributions::move_to).layer(DefaultBodyLimit::max(MAX_CONNECTED_BYTES)),
+        )
+        .route("/contributions/{leaf}/liveness", get(liveness::standing))
         .route("/contributions/{leaf}/header", get(contributions::header))
         .route("/contributions/{leaf}/uses", get(contributions::uses))
         .route("/revocations", post(relay::revoke))
@@ -180,10 +190,13 @@ impl From<IntakeRefusal> for Problem {
             IntakeRefusal::Malformed(_) => StatusCode::BAD_REQUEST,
             IntakeRefusal::NotAdmitted(_)
             | IntakeRefusal::AnotherSigner { .. }
+            | IntakeRefusal::PlaceSignature(_)
             | IntakeRefusal::SignatureMismatch => StatusCode::FORBIDDEN,
-            IntakeRefusal::Replay(_) | IntakeRefusal::NonceTaken(_) | IntakeRefusal::PointTaken => {
-                StatusCode::CONFLICT
-            }
+            IntakeRefusal::Replay(_)
+            | IntakeRefusal::NonceTaken(_)
+            | IntakeRefusal::PointTaken
+            | IntakeRefusal::OldPlace(_) => StatusCode::CONFLICT,
+            IntakeRefusal::Unknown(_) => StatusCode::NOT_FOUND,
             IntakeRefusal::Ledger(_)
             | IntakeRefusal::Blob(_)
             | IntakeRefusal::NoCharter
@@ -196,6 +209,9 @@ impl From<IntakeRefusal> for Problem {
             | IntakeRefusal::AnotherHeader
             | IntakeRefusal::Truncated { .. }
             | IntakeRefusal::AnotherPayload
+            | IntakeRefusal::PayloadSize(_)
+            | IntakeRefusal::AnotherPlace(_)
+            | IntakeRefusal::Place(_)
             | IntakeRefusal::AnotherPoint => StatusCode::UNPROCESSABLE_ENTITY,
         };
         Self::new(status, refusal.fault(), refusal)

@@ -6,9 +6,11 @@
 use alloy::primitives::Address;
 use bytes::Bytes;
 use collective::contribution::{
-    Contribution, ContributionRefusal, SignatureRefusal, SignedContribution, payload_root,
+    Contribution, ContributionRefusal, MAX_PLACE_BYTES, PayloadLeaves, PlaceUrl, SignatureRefusal,
+    SignedContribution, SignedPlace, payload_root,
 };
 use collective::id::{ContributorId, Leaf};
+use collective::limits::MAX_HEADER_BYTES;
 use collective::permit::Fault;
 use collective::seal::contribution::{self, ContributionError, ContributionHeader};
 use collective::seal::proof::SenderContext;
@@ -19,15 +21,35 @@ use tokio::sync::watch;
 
 use crate::blobs::{BlobError, Blobs};
 use crate::chain::Deployment;
+use crate::contributor::{split_file, stub};
 use crate::crash::Step;
 use crate::follower::View;
 use crate::ledger::{Held, Kept, Ledger, LedgerError};
+use crate::places::{PlaceError, Places};
 
 /// Bytes of the signed part: seven words, a source's name and a signature in JSON.
 pub const MAX_ENTRY_BYTES: usize = 4 * 1024;
 
 /// Bytes of an upload: a record, its header and its seals, with room to grow.
 pub const MAX_UPLOAD_BYTES: usize = 1024 * 1024;
+
+/// Bytes of an upload whose payload stays where its contributor keeps it: the header in hexadecimal, entry and place.
+pub const MAX_CONNECTED_BYTES: usize = 2 * MAX_HEADER_BYTES + MAX_ENTRY_BYTES + 2 * MAX_PLACE_BYTES;
+
+/// Bytes of a payload that its contributor keeps: as many as of one that is uploaded, since a run has it in memory.
+pub const MAX_PAYLOAD_BYTES: u64 = MAX_UPLOAD_BYTES as u64;
+
+/// An upload whose payload stays where its contributor keeps it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectedUpload {
+    /// The signed leaf and its openings.
+    pub entry: SignedContribution,
+    /// The sealed file's header.
+    pub header: alloy::primitives::Bytes,
+    /// Where the sealed file is.
+    pub place: SignedPlace,
+}
 
 /// What a contributor gets: this leaf is on the disk here and will be anchored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +118,26 @@ pub enum IntakeRefusal {
     /// The file was changed.
     #[error("the payload's bytes are not those that the commitment names")]
     AnotherPayload,
+    /// Nothing, or more than a run could read.
+    #[error("a payload has 1 to {MAX_PAYLOAD_BYTES} bytes, the commitment names {0}")]
+    PayloadSize(u64),
+    /// The place of another contribution.
+    #[error("the place is that of leaf {0}, another contribution")]
+    AnotherPlace(Leaf),
+    /// Not the contributor's word.
+    #[error("the place is not signed by the contributor: {0}")]
+    PlaceSignature(SignatureRefusal),
+    /// Where the file should be it is not.
+    #[error("{0}; put the sealed file there, then send this again")]
+    Place(#[from] PlaceError),
+    /// An old word.
+    #[error(
+        "a place with number {0} or a higher one is known already, or the node has this file itself"
+    )]
+    OldPlace(u64),
+    /// Nobody contributed this here.
+    #[error("no contribution {0} here")]
+    Unknown(Leaf),
     /// The leaf's point is not the file's.
     #[error("the leaf's point is not that of the file's stanza")]
     AnotherPoint,
@@ -139,6 +181,8 @@ pub struct Intake {
     pub ledger: Ledger,
     /// Sealed files.
     pub blobs: Blobs,
+    /// Those that contributors keep.
+    pub places: Places,
 }
 
 impl Intake {
@@ -148,10 +192,11 @@ impl Intake {
     /// The first check that fails; nothing is then kept that anybody could read.
     pub async fn accept(&self, upload: Bytes) -> Result<Acknowledgement, IntakeRefusal> {
         let (entry, file) = split(&upload)?;
-        self.check(&entry, &file)?;
-        let leaf = entry.contribution.leaf();
-        let nonce = entry.contribution.nonce;
-        let kept = match self.ledger.used(&entry.contribution).await? {
+        self.check(&entry, |recipient, proof_required| {
+            check_file(&entry, &file, &self.deployment, recipient, proof_required).map(drop)
+        })?;
+        let contribution = entry.contribution.clone();
+        let kept = match self.ledger.used(&contribution).await? {
             Some(used) => used,
             // Only now: a contributor could fill the disk with files of one nonce.
             None => {
@@ -159,18 +204,103 @@ impl Intake {
                 self.ledger.keep(Held { entry, file }).await?
             }
         };
-        match kept {
-            Kept::New => {
-                Step::KeptNotAcknowledged.reached();
-                Ok(Acknowledgement { leaf })
+        acknowledge(&contribution, kept)
+    }
+
+    /// Checks a contribution whose file its contributor keeps, the file as it is there once, and keeps header, leaves and place.
+    ///
+    /// # Errors
+    /// The first check that fails; nothing is then kept that anybody could read.
+    pub async fn accept_connected(
+        &self,
+        upload: ConnectedUpload,
+    ) -> Result<Acknowledgement, IntakeRefusal> {
+        let ConnectedUpload {
+            entry,
+            header,
+            place,
+        } = upload;
+        if !(1..=MAX_PAYLOAD_BYTES).contains(&entry.commitment.length) {
+            return Err(IntakeRefusal::PayloadSize(entry.commitment.length));
+        }
+        self.check(&entry, |recipient, proof_required| {
+            let (_, rest) =
+                check_header(&entry, &header, &self.deployment, recipient, proof_required)?;
+            match rest {
+                [] => Ok(()),
+                _ => Err(IntakeRefusal::Malformed(
+                    "something follows the header".into(),
+                )),
             }
-            Kept::Replay => Err(IntakeRefusal::Replay(leaf)),
-            Kept::NonceTaken => Err(IntakeRefusal::NonceTaken(nonce)),
-            Kept::PointTaken => Err(IntakeRefusal::PointTaken),
+        })?;
+        let contribution = entry.contribution.clone();
+        self.check_place(&place, &entry)?;
+        let kept = match self.ledger.used(&contribution).await? {
+            Some(used) => used,
+            // Only now: a place is asked once for each contribution, and not for each try to use a nonce again.
+            None => {
+                let leaves = self.fetch(&place.place.url, &entry, header.len()).await?;
+                let file = self.blobs.put(stub(&header, &leaves).into()).await?;
+                let held = Held { entry, file };
+                self.ledger.keep_connected(held, Some(place.place)).await?
+            }
+        };
+        acknowledge(&contribution, kept)
+    }
+
+    /// Takes over where a contributor keeps a file from now on, once the file is there.
+    ///
+    /// # Errors
+    /// The first check that fails; the old place then holds on.
+    pub async fn move_to(&self, place: SignedPlace) -> Result<Acknowledgement, IntakeRefusal> {
+        let leaf = place.place.leaf;
+        let found = self.ledger.contribution(leaf).await?;
+        let (held, _) = found.ok_or(IntakeRefusal::Unknown(leaf))?;
+        self.check_place(&place, &held.entry)?;
+        let old = IntakeRefusal::OldPlace(place.place.number);
+        let known = self.ledger.place(leaf).await?;
+        if known.is_none_or(|(number, _)| place.place.number <= number) {
+            return Err(old);
+        }
+        let file = self.blobs.get(held.file).await?;
+        let (header, _) = split_file(&file).ok_or(BlobError::Garbled(held.file))?;
+        let url = &place.place.url;
+        self.fetch(url, &held.entry, header.len()).await?;
+        match self.ledger.move_to(place.place).await? {
+            Kept::New => Ok(Acknowledgement { leaf }),
+            _ => Err(old),
         }
     }
 
-    fn check(&self, entry: &SignedContribution, file: &[u8]) -> Result<(), IntakeRefusal> {
+    fn check_place(
+        &self,
+        place: &SignedPlace,
+        entry: &SignedContribution,
+    ) -> Result<(), IntakeRefusal> {
+        if place.place.leaf != entry.contribution.leaf() {
+            return Err(IntakeRefusal::AnotherPlace(place.place.leaf));
+        }
+        let contributor = entry.contribution.contributor;
+        let checked = place.check(&self.deployment.registry(), contributor);
+        checked.map_err(IntakeRefusal::PlaceSignature)
+    }
+
+    /// The leaves of the payload that is at a place behind a header of so many bytes.
+    async fn fetch(
+        &self,
+        place: &PlaceUrl,
+        entry: &SignedContribution,
+        header: usize,
+    ) -> Result<PayloadLeaves, IntakeRefusal> {
+        let payload = fetch_payload(&self.places, place, entry, header).await?;
+        Ok(PayloadLeaves::of(&payload))
+    }
+
+    fn check(
+        &self,
+        entry: &SignedContribution,
+        check_sealed: impl Fn(&TaggedRecipient, bool) -> Result<(), IntakeRefusal>,
+    ) -> Result<(), IntakeRefusal> {
         let contribution = &entry.contribution;
         if contribution.collective != self.deployment.collective {
             return Err(IntakeRefusal::AnotherCollective(contribution.collective));
@@ -216,9 +346,7 @@ impl Intake {
                 ContributionRefusal::Signature(_) => IntakeRefusal::SignatureMismatch,
                 other => IntakeRefusal::Contribution(other),
             })?;
-        let check = |recipient: &TaggedRecipient| {
-            check_file(entry, file, &self.deployment, recipient, proof_required).map(drop)
-        };
+        let check = |recipient: &TaggedRecipient| check_sealed(recipient, proof_required);
         let checked = check(certificate.recipient());
         let Err(IntakeRefusal::Sealed(ContributionError::Proof(_))) = checked else {
             return checked;
@@ -235,12 +363,58 @@ impl Intake {
     }
 }
 
+fn acknowledge(contribution: &Contribution, kept: Kept) -> Result<Acknowledgement, IntakeRefusal> {
+    let leaf = contribution.leaf();
+    match kept {
+        Kept::New => {
+            Step::KeptNotAcknowledged.reached();
+            Ok(Acknowledgement { leaf })
+        }
+        Kept::Replay => Err(IntakeRefusal::Replay(leaf)),
+        Kept::NonceTaken => Err(IntakeRefusal::NonceTaken(contribution.nonce)),
+        Kept::PointTaken => Err(IntakeRefusal::PointTaken),
+    }
+}
+
+/// The payload that a contributor keeps, as the commitment names it, from behind a header of so many bytes.
+///
+/// # Errors
+/// Where it is not there, or another is.
+pub async fn fetch_payload(
+    places: &Places,
+    place: &PlaceUrl,
+    entry: &SignedContribution,
+    header: usize,
+) -> Result<Bytes, IntakeRefusal> {
+    let (header, length) = (header as u64, entry.commitment.length);
+    if length > MAX_PAYLOAD_BYTES {
+        return Err(IntakeRefusal::PayloadSize(length));
+    }
+    // One byte more than there should be: a longer file is another one.
+    let payload = places.read(place, header..header + length + 1).await?;
+    check_payload(entry, &payload)?;
+    Ok(payload)
+}
+
 /// Checks a sealed file against the leaf and what it opens to: the header's rules, its proof, its
 /// hash, the payload's length and root, the point. Returns the header and the payload.
 ///
 /// # Errors
 /// The first check that fails.
 pub fn check_file<'a>(
+    entry: &SignedContribution,
+    file: &'a [u8],
+    deployment: &Deployment,
+    recipient: &TaggedRecipient,
+    proof_required: bool,
+) -> Result<(ContributionHeader, &'a [u8]), IntakeRefusal> {
+    let (header, payload) = check_header(entry, file, deployment, recipient, proof_required)?;
+    check_payload(entry, payload)?;
+    Ok((header, payload))
+}
+
+/// The same as far as the header goes. Returns it and what follows it.
+fn check_header<'a>(
     entry: &SignedContribution,
     file: &'a [u8],
     deployment: &Deployment,
@@ -254,13 +428,24 @@ pub fn check_file<'a>(
         ..
     } = entry.contribution;
     let context = sender_context(deployment, contributor, nonce);
-    let (header, payload) = contribution::parse(file, recipient, &context)?;
+    let (header, rest) = contribution::parse(file, recipient, &context)?;
     if proof_required {
         header.require_proof()?;
     }
     if header.sha256() != entry.commitment.header.0 {
         return Err(IntakeRefusal::AnotherHeader);
     }
+    if header.point_id() != point.0.0 {
+        return Err(IntakeRefusal::AnotherPoint);
+    }
+    Ok((header, rest))
+}
+
+/// Whether a payload is the one that the commitment names.
+///
+/// # Errors
+/// Where its length or a byte of it is another.
+pub fn check_payload(entry: &SignedContribution, payload: &[u8]) -> Result<(), IntakeRefusal> {
     let (expected, found) = (entry.commitment.length, payload.len() as u64);
     if expected != found {
         return Err(IntakeRefusal::Truncated { expected, found });
@@ -268,10 +453,7 @@ pub fn check_file<'a>(
     if payload_root(payload) != entry.commitment.payload {
         return Err(IntakeRefusal::AnotherPayload);
     }
-    if header.point_id() != point.0.0 {
-        return Err(IntakeRefusal::AnotherPoint);
-    }
-    Ok((header, payload))
+    Ok(())
 }
 
 /// What a sender proof is bound to.

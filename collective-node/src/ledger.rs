@@ -9,7 +9,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use alloy::primitives::{B256, U256};
-use collective::contribution::{Contribution, SignedContribution};
+use collective::contribution::{Contribution, Place, SignedContribution};
 use collective::id::{BlobId, ContributorId, Leaf};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
@@ -23,6 +23,7 @@ pub use audits::Audited;
 pub use told::{ToldRow, ToldSize};
 
 mod audits;
+mod places;
 mod told;
 
 /// Changes in one transaction: they share one disk sync, and the first waits for the last.
@@ -44,6 +45,11 @@ const SCHEMA: &str = "
         UNIQUE (contributor, nonce)
     ) STRICT;
     CREATE INDEX IF NOT EXISTS held_waiting ON held(batch) WHERE batch IS NULL;
+    CREATE TABLE IF NOT EXISTS places (
+        leaf   BLOB PRIMARY KEY REFERENCES held(leaf),
+        number BLOB NOT NULL,
+        url    TEXT
+    ) STRICT;
     CREATE TABLE IF NOT EXISTS batches (
         id       INTEGER PRIMARY KEY,
         manifest BLOB NOT NULL UNIQUE,
@@ -109,7 +115,7 @@ pub enum LedgerError {
 pub struct Held {
     /// The signed leaf and its openings.
     pub entry: SignedContribution,
-    /// The sealed file.
+    /// What the node has of its file: all of it, or, where its contributor keeps that, what [`crate::contributor::stub`] makes.
     pub file: BlobId,
 }
 
@@ -118,7 +124,7 @@ pub struct Held {
 pub enum Kept {
     /// It is on the disk.
     New,
-    /// This very leaf was here before.
+    /// This very leaf, or a place of this number or a higher one, was here before.
     Replay,
     /// The contributor used this nonce for another leaf.
     NonceTaken,
@@ -141,6 +147,8 @@ pub struct BatchRow {
 
 enum Change {
     Keep(Box<Held>),
+    KeepConnected(Box<Held>, Option<Place>),
+    Move(Place),
     Batch {
         manifest: BlobId,
         root: B256,
@@ -544,6 +552,10 @@ async fn commit(
 async fn apply(to: &mut SqliteConnection, change: &Change) -> Result<Kept, sqlx::Error> {
     match change {
         Change::Keep(held) => return keep(to, held).await,
+        Change::KeepConnected(held, place) => {
+            return places::keep(to, held, place.as_ref()).await;
+        }
+        Change::Move(place) => return places::move_to(to, place).await,
         Change::Batch {
             manifest,
             root,

@@ -13,6 +13,7 @@ pub mod crash;
 pub mod decision;
 pub mod demo;
 pub mod driver;
+pub mod fetched;
 pub mod follower;
 pub mod founding;
 pub mod governance;

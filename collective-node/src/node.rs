@@ -19,6 +19,7 @@ use crate::blobs::{BlobError, Blobs};
 use crate::chain::{ChainError, Deployment};
 use crate::committee::Committee;
 use crate::driver::Driver;
+use crate::fetched::Fetched;
 use crate::follower::{FollowError, Follower, View};
 use crate::headers::Headers;
 use crate::holder::door::Door;
@@ -28,6 +29,7 @@ use crate::http::{App, router};
 use crate::intake::Intake;
 use crate::keystore::Keystore;
 use crate::ledger::{Ledger, LedgerError};
+use crate::places::{Places, Private};
 use crate::programs::deploy::{self, Deploy};
 use crate::rebuild::{RebuildError, rebuild};
 use crate::rewards::Rewards;
@@ -48,6 +50,8 @@ pub struct NodeConfig {
     pub required_layers: Vec<Layer>,
     /// What it may do with the repositories that programs come from.
     pub programs: deploy::Settings,
+    /// Where contributors may keep files although it is without TLS, or at an address that is not public.
+    pub private_places: Private,
     /// The binary whose hidden role `sandbox-child` runs programs.
     pub executable: PathBuf,
     /// Between two looks at the chain.
@@ -86,6 +90,9 @@ pub enum StartError {
     /// A lost ledger could not be made again.
     #[error(transparent)]
     Rebuild(#[from] RebuildError),
+    /// No TLS roots, or no sockets.
+    #[error("cannot speak HTTPS to places: {0}")]
+    Places(#[from] reqwest::Error),
     /// The sandbox.
     #[error(
         "{0}; to run without this layer, take it out of `required_layers` in the configuration"
@@ -121,6 +128,7 @@ impl Node {
         let blobs = blobs(&config.data)?;
         let ledger = Ledger::open(&config.data.join("ledger.sqlite")).await?;
         let sandbox = Arc::new(sandbox(&config, &keys)?);
+        let places = Places::new(config.private_places.clone())?;
         // A promise that was broken while the node was down, or before a restart, is still broken.
         if let Some(seen) = ledger.finalized().await? {
             Follower::check_finalized(&chain, seen).await?;
@@ -201,6 +209,7 @@ impl Node {
                 view: view.clone(),
                 ledger: ledger.clone(),
                 blobs: blobs.clone(),
+                places: places.clone(),
             }),
             ledger: ledger.clone(),
             blobs: blobs.clone(),
@@ -225,13 +234,18 @@ impl Node {
             chain: chain.clone(),
             ledger: ledger.clone(),
             blobs: blobs.clone(),
+            places: places.clone(),
             view: view.clone(),
             account: keys.address(),
         };
+        let folder = config.data.join("fetched");
+        let fetched = Fetched::open(folder, ledger.clone(), blobs.clone(), places);
+        let fetched = fetched.map_err(StartError::Folder)?;
         let driver = Driver {
             chain,
             ledger: ledger.clone(),
             blobs: blobs.clone(),
+            fetched: Arc::new(fetched),
             headers,
             keys,
             view: view.clone(),

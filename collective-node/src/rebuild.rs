@@ -5,8 +5,9 @@
 use std::collections::{HashMap, HashSet};
 
 use alloy::primitives::B256;
-use collective::contribution::{Batch, SignedContribution, payload_root};
+use collective::contribution::{Batch, PayloadLeaves, SignedContribution, payload_root};
 use collective::id::{BlobId, sha256};
+use collective::liveness::Custody;
 use thiserror::Error;
 
 use crate::blobs::{BlobError, Blobs};
@@ -49,11 +50,19 @@ pub async fn rebuild(view: &View, ledger: &Ledger, blobs: &Blobs) -> Result<usiz
     );
     let mut found = 0;
     for id in blobs.list().await? {
-        let Some((entry, file)) = matching(&lacking, blobs, id).await else {
+        let Some((held, custody)) = matching(&lacking, blobs, id).await else {
             continue;
         };
-        lacking.remove(&entry.commitment.header);
-        found += usize::from(ledger.keep(Held { entry, file }).await? == Kept::New);
+        lacking.remove(&held.entry.commitment.header);
+        let kept = match custody {
+            Custody::Escrow => ledger.keep(held).await?,
+            Custody::Connected => {
+                let leaf = held.entry.contribution.leaf();
+                tracing::error!(%leaf, "where its contributor keeps this is lost: they have to say it again");
+                ledger.keep_connected(held, None).await?
+            }
+        };
+        found += usize::from(kept == Kept::New);
     }
     if !lacking.is_empty() {
         let count = lacking.len();
@@ -63,19 +72,26 @@ pub async fn rebuild(view: &View, ledger: &Ledger, blobs: &Blobs) -> Result<usiz
     Ok(found)
 }
 
-/// The contribution whose file this blob is.
+/// The contribution whose file this blob is, or of whose file it is what the node has.
 async fn matching(
     lacking: &HashMap<B256, &SignedContribution>,
     blobs: &Blobs,
-    id: BlobId,
-) -> Option<(SignedContribution, BlobId)> {
-    let bytes = blobs.get(id).await.ok()?;
-    let (header, payload) = split_file(&bytes)?;
+    file: BlobId,
+) -> Option<(Held, Custody)> {
+    let bytes = blobs.get(file).await.ok()?;
+    let (header, rest) = split_file(&bytes)?;
     let entry = *lacking.get(&sha256(header))?;
     let commitment = &entry.commitment;
-    let fits =
-        commitment.length == payload.len() as u64 && commitment.payload == payload_root(payload);
-    fits.then(|| (entry.clone(), id))
+    let is_payload =
+        commitment.length == rest.len() as u64 && commitment.payload == payload_root(rest);
+    let custody = if is_payload {
+        Custody::Escrow
+    } else {
+        PayloadLeaves::parse(rest, commitment)?;
+        Custody::Connected
+    };
+    let entry = entry.clone();
+    Some((Held { entry, file }, custody))
 }
 
 /// Batches by their manifests, which name their leaves.

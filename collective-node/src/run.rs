@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::blobs::{BlobError, Blobs};
 use crate::chain::Deployment;
+use crate::fetched::{FetchError, Fetched};
 use crate::follower::View;
 use crate::intake::check_file;
 use crate::sandbox::{Fault, Sandbox};
@@ -41,6 +42,9 @@ pub enum RunError {
     /// A file cannot be read.
     #[error(transparent)]
     Blob(#[from] BlobError),
+    /// A file that its contributor keeps.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
     /// What queries told before.
     #[error(transparent)]
     Tell(TellError),
@@ -51,14 +55,16 @@ pub enum RunError {
 
 /// Where the files are.
 pub struct Files {
-    /// The input set, with the blob of each sealed file.
-    pub members: Vec<(Anchored, BlobId)>,
+    /// The input set, with the blob of each sealed file; `None` for one that its contributor keeps, which was fetched.
+    pub members: Vec<(Anchored, Option<BlobId>)>,
     /// What opens each, in the same order; `None` for a file that nobody can open.
     pub keys: Vec<Option<FileKey>>,
     /// Knows the key that each is sealed to, and whether the collective takes files with a sender proof only.
     pub view: View,
     /// The store.
     pub blobs: Blobs,
+    /// The others.
+    pub fetched: Arc<Fetched>,
     /// For the senders' contexts.
     pub deployment: Deployment,
 }
@@ -78,7 +84,7 @@ pub async fn run(
     let pause = memory.pause(source).await.map_err(TellError::Ledger);
     let (pause, expected) = (pause.map_err(RunError::Tell)?, files.members.len());
     let (sealed, mut queue) = mpsc::channel(AHEAD);
-    let reader = tokio::spawn(read(files.blobs, files.members, sealed));
+    let reader = tokio::spawn(read(files.blobs, files.fetched, files.members, sealed));
     let (keys, sandbox) = (files.keys, sandbox.clone());
     let ran = tokio::task::spawn_blocking(move || {
         let manifest = permit.grant().manifest().clone();
@@ -165,12 +171,20 @@ fn open(
 
 async fn read(
     blobs: Blobs,
-    members: Vec<(Anchored, BlobId)>,
+    fetched: Arc<Fetched>,
+    members: Vec<(Anchored, Option<BlobId>)>,
     to: mpsc::Sender<(Anchored, bytes::Bytes)>,
 ) -> Result<(), RunError> {
     for (member, file) in members {
-        let stalled = |_| RunError::Missing(format!("the store did not give {file} in time"));
-        let read = tokio::time::timeout(READ_LIMIT, blobs.get(file)).await;
+        let leaf = member.entry.contribution.leaf();
+        let stalled = |_| RunError::Missing(format!("the store did not give {leaf} in time"));
+        let read = async {
+            match file {
+                Some(file) => Ok(blobs.get(file).await?),
+                None => Ok::<_, RunError>(fetched.read(&member.entry).await?),
+            }
+        };
+        let read = tokio::time::timeout(READ_LIMIT, read).await;
         let bytes = read.map_err(stalled)??;
         if to.send((member, bytes)).await.is_err() {
             // The program ended early; it is for the program to say why.

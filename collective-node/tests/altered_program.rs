@@ -12,7 +12,9 @@ use collective_node::chain::facts::JobState;
 use collective_node::committee::Committee;
 use collective_node::demo::MEAN;
 use collective_node::driver::{DriveError, Driver, Progress};
+use collective_node::fetched::Fetched;
 use collective_node::headers::Headers;
+use collective_node::places::Places;
 use collective_node::sandbox::Sandbox;
 use collective_node::wire;
 use quiet_world::{LAG, QuietWorld, populated, reaches};
@@ -59,7 +61,11 @@ fn driver(quiet: &QuietWorld) -> Driver {
         health: Default::default(),
         faults: Arc::default(),
     };
+    let folder = world.data.join("fetched-again");
+    let places = Places::new(Default::default()).expect("a client");
+    let fetched = Fetched::open(folder, ledger.clone(), blobs.clone(), places);
     Driver {
+        fetched: Arc::new(fetched.expect("a folder")),
         headers: Headers::own(ledger.clone(), blobs.clone()),
         chain,
         ledger,

@@ -1,12 +1,14 @@
 //! `collective contribute`.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use alloy::signers::local::PrivateKeySigner;
 use anyhow::{Context, Result, ensure};
-use clap::Args;
-use collective::id::BlobId;
+use clap::{ArgGroup, Args};
+use collective::contribution::{Place, PlaceUrl, SignedContribution, SignedPlace};
+use collective::id::{BlobId, Leaf};
 use collective::limits::MAX_RECORD_BYTES;
 use collective::seal::tagged::TaggedRecipient;
 use collective::terms::{Purpose, Terms};
@@ -17,9 +19,10 @@ use super::place::{MaybeChainAt, NodeAt};
 use super::secret;
 use super::show::show;
 use crate::chain::{Chain, Deployment};
-use crate::contributor::{Destination, prepare, sign};
+use crate::client::Client;
+use crate::contributor::{Destination, place, prepare, sign, split_file};
 use crate::http::CollectiveAnswer;
-use crate::intake::{MAX_UPLOAD_BYTES, join};
+use crate::intake::{ConnectedUpload, MAX_UPLOAD_BYTES, join};
 
 /// Seconds for which terms hold where the contributor names no end: a year, after which consent is
 /// asked for again rather than taken for granted.
@@ -27,12 +30,14 @@ const TERMS_HOLD: u64 = 365 * 86_400;
 
 /// Seal a record on this machine, sign its leaf, send both to a node.
 ///
-/// The record never leaves this machine in the clear. With --rpc and --deployment the key that the
+/// The record never leaves this machine in the clear. With --place the sealed file stays where the contributor keeps it, and the node
+/// fetches from there what it needs: once now, a KiB a day, and all of it for a run. With --rpc and --deployment the key that the
 /// node gives is compared with the one that the members accepted on chain, and refused if it is
 /// another.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  echo 0,7,7,1,6,6,36,3,1,1 | collective contribute --record - --source anes96 --purposes statistics --nonce 1 --key me.key\n  collective contribute --sealed record.age --source anes96 --purposes statistics,training --nonce 2 --key me.key"
+    group = ArgGroup::new("kept").args(["keep", "sealed"]),
+    after_help = "Examples:\n  echo 0,7,7,1,6,6,36,3,1,1 | collective contribute --record - --source anes96 --purposes statistics --nonce 1 --key me.key\n  collective contribute --sealed record.age --source anes96 --purposes statistics,training --nonce 2 --key me.key\n  collective contribute --record - --keep record.age --place https://me.example/record.age --source anes96 --purposes statistics --nonce 3 --key me.key"
 )]
 pub struct Contribute {
     /// File with one record in the source's encoding; `-` reads standard input.
@@ -43,9 +48,21 @@ pub struct Contribute {
         conflicts_with = "sealed"
     )]
     record: Option<PathBuf>,
-    /// File that another age client sealed to the collective; only some collectives take them.
+    /// File that is sealed to the collective already: what --keep wrote, or what another age client sealed, which only some collectives
+    /// take.
     #[arg(long, value_name = "FILE")]
     sealed: Option<PathBuf>,
+    /// Where the node finds the sealed file, which it then does not keep; nobody else is told.
+    #[arg(long, value_name = "URL", requires = "kept")]
+    place: Option<String>,
+    /// Write the sealed file here: it is what has to be at the place.
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "place",
+        conflicts_with = "sealed"
+    )]
+    keep: Option<PathBuf>,
     /// Name of the record's source in the charter.
     #[arg(long)]
     source: String,
@@ -100,7 +117,14 @@ impl Contribute {
             (None, None) => unreachable!("clap requires one of the two"),
         };
         let client = self.node.client()?;
-        let leaf = client.contribute(join(&entry, &file)).await?.leaf;
+        let leaf = match &self.place {
+            None => client.contribute(join(&entry, &file)).await?.leaf,
+            Some(url) => {
+                let leaf = entry.contribution.leaf();
+                let place = placed(&deployment, &account, leaf, url)?;
+                self.connect(&client, entry, &file, place).await?
+            }
+        };
         let rows = [
             ("leaf", leaf.to_string()),
             ("contributor", account.address().to_string()),
@@ -108,6 +132,36 @@ impl Contribute {
         ];
         show(self.json, &json!({ "leaf": leaf }), &rows)?;
         Ok(true)
+    }
+
+    /// Keeps the sealed file, and sends what the node has to have of it.
+    async fn connect(
+        &self,
+        client: &Client,
+        entry: SignedContribution,
+        file: &[u8],
+        place: SignedPlace,
+    ) -> Result<Leaf> {
+        if let Some(keep) = &self.keep {
+            let writing = || format!("writing {}", keep.display());
+            let mut kept = std::fs::File::create_new(keep).with_context(writing)?;
+            kept.write_all(file).with_context(writing)?;
+            kept.sync_all().with_context(writing)?;
+        }
+        let (header, _) = split_file(file).context("the sealed file has no header")?;
+        let upload = ConnectedUpload {
+            entry,
+            header: header.to_vec().into(),
+            place,
+        };
+        let kept = self.keep.as_deref().or(self.sealed.as_deref());
+        let kept = kept.context("clap requires one of the two")?.display();
+        let connected = client.connect(&upload).await.with_context(|| {
+            format!(
+                "nothing was contributed; once {kept} is at the place, send it by --sealed {kept}"
+            )
+        });
+        Ok(connected?.leaf)
     }
 
     /// The record, refused here if it does not fit its source: the node cannot see that.
@@ -123,6 +177,18 @@ impl Contribute {
         source.parse(&record)?;
         Ok(record)
     }
+}
+
+/// A signed place; its number is the time in milliseconds, so the one that was said last holds.
+pub(super) fn placed(
+    deployment: &Deployment,
+    account: &PrivateKeySigner,
+    leaf: Leaf,
+    url: &str,
+) -> Result<SignedPlace> {
+    let number = u64::try_from(since_1970()?.as_millis()).context("this machine's clock is off")?;
+    let url = PlaceUrl::try_from(url.to_owned())?;
+    Ok(place(deployment, account, Place { leaf, number, url }))
 }
 
 /// What contributors go by: where the collective is, and its key.
@@ -188,8 +254,11 @@ fn read(path: &Path, limit: usize) -> Result<Zeroizing<Vec<u8>>> {
 }
 
 fn now() -> Result<u64> {
-    let now = SystemTime::now()
+    Ok(since_1970()?.as_secs())
+}
+
+fn since_1970() -> Result<Duration> {
+    SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .context("this machine's clock is before 1970")?;
-    Ok(now.as_secs())
+        .context("this machine's clock is before 1970")
 }

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use clap::Args;
+use clap::{Args, Subcommand};
 use collective::approval::Recipient;
 use collective::id::Leaf;
 
+use super::contribute::placed;
 use super::place::{MaybeChainAt, NodeAt};
+use super::secret;
 use super::show::{on_one_line, show};
 use crate::blobs::Blobs;
 use crate::client::Client;
@@ -18,18 +20,26 @@ use crate::verify::{self, Inputs, Use, Uses};
 /// Between two questions to the node.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Show where a contribution stands, keep its receipt, or see who used it.
+/// Show where a contribution stands, keep its receipt, see who used it, or move it.
 ///
 /// A node opens nothing before its release is on chain, so with --uses the list is complete up to the block that it names. With
 /// --rpc and --deployment the releases are read from the chain and each input set is checked against them; otherwise it is the
 /// node's word.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Examples:
   collective contributions 0x3c…9a --wait --receipt receipt.json
-  collective contributions 0x3c…9a --uses --rpc http://127.0.0.1:8545 --deployment deployment.json")]
+  collective contributions 0x3c…9a --uses --rpc http://127.0.0.1:8545 --deployment deployment.json
+  collective contributions place 0x3c…9a --place https://other.example/record.age --key me.key"
+)]
 pub struct Contributions {
+    #[command(subcommand)]
+    verb: Option<ContributionsVerb>,
     /// What `contribute` printed.
-    leaf: Leaf,
+    #[arg(required = true)]
+    leaf: Option<Leaf>,
     /// Wait until it is in a batch, at most as many seconds.
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "60")]
     wait: Option<u64>,
@@ -48,15 +58,64 @@ pub struct Contributions {
     json: bool,
 }
 
+#[derive(Debug, Subcommand)]
+enum ContributionsVerb {
+    Place(Moved),
+}
+
+/// Say where the sealed file of a contribution is from now on, if its contributor keeps it.
+///
+/// The node looks whether it is there before it forgets the old place.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  collective contributions place 0x3c…9a --place https://other.example/record.age --key me.key"
+)]
+struct Moved {
+    /// What `contribute` printed.
+    leaf: Leaf,
+    /// Where the node finds the sealed file; nobody else is told.
+    #[arg(long, value_name = "URL")]
+    place: String,
+    /// Key file of the contributor's account.
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    #[command(flatten)]
+    node: NodeAt,
+    #[command(flatten)]
+    chain: MaybeChainAt,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Moved {
+    async fn run(self) -> Result<bool> {
+        let account = secret::account(&self.key)?;
+        let client = self.node.client()?;
+        let deployment = match self.chain.deployment()? {
+            Some(deployment) => deployment,
+            None => client.collective().await?.deployment,
+        };
+        let place = placed(&deployment, &account, self.leaf, &self.place)?;
+        let moved = client.move_to(&place).await?;
+        show(self.json, &moved, &[("moved", self.leaf.to_string())])?;
+        Ok(true)
+    }
+}
+
 impl Contributions {
     pub async fn run(self) -> Result<bool> {
+        if let Some(ContributionsVerb::Place(moved)) = self.verb {
+            return moved.run().await;
+        }
+        let leaf = self.leaf.context("clap requires a leaf")?;
         let client = self.node.client()?;
         if self.uses {
-            return self.used(client).await;
+            return self.used(leaf, client).await;
         }
         let asked = async {
             loop {
-                let state = client.contribution(self.leaf).await?;
+                let state = client.contribution(leaf).await?;
                 if self.wait.is_none() || matches!(state, ContributionState::Batched { .. }) {
                     return anyhow::Ok(state);
                 }
@@ -67,7 +126,7 @@ impl Contributions {
         let state = tokio::time::timeout(patience, asked)
             .await
             .context("it is in no batch yet")??;
-        let mut rows = vec![("leaf", self.leaf.to_string())];
+        let mut rows = vec![("leaf", leaf.to_string())];
         match &state {
             ContributionState::Held => rows.push(("state", "held, in no batch yet".into())),
             ContributionState::Batched { receipt } => {
@@ -91,19 +150,19 @@ impl Contributions {
     }
 
     /// Says by the exit code whether nothing is left that may have read it unseen.
-    async fn used(&self, client: Client) -> Result<bool> {
+    async fn used(&self, leaf: Leaf, client: Client) -> Result<bool> {
         let uses = match self.chain.reader().await? {
             Some(chain) => {
                 let blobs = Blobs::of_node(client.clone());
-                verify::uses(&chain, &blobs, self.leaf, Inputs::Node(&client)).await?
+                verify::uses(&chain, &blobs, leaf, Inputs::Node(&client)).await?
             }
-            None => client.uses(self.leaf).await?,
+            None => client.uses(leaf).await?,
         };
         ensure!(
-            uses.uses.iter().all(|one| one.holds(self.leaf)),
+            uses.uses.iter().all(|one| one.holds(leaf)),
             "the node gave a path that does not lead to what was released"
         );
-        let mut rows = vec![("contribution", self.leaf.to_string())];
+        let mut rows = vec![("contribution", leaf.to_string())];
         rows.extend(uses.uses.iter().map(|one| ("use", words(one))));
         rows.push(("complete up to block", uses.up_to.number.to_string()));
         if !uses.unknown.is_empty() {

@@ -5,19 +5,25 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use clap::Args;
+use collective::id::Leaf;
 use collective::liveness::EPOCH_SECONDS;
 use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 
 use super::place::NodeAt;
+use super::show::show;
+use crate::http::StandingAnswer;
 use crate::ledger::Audited;
 
 /// Show what daily audits of the stored payloads came to at a node, newest first.
 ///
-/// Of each contribution one KiB is drawn a day, and 44 of all together. `results` is the blob with all verdicts.
+/// Of each contribution one KiB is drawn a day, and 44 of all together. `results` is the blob with all verdicts. With a contribution:
+/// what became of its own draws in a week, and whether it earns by being reachable.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  collective liveness --json")]
+#[command(after_help = "Examples:\n  collective liveness --json\n  collective liveness 0x3c…9a")]
 pub struct Liveness {
+    /// What `contribute` printed; without it, all of them together.
+    leaf: Option<Leaf>,
     #[command(flatten)]
     node: NodeAt,
     /// Print JSON.
@@ -26,9 +32,14 @@ pub struct Liveness {
 }
 
 impl Liveness {
-    /// Says by the exit code whether there is an audit of yesterday or today and all of it was held.
+    /// Says by the exit code whether there is an audit of yesterday or today and all of it was held; of one contribution, whether
+    /// its newest audit held.
     pub async fn run(self) -> Result<bool> {
-        let audits = self.node.client()?.audits().await?;
+        let client = self.node.client()?;
+        if let Some(leaf) = self.leaf {
+            return tell(self.json, &client.standing(leaf).await?);
+        }
+        let audits = client.audits().await?;
         let mut out = stdout().lock();
         if self.json {
             writeln!(out, "{}", serde_json::to_string_pretty(&audits)?)?;
@@ -64,6 +75,25 @@ impl Liveness {
         }
         Ok(is_recent && u64::from(newest.counts.held) == newest.asked)
     }
+}
+
+fn tell(json: bool, standing: &StandingAnswer) -> Result<bool> {
+    let custody = match standing.connected {
+        true => "its contributor",
+        false => "the node, in escrow",
+    };
+    let mut rows = vec![
+        ("contribution", standing.leaf.to_string()),
+        ("kept by", custody.into()),
+    ];
+    let days = standing.days.iter();
+    rows.extend(days.map(|day| ("day", format!("{}: {}", day.epoch, day.verdict))));
+    rows.push(("earns", standing.earns.to_string()));
+    show(json, standing, &rows)?;
+    Ok(standing
+        .days
+        .last()
+        .is_some_and(|day| day.verdict == "held"))
 }
 
 fn row(audited: &Audited) -> [String; 7] {

@@ -19,6 +19,7 @@ use url::Url;
 use super::{place, secret};
 use crate::keystore::Keystore;
 use crate::node;
+use crate::places::Private;
 use crate::programs::deploy;
 use crate::programs::git::{Credentials, DeployKey, Forge};
 use crate::sandbox::Layer;
@@ -59,6 +60,7 @@ A configuration:
   keys = \"node/keys.age\"               # made by `collective key new node`
   passphrase_file = \"passphrase\"       # optional
   required_layers = [\"seccomp\"]        # optional: all layers
+  private_places = [\"10.0.0.9:9000\"]   # optional: members may keep files there, too: without TLS, and in this network
 
   [programs]                           # optional: what the node may do with programs' repositories
   repositories = [\"https://forge.example/programs.git\"]  # it fetches from these and no others
@@ -93,6 +95,8 @@ struct Config {
     passphrase_file: Option<PathBuf>,
     #[serde(default = "all_layers")]
     required_layers: Vec<Layer>,
+    #[serde(default)]
+    private_places: Private,
     #[serde(default)]
     programs: Programs,
 }
@@ -181,6 +185,7 @@ async fn stay(config: &Path) -> Result<bool> {
         wire: config.wire,
         required_layers: config.required_layers,
         programs,
+        private_places: config.private_places,
         executable: crate::demo::executable()?,
         poll: POLL,
         batch_every: BATCH_EVERY,

@@ -1,12 +1,13 @@
-//! `POST /contributions`, `GET /contributions/{leaf}`.
+//! `POST /contributions`, `GET /contributions/{leaf}`, and the same for what contributors keep.
 
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use collective::contribution::{Batch, BatchReceipt};
+use collective::contribution::{Batch, BatchReceipt, SignedPlace};
 use collective::id::Leaf;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{App, Problem, Uses};
@@ -25,6 +26,38 @@ pub async fn contribute(
     })?;
     let acknowledgement = app.intake.accept(upload).await?;
     Ok((StatusCode::CREATED, Json(acknowledgement)))
+}
+
+/// Takes a contribution in whose file its contributor keeps. 201 means that its place was asked, the right file is there, and all
+/// that the node needs beside it is on its disk.
+pub async fn connect(
+    State(app): State<App>,
+    upload: Result<Bytes, BytesRejection>,
+) -> Result<(StatusCode, Json<Acknowledgement>), Problem> {
+    let acknowledgement = app.intake.accept_connected(parse(upload)?).await?;
+    Ok((StatusCode::CREATED, Json(acknowledgement)))
+}
+
+/// Takes over where a file is kept from now on.
+pub async fn move_to(
+    State(app): State<App>,
+    Path(leaf): Path<String>,
+    place: Result<Bytes, BytesRejection>,
+) -> Result<Json<Acknowledgement>, Problem> {
+    let place: SignedPlace = parse(place)?;
+    if leaf.parse() != Ok(place.place.leaf) {
+        return Err(IntakeRefusal::AnotherPlace(place.place.leaf).into());
+    }
+    Ok(Json(app.intake.move_to(place).await?))
+}
+
+/// What does not parse is told by line and column alone: it may have a token in it.
+fn parse<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, IntakeRefusal> {
+    let body = body.map_err(|rejection| IntakeRefusal::Malformed(rejection.to_string()))?;
+    serde_json::from_slice(&body).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        IntakeRefusal::Malformed(format!("no such JSON, at line {line}, column {column}"))
+    })
 }
 
 /// Where a contribution stands.

@@ -1,7 +1,9 @@
 //! Checks a posted epoch from chain and blobs: the draws are redone, and every draw has its verdict.
 
 use collective::id::Leaf;
-use collective::liveness::{EPOCH_SECONDS, Epoch, Outcome, Results, ResultsRefusal, Verdict};
+use collective::liveness::{
+    Custody, EPOCH_SECONDS, Epoch, Outcome, Results, ResultsRefusal, Verdict,
+};
 use collective::receipt::BlockRef;
 
 use super::{Finding, VerifyError};
@@ -120,7 +122,13 @@ fn words(verdict: Option<&Verdict>, drawn: Option<u64>, shown: bool) -> String {
     let said = match verdict {
         None => return "it was anchored later, or by nobody".into(),
         Some(Verdict::Withdrawn) => "withdrawn".to_owned(),
-        Some(Verdict::Asked(_, outcome)) => format!("{outcome:?}").to_lowercase(),
+        Some(Verdict::Asked(custody, outcome)) => {
+            let keeper = match custody {
+                Custody::Escrow => "the node",
+                Custody::Connected => "its contributor",
+            };
+            format!("{outcome:?}, kept by {keeper}").to_lowercase()
+        }
     };
     let drawn = drawn.unwrap_or_default();
     let shown = if shown { ", and shown on chain" } else { "" };

@@ -4,9 +4,6 @@ use std::collections::VecDeque;
 
 use super::Outcome;
 
-/// Epochs that are looked back upon: a week.
-const WINDOW: usize = 7;
-
 /// Days within the window on which the bytes may stay away and that still earn: a weekend away, or a machine that is moved.
 /// One bound for silence and errors: whoever lost bytes chooses how not to show it, and of those who keep only half it leaves
 /// one day in four.
@@ -20,9 +17,12 @@ pub struct Standing {
 }
 
 impl Standing {
+    /// Epochs that are looked back upon: a week. Whoever earns was reached in it, so earlier ones change nothing.
+    pub const EPOCHS: usize = 7;
+
     /// Takes over what the next epoch came to.
     pub fn note(&mut self, outcome: Outcome) {
-        if self.recent.len() == WINDOW {
+        if self.recent.len() == Self::EPOCHS {
             self.recent.pop_front();
         }
         self.recent.push_back(outcome);

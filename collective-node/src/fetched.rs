@@ -1,0 +1,357 @@
+//! Files that contributors keep, fetched before a run needs them and dropped after it.
+//!
+//! A lease is taken once all of them are here: a place that falls silent later holds up nothing. What is here is only a copy, is
+//! checked whenever it is read, and is fetched again where it is lost.
+
+use std::collections::{HashMap, HashSet};
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use collective::contribution::{PlaceUrl, SignedContribution};
+use collective::id::{Leaf, sha256};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use thiserror::Error;
+
+use crate::blobs::{BlobError, Blobs};
+use crate::contributor::split_file;
+use crate::intake::{IntakeRefusal, check_payload, fetch_payload};
+use crate::ledger::{Ledger, LedgerError};
+use crate::places::Places;
+
+/// Bytes of all that is here: as many as the programs of all runs may have in memory.
+const MAX_BYTES: u64 = 16 << 30;
+
+/// Files fetched at the same time.
+const AT_ONCE: usize = 16;
+
+/// For one step of a job, in which others wait for their turn: a little more than one place may take. What was fetched by then stays.
+const STEP_LIMIT: Duration = Duration::from_secs(40);
+
+/// Why a file is not at hand. The next step tries again.
+#[derive(Debug, Error)]
+pub enum FetchError {
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// What the node has beside it.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The folder.
+    #[error("cannot keep fetched files: {0}; check the disk")]
+    Folder(#[from] std::io::Error),
+    /// A ledger took along where it is.
+    #[error(
+        "where the contributor keeps leaf {0} is lost: they have to say it by `contributions place`"
+    )]
+    Lost(Leaf),
+    /// It is not there.
+    #[error("the contributor of leaf {leaf} keeps the file, and it cannot be fetched: {refusal}")]
+    Away {
+        /// Which.
+        leaf: Leaf,
+        /// Why.
+        refusal: Box<IntakeRefusal>,
+    },
+    /// Others are in the way.
+    #[error("files that contributors keep have {MAX_BYTES} bytes here already: other jobs first")]
+    Full,
+    /// There are many, or some are slow.
+    #[error(
+        "that of leaf {0} and maybe more of the files that contributors keep are still being fetched"
+    )]
+    Unfinished(Leaf),
+    /// It was here, and is not any more.
+    #[error("the fetched file of leaf {0} is lost or garbled: it is fetched again")]
+    Garbled(Leaf),
+}
+
+/// The folder of what was fetched.
+pub struct Fetched {
+    folder: PathBuf,
+    ledger: Ledger,
+    blobs: Blobs,
+    places: Places,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Bytes in the folder.
+    bytes: u64,
+    /// Whose files each job reads.
+    wanted: HashMap<u64, HashSet<Leaf>>,
+    /// What a job could not get last: it is asked for first, and nobody else again while it is away.
+    away: HashMap<u64, Leaf>,
+}
+
+impl Fetched {
+    /// What is in `folder` from an earlier life stays.
+    ///
+    /// # Errors
+    /// Where the folder can neither be read nor made.
+    pub fn open(
+        folder: PathBuf,
+        ledger: Ledger,
+        blobs: Blobs,
+        places: Places,
+    ) -> Result<Self, std::io::Error> {
+        std::fs::create_dir_all(&folder)?;
+        let mut bytes = 0;
+        for file in std::fs::read_dir(&folder)? {
+            bytes += file?.metadata()?.len();
+        }
+        let state = Mutex::new(State {
+            bytes,
+            ..State::default()
+        });
+        Ok(Self {
+            folder,
+            ledger,
+            blobs,
+            places,
+            state,
+        })
+    }
+
+    /// Has all of these files at hand for a job; those that the node has itself are passed over.
+    ///
+    /// # Errors
+    /// [`FetchError`]; what was fetched stays for the next try.
+    pub async fn have(
+        &self,
+        job: u64,
+        members: impl Iterator<Item = &SignedContribution>,
+    ) -> Result<(), FetchError> {
+        let connected = self.ledger.connected().await?;
+        let kept = members.filter_map(|entry| {
+            let place = connected.get(&entry.contribution.leaf())?;
+            Some((entry.clone(), place.clone()))
+        });
+        let mut kept: Vec<_> = kept.collect();
+        let leaf = |(entry, _): &(SignedContribution, _)| entry.contribution.leaf();
+        let leaves: HashSet<_> = kept.iter().map(leaf).collect();
+        let away = {
+            let mut state = self.state();
+            state.wanted.insert(job, leaves.clone());
+            state.away.remove(&job)
+        };
+        kept.retain(|one| !self.path(leaf(one)).exists());
+        let fetched = async {
+            if let Some(first) = kept.iter().position(|one| Some(leaf(one)) == away) {
+                let (entry, place) = kept.swap_remove(first);
+                self.fetch_for(job, entry, place).await?;
+            }
+            let fetches =
+                stream::iter(kept).map(|(entry, place)| self.fetch_for(job, entry, place));
+            fetches.buffer_unordered(AT_ONCE).try_collect().await
+        };
+        if let Ok(fetched) = tokio::time::timeout(STEP_LIMIT, fetched).await {
+            return fetched;
+        }
+        match leaves.into_iter().find(|leaf| !self.path(*leaf).exists()) {
+            None => Ok(()),
+            Some(missing) => {
+                self.state().away.insert(job, missing);
+                Err(FetchError::Unfinished(missing))
+            }
+        }
+    }
+
+    /// The sealed file of a contribution that [`Self::have`] fetched.
+    ///
+    /// # Errors
+    /// [`FetchError::Garbled`] where it is not here any more as it was.
+    pub async fn read(&self, entry: &SignedContribution) -> Result<Bytes, FetchError> {
+        let leaf = entry.contribution.leaf();
+        let path = self.path(leaf);
+        let garbled = FetchError::Garbled(leaf);
+        let Ok(file) = tokio::fs::read(&path).await else {
+            return Err(garbled);
+        };
+        let is_right = split_file(&file).is_some_and(|(header, payload)| {
+            sha256(header) == entry.commitment.header && check_payload(entry, payload).is_ok()
+        });
+        if !is_right {
+            self.remove(leaf);
+            return Err(garbled);
+        }
+        Ok(file.into())
+    }
+
+    /// Drops what was fetched for a job and no other wants.
+    pub fn forget(&self, job: u64) {
+        let dropped = {
+            let mut state = self.state();
+            state.away.remove(&job);
+            let Some(mut leaves) = state.wanted.remove(&job) else {
+                return;
+            };
+            for others in state.wanted.values() {
+                leaves.retain(|leaf| !others.contains(leaf));
+            }
+            leaves
+        };
+        dropped.into_iter().for_each(|leaf| self.remove(leaf));
+    }
+
+    async fn fetch_for(
+        &self,
+        job: u64,
+        entry: SignedContribution,
+        place: Option<PlaceUrl>,
+    ) -> Result<(), FetchError> {
+        let fetched = self.fetch(&entry, place).await;
+        if fetched.is_err() {
+            let leaf = entry.contribution.leaf();
+            self.state().away.insert(job, leaf);
+        }
+        fetched
+    }
+
+    async fn fetch(
+        &self,
+        entry: &SignedContribution,
+        place: Option<PlaceUrl>,
+    ) -> Result<(), FetchError> {
+        let leaf = entry.contribution.leaf();
+        let place = place.ok_or(FetchError::Lost(leaf))?;
+        let file = self.ledger.file(leaf).await?;
+        let file = file.ok_or(FetchError::Lost(leaf))?;
+        let stub = self.blobs.get(file).await?;
+        let (header, _) = split_file(&stub).ok_or(BlobError::Garbled(file))?;
+        let payload = fetch_payload(&self.places, &place, entry, header.len()).await;
+        let payload = payload.map_err(|refusal| FetchError::Away {
+            leaf,
+            refusal: Box::new(refusal),
+        })?;
+        self.keep(leaf, &[header, &payload].concat())
+    }
+
+    /// Writes a file under another name first, so that what has its name is whole.
+    fn keep(&self, leaf: Leaf, file: &[u8]) -> Result<(), FetchError> {
+        let length = file.len() as u64;
+        if self.state().bytes + length > MAX_BYTES {
+            self.drop_unwanted()?;
+        }
+        {
+            let mut state = self.state();
+            if state.bytes + length > MAX_BYTES {
+                return Err(FetchError::Full);
+            }
+            state.bytes += length;
+        }
+        let mut part = tempfile::NamedTempFile::new_in(&self.folder)?;
+        part.write_all(file)?;
+        part.persist(self.path(leaf)).map_err(|error| error.error)?;
+        Ok(())
+    }
+
+    /// What an earlier life left, and no job wants any more.
+    fn drop_unwanted(&self) -> Result<(), FetchError> {
+        let wanted: HashSet<_> = {
+            let state = self.state();
+            let leaves = state.wanted.values().flatten();
+            leaves.map(|leaf| self.path(*leaf)).collect()
+        };
+        let mut bytes = 0;
+        for file in std::fs::read_dir(&self.folder)? {
+            let file = file?;
+            match wanted.contains(&file.path()) {
+                true => bytes += file.metadata()?.len(),
+                false => std::fs::remove_file(file.path())?,
+            }
+        }
+        self.state().bytes = bytes;
+        Ok(())
+    }
+
+    fn remove(&self, leaf: Leaf) {
+        let path = self.path(leaf);
+        let length = path.metadata().map_or(0, |file| file.len());
+        if std::fs::remove_file(path).is_ok() {
+            let mut state = self.state();
+            state.bytes = state.bytes.saturating_sub(length);
+        }
+    }
+
+    fn path(&self, leaf: Leaf) -> PathBuf {
+        self.folder.join(leaf.to_string())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy::primitives::B256;
+
+    use super::*;
+
+    const FIRST: Leaf = Leaf(B256::repeat_byte(1));
+    const SECOND: Leaf = Leaf(B256::repeat_byte(2));
+
+    async fn opened(folder: &std::path::Path) -> Fetched {
+        let ledger = Ledger::open(&folder.join("ledger"))
+            .await
+            .expect("a ledger");
+        let blobs = Blobs::folder(&folder.join("blobs")).expect("a store");
+        let places = Places::new(Default::default()).expect("a client");
+        Fetched::open(folder.join("fetched"), ledger, blobs, places).expect("a folder")
+    }
+
+    fn want(fetched: &Fetched, job: u64, leaves: &[Leaf]) {
+        let leaves = leaves.iter().copied().collect();
+        fetched.state().wanted.insert(job, leaves);
+    }
+
+    #[tokio::test]
+    async fn what_another_job_wants_stays_when_one_ends() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let fetched = opened(folder.path()).await;
+        want(&fetched, 1, &[FIRST, SECOND]);
+        want(&fetched, 2, &[SECOND]);
+        for leaf in [FIRST, SECOND] {
+            fetched.keep(leaf, b"a file").expect("kept");
+        }
+        fetched.forget(1);
+        assert!(!fetched.path(FIRST).exists() && fetched.path(SECOND).exists());
+        fetched.forget(2);
+        assert!(!fetched.path(SECOND).exists());
+        assert_eq!(fetched.state().bytes, 0);
+    }
+
+    #[tokio::test]
+    async fn a_full_folder_drops_what_an_earlier_life_left_and_nothing_that_is_wanted() {
+        let folder = tempfile::tempdir().expect("a folder");
+        opened(folder.path())
+            .await
+            .keep(FIRST, b"left")
+            .expect("kept");
+        let fetched = opened(folder.path()).await;
+        assert_eq!(fetched.state().bytes, 4);
+        fetched.state().bytes = MAX_BYTES;
+        want(&fetched, 1, &[FIRST, SECOND]);
+        fetched
+            .keep(SECOND, b"new")
+            .expect("there is room after all");
+        assert!(fetched.path(FIRST).exists() && fetched.path(SECOND).exists());
+        want(&fetched, 1, &[SECOND]);
+        fetched.drop_unwanted().expect("a folder");
+        assert!(!fetched.path(FIRST).exists());
+        assert_eq!(fetched.state().bytes, 3);
+        // Nothing that is wanted makes way.
+        let second = std::fs::File::options()
+            .write(true)
+            .open(fetched.path(SECOND));
+        let grown = second.expect("a file").set_len(MAX_BYTES - 3);
+        grown.expect("a file with a hole");
+        fetched.drop_unwanted().expect("a folder");
+        let refused = fetched.keep(FIRST, b"more");
+        assert!(matches!(refused, Err(FetchError::Full)), "{refused:?}");
+    }
+}
