@@ -170,6 +170,7 @@ contract LivenessRegistry is ILivenessRegistry, ReentrancyGuardTransient {
     function veto(address collective, uint64 epoch) external nonReentrant {
         require(msg.sender == collective || msg.sender == _codeRegistry.guardian(collective), NotCollective(msg.sender));
         Audit storage stored = _posted(collective, epoch);
+        require(block.timestamp < stored.settleFrom, DisputeOver(stored.settleFrom));
 
         free[collective][stored.token] += stored.pay;
         (stored.root, stored.pay) = (0, 0);

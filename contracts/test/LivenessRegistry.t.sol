@@ -276,10 +276,14 @@ contract LivenessRegistryTest is BaseTest {
         vm.expectRevert(abi.encodeWithSelector(ILivenessRegistry.NotCollective.selector, stranger));
         vm.prank(stranger);
         liveness.veto(collective, EPOCH);
-        // Also after the window, while nobody has settled it.
-        vm.warp(settleFrom + 1);
         vm.prank(collective);
         codes.setGuardian(guardian);
+        // What it came to is final once it can be settled: those after it are worked out from it.
+        vm.warp(settleFrom);
+        vm.expectRevert(abi.encodeWithSelector(ILivenessRegistry.DisputeOver.selector, settleFrom));
+        vm.prank(guardian);
+        liveness.veto(collective, EPOCH);
+        vm.warp(settleFrom - 1);
         vm.expectEmit();
         emit ILivenessRegistry.EpochVetoed(collective, EPOCH, guardian);
         vm.prank(guardian);

@@ -39,7 +39,7 @@ struct Wage {
 /// @param token in which it is paid
 /// @param pay what was set aside for it; zero again once vetoed
 /// @param auditor whose word it is
-/// @param settleFrom time from which its pay can go to the contributors, and until which chunks are shown
+/// @param settleFrom time from which its pay can go to the contributors, and until which chunks are shown and it can be vetoed
 /// @param settled whether it did
 struct Audit {
     bytes32 root;
@@ -105,7 +105,7 @@ interface ILivenessRegistry {
     /// @notice Nothing was posted for this epoch, or it was vetoed or settled.
     error NothingPosted(uint64 epoch);
 
-    /// @notice Chunks can be shown until then; afterwards it can be settled.
+    /// @notice It can be disputed and vetoed until then; afterwards it can be settled.
     error DisputeOpen(uint64 settleFrom);
 
     /// @notice The time for that is over.
@@ -156,8 +156,9 @@ interface ILivenessRegistry {
         bytes32[] calldata siblings
     ) external;
 
-    /// @notice Takes a posted epoch back until it is settled: nothing is paid for it. The sender is the collective or its
-    /// guardian.
+    /// @notice Takes a posted epoch back while chunks can be shown for it: nothing is paid for it. The sender is the collective or
+    /// its guardian.
+    /// @dev Whoever earns for an epoch follows from those before it, too: once it can be settled, none of them changes any more.
     function veto(address collective, uint64 epoch) external;
 
     /// @notice Hands an epoch's pay to RewardDistributor once nobody can object any more.
@@ -169,8 +170,8 @@ interface ILivenessRegistry {
     /// @notice Seconds after its end for which an epoch can be posted.
     function POST_SECONDS() external view returns (uint64);
 
-    /// @notice Seconds after posting for which chunks can be shown before the epoch is settled: a vote that vetoes it, with its
-    /// delay and notice, fits in.
+    /// @notice Seconds after posting for which chunks can be shown and the epoch can be vetoed before it is settled: a vote that
+    /// vetoes it, with its delay and notice, fits in.
     function DISPUTE_SECONDS() external view returns (uint64);
 
     /// @notice Randomness of the epoch's first block, or zero.
