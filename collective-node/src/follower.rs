@@ -58,6 +58,8 @@ pub struct View {
     pub certificate: Option<Arc<ShareCertificate>>,
     /// The keys that the collective has had.
     pub epochs: Arc<Epochs>,
+    /// Whose batches are followed.
+    pub aggregator: Address,
     /// Everything anchored.
     pub index: Arc<Index>,
     /// Manifests of the anchored batches.
@@ -215,6 +217,7 @@ impl Follower {
             committee: chain.committee(&first).await?,
             certificate: None,
             epochs: Arc::default(),
+            aggregator,
             index: Arc::default(),
             batches: Arc::default(),
         };

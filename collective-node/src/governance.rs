@@ -75,14 +75,14 @@ impl Action {
         ]
     }
 
-    /// Has this account say each day what is reachable; the zero address is nobody. Nothing is paid for it: no reward is worked
-    /// out from that yet.
-    pub fn name_auditor(deployment: &Deployment, auditor: Address) -> Self {
+    /// Has this account say each day what is reachable, for `pay` a day from what the liveness pool has, to all whom it says it
+    /// of together; the zero address is nobody.
+    pub fn set_wage(deployment: &Deployment, auditor: Address, pay: U256) -> Self {
         let call = LivenessRegistry::setWageCall {
             wage_: LivenessRegistry::Wage {
                 auditor,
                 token: deployment.token,
-                pay: U256::ZERO,
+                pay,
             },
         };
         Self::call(deployment.liveness, &call)

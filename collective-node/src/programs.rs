@@ -17,7 +17,6 @@ pub mod source;
 
 use collective::approval::{
     Evidence, Format, Manifest, ManifestRefusal, Origin, Payment, Program, Recipient, Selector,
-    SplitRule,
 };
 use thiserror::Error;
 
@@ -97,7 +96,7 @@ pub fn described(
             token: occasion.deployment.token,
             price: described.payment.price,
             bond: described.payment.bond,
-            rule: SplitRule::Equal,
+            rule: described.payment.rule,
             contributors_bps: described.payment.contributors_bps,
             node_bps: described.payment.node_bps,
         },

@@ -1,30 +1,32 @@
-//! Rewards: what settled jobs earned for whom, worked out from proven storage and the input lists
-//! noted before each release; the root is proposed once it grew.
+//! Rewards: the root over what settled jobs and settled epochs earned is proposed once it grew, and claims are answered
+//! from the active one. What was earned follows from proven storage, posted results and released input lists alone.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy::primitives::{B256, U256};
-use alloy::rpc::types::{Filter, Log};
+use alloy::primitives::{Address, B256};
+use alloy::rpc::types::Filter;
 use alloy::sol_types::SolEvent;
 use bytes::Bytes;
-use collective::id::{ContributorId, Leaf};
-use collective::merkle::MerkleTree;
-use collective::permit::grant;
-use collective::reward::{Claims, Earning, RewardLedger, RewardRefusal, RewardRoot};
+use collective::id::BlobId;
+use collective::reward::{Claims, RewardLedger, RewardRefusal, RewardRoot};
 use thiserror::Error;
 use tokio::sync::{Mutex, watch};
 
 use crate::blobs::{BlobError, Blobs};
-use crate::chain::facts::{JobFact, JobState};
 use crate::chain::{Chain, ChainError};
 use crate::committee::{Committee, CommitteeError};
-use crate::decision::Facts;
 use crate::follower::View;
 use crate::ledger::{Ledger, LedgerError};
 use crate::pace::Pace;
-use collective_contracts::{JobEscrow, RewardDistributor};
+use collective_contracts::{LivenessRegistry, RewardDistributor};
+pub use earned::{Earned, Settled, Sources};
+pub use epochs::Epochs;
+pub use inputs::Inputs;
+
+mod earned;
+mod epochs;
+mod inputs;
 
 /// Why rewards could not be worked out or proposed. The next step tries again.
 #[derive(Debug, Error)]
@@ -42,16 +44,18 @@ pub enum RewardError {
     #[error(transparent)]
     Committee(#[from] Box<CommitteeError>),
     /// A share cannot be divided.
-    #[error("job {job}: {refusal}")]
+    #[error("{what}: {refusal}")]
     Divide {
-        /// The job.
-        job: u64,
+        /// Of what.
+        what: Settled,
         /// Why.
         refusal: RewardRefusal,
     },
-    /// The active root is none that the settled jobs give.
-    #[error("the active reward root {0} is not what the settled jobs earned: ask its signers")]
-    UnknownRoot(B256),
+    /// The ledger behind a root on chain.
+    #[error(
+        "the ledger of the active reward root {0} is not here, and what settled does not give it: ask its signers"
+    )]
+    NoLedger(B256),
 }
 
 /// Works rewards out and proposes roots.
@@ -65,8 +69,17 @@ pub struct Rewards {
     pub blobs: Blobs,
     /// Chain facts.
     pub view: watch::Receiver<View>,
-    /// The claims under the root that was active last; worked out again for another root.
-    pub known: Arc<Mutex<Option<Arc<Claims>>>>,
+    /// What was worked out before.
+    pub known: Arc<Known>,
+}
+
+/// What is not worked out twice while a process runs.
+#[derive(Default)]
+pub struct Known {
+    /// The claims under the root that was active last.
+    claims: Mutex<Option<Arc<Claims>>>,
+    /// Who earned in which epoch.
+    epochs: Mutex<Epochs>,
 }
 
 impl Rewards {
@@ -79,12 +92,36 @@ impl Rewards {
         }
     }
 
-    /// Proposes a new root if settled jobs earned more than the newest root pays. The committee signs it, each holder
-    /// after working it out for itself.
+    /// Settles epochs whose disputes are over, and proposes a new root if more was earned than the newest root pays.
     ///
     /// # Errors
     /// [`RewardError`].
     pub async fn step(&self, committee: &Committee) -> Result<(), RewardError> {
+        // A root does not wait for an epoch that cannot be settled.
+        let settled = self.settle_epochs().await;
+        self.propose(committee).await?;
+        settled
+    }
+
+    async fn settle_epochs(&self) -> Result<(), RewardError> {
+        let deployment = self.chain.deployment();
+        let registry = LivenessRegistry::new(deployment.liveness, self.chain.provider());
+        let due = self.known.epochs.lock().await.due();
+        for epoch in due {
+            let latest = self.chain.latest().await?;
+            let fact = self.chain.epoch(&latest, epoch).await?;
+            if fact.settled || latest.time < fact.settle_from {
+                continue;
+            }
+            let call = registry.settle(deployment.collective, epoch);
+            let gas = self.chain.submit(call).await?.gas_used;
+            tracing::info!(epoch, pay = %fact.pay, gas, "settled an epoch");
+        }
+        Ok(())
+    }
+
+    /// The committee signs a root, each holder after working it out for itself.
+    async fn propose(&self, committee: &Committee) -> Result<(), RewardError> {
         let deployment = self.chain.deployment();
         let distributor = RewardDistributor::new(deployment.rewards, self.chain.provider());
         let pool = distributor.pool(deployment.collective, deployment.token);
@@ -92,7 +129,7 @@ impl Rewards {
         let newest = pool.total.max(pool.pendingTotal);
         let time = self.chain.latest().await?.time;
         let window_runs = !pool.pendingRoot.is_zero() && time < pool.activeFrom;
-        let sequence = pool.sequence.saturating_to::<u64>() + 1;
+        let sequence = pool.sequence + 1;
         let epoch = self.view.borrow().committee.epoch;
         let Some(root) = self.root(sequence, epoch).await? else {
             return Ok(());
@@ -115,7 +152,7 @@ impl Rewards {
         Ok(())
     }
 
-    /// The root that the finally settled jobs give, as number `sequence` of the pool; `None` before the first job. Its
+    /// The root over everything that was finally settled, as number `sequence` of the pool; `None` while nothing was. Its
     /// ledger is a blob when this returns.
     ///
     /// # Errors
@@ -126,24 +163,42 @@ impl Rewards {
         let Some(tree) = ledger.tree() else {
             return Ok(None);
         };
+        let total = ledger.total().expect("a sum that was credited");
         let manifest = self.blobs.put(Bytes::from(ledger.to_bytes())).await?;
         Ok(Some(RewardRoot {
             collective: deployment.collective,
             token: deployment.token,
             root: tree.root(),
-            total: ledger.total(),
+            total,
             manifest,
             sequence,
             epoch,
         }))
     }
 
-    /// Everything that finally settled jobs ever earned.
+    /// Everything that finally settled jobs and epochs ever earned.
     ///
     /// # Errors
     /// [`RewardError`].
     pub async fn recompute(&self) -> Result<RewardLedger, RewardError> {
-        self.fold(|_| false).await
+        let earned = self.earned().await?;
+        // One job whose inputs are lost must not keep everybody else from being paid: leaves only grow, so it can be made
+        // good later.
+        for (what, missing) in &earned.waiting {
+            tracing::error!(%what, missing, "what was settled is left out of the rewards");
+        }
+        earned.ledger(self.chain.deployment().collective)
+    }
+
+    async fn earned(&self) -> Result<Earned, RewardError> {
+        let view = self.view.borrow().clone();
+        let sources = Sources {
+            chain: &self.chain,
+            blobs: &self.blobs,
+            view: &view,
+            inputs: Inputs::Own(self),
+        };
+        sources.earned(&mut *self.known.epochs.lock().await).await
     }
 
     /// What can be claimed now, under the active root; `None` before the first.
@@ -155,148 +210,66 @@ impl Rewards {
         let distributor = RewardDistributor::new(deployment.rewards, self.chain.provider());
         let pool = distributor.pool(deployment.collective, deployment.token);
         let pool = pool.call().await.map_err(ChainError::from)?;
-        let time = self.chain.latest().await?.time;
+        let latest = self.chain.latest().await?;
         // A pending root whose window is over counts as active: the next claim makes it so.
-        let ripe = !pool.pendingRoot.is_zero() && time >= pool.activeFrom;
-        let active = if ripe { pool.pendingRoot } else { pool.root };
+        let ripe = !pool.pendingRoot.is_zero() && latest.time >= pool.activeFrom;
+        let (active, total) = if ripe {
+            (pool.pendingRoot, pool.pendingTotal)
+        } else {
+            (pool.root, pool.total)
+        };
         if active.is_zero() {
             return Ok(None);
         }
-        let mut known = self.known.lock().await;
+        let mut known = self.known.claims.lock().await;
         if let Some(claims) = known.as_ref().filter(|claims| claims.root() == active) {
             return Ok(Some(claims.clone()));
         }
-        let is_active = |ledger: &RewardLedger| {
-            Claims::new(ledger).is_some_and(|claims| claims.root() == active)
+        let ledger = match ledger_of(&self.chain, &self.blobs, active, latest.number).await? {
+            Some(ledger) => Some(ledger),
+            // It was proposed by another node, or its blob is lost.
+            None => {
+                let earned = self.earned().await?;
+                let found = earned.up_to(deployment.collective, (active, total))?;
+                found.map(|(_, ledger)| ledger)
+            }
         };
-        let claims = Claims::new(&self.fold(is_active).await?);
-        let claims = claims.filter(|claims| claims.root() == active);
-        let claims = Arc::new(claims.ok_or(RewardError::UnknownRoot(active))?);
+        let claims = ledger.as_ref().and_then(Claims::new);
+        let claims = Arc::new(claims.ok_or(RewardError::NoLedger(active))?);
         *known = Some(claims.clone());
         Ok(Some(claims))
     }
-
-    /// Credits settled jobs in the order in which they settled, until `enough`.
-    async fn fold(
-        &self,
-        enough: impl Fn(&RewardLedger) -> bool,
-    ) -> Result<RewardLedger, RewardError> {
-        let deployment = self.chain.deployment();
-        let view = self.view.borrow().clone();
-        // Also of what counts no more: it was paid for.
-        let contributors: HashMap<Leaf, ContributorId> = view
-            .index
-            .anchored()
-            .map(|a| {
-                (
-                    a.entry.contribution.leaf(),
-                    a.entry.contribution.contributor,
-                )
-            })
-            .collect();
-        let mut ledger = RewardLedger::default();
-        for job in self.settled(view.finalized.number).await? {
-            let fact = self.chain.job(&view.finalized, job).await?;
-            let ended = matches!(fact.state, JobState::Settled | JobState::Abandoned);
-            if fact.lease.collective != deployment.collective || !ended {
-                continue;
-            }
-            // What the contract paid, from proven storage: a log is a hint.
-            let (_, terms) = self
-                .chain
-                .approval(&view.finalized, fact.lease.manifest)
-                .await?;
-            let amount = terms.price * U256::from(terms.contributors_bps) / U256::from(10_000);
-            if terms.token != deployment.token || amount.is_zero() {
-                continue;
-            }
-            // One job whose inputs are lost must not keep everybody else from being paid: leaves
-            // only grow, so it can be made good later.
-            let Some(leaves) = self.inputs(job, &fact).await? else {
-                tracing::error!(
-                    job,
-                    "the input list of a settled job is not here: it is left out"
-                );
-                continue;
-            };
-            let owners: Option<Vec<_>> = leaves
-                .iter()
-                .map(|leaf| contributors.get(leaf).copied())
-                .collect();
-            let Some(contributors) = owners else { continue };
-            ledger
-                .credit(
-                    &Earning {
-                        amount,
-                        contributors,
-                    },
-                    deployment.collective,
-                )
-                .map_err(|refusal| RewardError::Divide { job, refusal })?;
-            if enough(&ledger) {
-                break;
-            }
-        }
-        Ok(ledger)
-    }
-
-    /// Jobs that paid their contributors, in the order in which they did.
-    async fn settled(&self, up_to: u64) -> Result<Vec<u64>, RewardError> {
-        let deployment = self.chain.deployment();
-        let filter = Filter::new()
-            .address(deployment.escrow)
-            .event_signature(vec![
-                JobEscrow::Settled::SIGNATURE_HASH,
-                JobEscrow::Abandoned::SIGNATURE_HASH,
-            ]);
-        let logs = self
-            .chain
-            .logs(filter, deployment.first_block, up_to)
-            .await?;
-        // The job is the first indexed argument of both.
-        let job = |log: &Log| log.topics().get(1).map(|word| U256::from_be_bytes(word.0));
-        Ok(logs
-            .iter()
-            .filter_map(job)
-            .map(|job| job.saturating_to())
-            .collect())
-    }
-
-    /// The input set that was released: as it was noted then, or derived again from the facts at the lease's blocks,
-    /// where the endpoint still proves them.
-    pub(crate) async fn inputs(
-        &self,
-        job: u64,
-        fact: &JobFact,
-    ) -> Result<Option<Vec<Leaf>>, RewardError> {
-        if let Some(list) = self.ledger.inputs(job, fact.lease.attempt).await?
-            && let Ok(bytes) = self.blobs.get(list).await
-            && let Ok(leaves) = serde_json::from_slice::<Vec<Leaf>>(&bytes)
-            && root(&leaves) == Some(fact.input_root)
-        {
-            return Ok(Some(leaves));
-        }
-        let view = self.view.borrow().clone();
-        let Ok(facts) = Facts::as_leased(&self.chain, &self.blobs, view, fact).await else {
-            return Ok(None);
-        };
-        let granted = grant(&facts.case_as_released(fact, fact.lease.node));
-        let leaves: Vec<Leaf> = match granted {
-            Ok(granted) if granted.input().root() == fact.input_root => {
-                granted.input().leaves().collect()
-            }
-            _ => return Ok(None),
-        };
-        let list = serde_json::to_vec(&leaves).expect("plain JSON values");
-        let list = self.blobs.put(Bytes::from(list)).await?;
-        self.ledger
-            .keep_inputs(job, fact.lease.attempt, list)
-            .await?;
-        Ok(Some(leaves))
-    }
 }
 
-fn root(leaves: &[Leaf]) -> Option<B256> {
-    let words: Vec<_> = leaves.iter().map(|leaf| leaf.0).collect();
-    MerkleTree::new(&words).map(|tree| tree.root()).ok()
+/// The ledger that a root was proposed with, up to block `up_to`; `None` where nobody gives one that makes this root.
+///
+/// # Errors
+/// [`RewardError::Chain`].
+pub async fn ledger_of(
+    chain: &Chain,
+    blobs: &Blobs,
+    root: B256,
+    up_to: u64,
+) -> Result<Option<RewardLedger>, RewardError> {
+    let deployment = chain.deployment();
+    let word = |address: Address| address.into_word();
+    let filter = Filter::new()
+        .address(deployment.rewards)
+        .event_signature(RewardDistributor::RootProposed::SIGNATURE_HASH)
+        .topic1(word(deployment.collective))
+        .topic2(word(deployment.token));
+    let logs = chain.logs(filter, deployment.first_block, up_to).await?;
+    for log in logs.iter().rev() {
+        let Ok(proposed) = RewardDistributor::RootProposed::decode_log(&log.inner) else {
+            continue;
+        };
+        if proposed.root == root
+            && let Ok(bytes) = blobs.get(BlobId(proposed.manifest)).await
+            && let Ok(ledger) = serde_json::from_slice::<RewardLedger>(&bytes)
+            && ledger.tree().is_some_and(|tree| tree.root() == root)
+        {
+            return Ok(Some(ledger));
+        }
+    }
+    Ok(None)
 }

@@ -20,15 +20,18 @@ use crate::decision;
 use crate::driver::SandboxDescription;
 use crate::follower::{FollowError, Follower};
 use crate::headers::Headers;
+use crate::rewards::RewardError;
 use collective_contracts::JobEscrow;
 pub use liveness::liveness;
 pub use logs::Asked;
-pub use uses::{Inputs, Use, Uses, UsesError, uses};
+pub use rewards::rewards;
+pub use uses::{Use, Uses, UsesError, uses};
 
 mod liveness;
 mod logs;
 mod output;
 mod quorum;
+mod rewards;
 mod uses;
 
 /// Why a receipt could not be checked to the end. A check that fails is a [`Finding`] instead.
@@ -49,6 +52,9 @@ pub enum VerifyError {
     /// Nothing to check.
     #[error("nothing was posted of epoch {0}, or it was vetoed")]
     NotPosted(u64),
+    /// What was earned.
+    #[error(transparent)]
+    Rewards(#[from] RewardError),
     /// The manifest.
     #[error(transparent)]
     Manifest(#[from] collective::approval::ManifestRefusal),

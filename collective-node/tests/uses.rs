@@ -49,7 +49,7 @@ fn a_contributor_sees_every_run_that_read_the_contribution() {
         serde_json::from_slice(&std::fs::read(&manifest).expect("a manifest")).expect("JSON");
     assert_eq!(used.purpose.to_string(), approved["purpose"]);
     assert_eq!(used.program.to_string(), approved["program"]["sha256"]);
-    assert!(used.share > alloy::primitives::U256::ZERO);
+    assert!(used.share > Some(alloy::primitives::U256::ZERO));
 
     // Another run is another use; what was in neither was used by nobody. The node's own word is the same.
     run(2);

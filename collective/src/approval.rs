@@ -166,6 +166,18 @@ pub struct Payment {
 pub enum SplitRule {
     /// The same for every contributor in the input set; the remainder goes to the treasury.
     Equal,
+    /// As the bytes of their payloads in the input set; the remainder goes to the treasury. Whoever pads gets more.
+    Bytes,
+}
+
+impl SplitRule {
+    /// How many parts a contributor has whose payload in the input set has `bytes`.
+    pub fn share(self, bytes: u64) -> u64 {
+        match self {
+            Self::Equal => 1,
+            Self::Bytes => bytes,
+        }
+    }
 }
 
 /// Evidence that a node must have before release.

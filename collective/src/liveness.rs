@@ -12,8 +12,10 @@ use crate::contribution::{Commitment, leaf_count, root_by_path};
 use crate::id::Leaf;
 use crate::merkle::{MerkleTree, leaf_of};
 
+pub use keepers::{Keepers, OwnDraw};
 pub use standing::Standing;
 
+mod keepers;
 mod standing;
 
 /// Seconds of one epoch: a day. An answer may come at any time within it.

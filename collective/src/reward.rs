@@ -1,9 +1,9 @@
-//! Rewards: a job's share divided among contributors, and the cumulative tree they claim from
+//! Rewards: what jobs and epochs earned, divided among contributors, and the cumulative tree they claim from
 //! (SPEC "Rewards"). Integer money; what does not divide goes to the treasury; nothing is lost.
 
 use std::collections::BTreeMap;
 
-use alloy_primitives::{Address, B256, U256};
+use alloy_primitives::{Address, B256, U256, U512};
 use alloy_sol_types::SolStruct;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -17,60 +17,85 @@ use crate::merkle::{MerkleTree, leaf_of};
 #[serde(transparent)]
 pub struct RewardLedger(BTreeMap<ContributorId, U256>);
 
-/// A job whose contributors' share has come in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// Money for contributors that has come in: of a settled job or of a settled epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Earning {
-    /// The contributors' share, in the token's smallest unit.
+    /// In the token's smallest unit.
     pub amount: U256,
-    /// Whose contributions were read, each once.
-    pub contributors: Vec<ContributorId>,
+    /// Who earned it, each once. The parts are to each other as these numbers.
+    pub shares: Vec<(ContributorId, u64)>,
 }
 
 /// Why an earning cannot be divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum RewardRefusal {
-    /// Money for nobody.
-    #[error("a share of {0} came in for no contributor")]
-    Nobody(U256),
     /// One contributor would be paid twice.
     #[error("contributor {0} stands twice in one earning")]
     Twice(ContributorId),
     /// More than 2^256.
     #[error("the rewards overflow")]
     Overflow,
+    /// What was given is not what came in: an error of this program.
+    #[error("{came_in} came in and {given} would be given: nothing is paid by this")]
+    NotConserved {
+        /// The earning's amount.
+        came_in: U256,
+        /// What the accounts would have more.
+        given: U256,
+    },
+}
+
+impl Earning {
+    /// The same for everybody.
+    pub fn equal(amount: U256, contributors: impl IntoIterator<Item = ContributorId>) -> Self {
+        Self {
+            amount,
+            shares: contributors.into_iter().map(|it| (it, 1)).collect(),
+        }
+    }
+
+    /// What each gets, rounded down, in ascending order; last the treasury with what is left: all of it where nobody has a
+    /// share.
+    fn parts(&self, treasury: Address) -> Result<Vec<(ContributorId, U256)>, RewardRefusal> {
+        let mut shares = self.shares.clone();
+        shares.sort_unstable();
+        if let Some(pair) = shares.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            return Err(RewardRefusal::Twice(pair[0].0));
+        }
+        let all: u128 = shares.iter().map(|(_, share)| u128::from(*share)).sum();
+        // 256 bits times 64 do not fit into 256, and the quotient is at most the amount.
+        let part = |share: u64| {
+            let part = U512::from(self.amount) * U512::from(share) / U512::from(all.max(1));
+            U256::saturating_from(part)
+        };
+        let mut parts: Vec<_> = shares
+            .iter()
+            .map(|(id, share)| (*id, part(*share)))
+            .collect();
+        let given = sum(parts.iter().map(|(_, part)| *part))?;
+        let came_in = self.amount;
+        let left = came_in.checked_sub(given);
+        let left = left.ok_or(RewardRefusal::NotConserved { came_in, given })?;
+        parts.push((ContributorId::from_address(treasury), left));
+        Ok(parts)
+    }
 }
 
 impl RewardLedger {
-    /// Divides an earning equally; the remainder goes to `treasury`.
+    /// Divides an earning by its shares, each part rounded down; what is left goes to `treasury`.
     ///
     /// # Errors
     /// [`RewardRefusal`]; the ledger is then unchanged.
     pub fn credit(&mut self, earning: &Earning, treasury: Address) -> Result<(), RewardRefusal> {
-        let people = U256::from(earning.contributors.len());
-        if people.is_zero() {
-            return Err(RewardRefusal::Nobody(earning.amount));
-        }
-        let (each, remainder) = earning.amount.div_rem(people);
         let mut next = self.clone();
-        let mut sorted = earning.contributors.clone();
-        sorted.sort_unstable();
-        if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(RewardRefusal::Twice(pair[0]));
+        for (account, part) in earning.parts(treasury)? {
+            next.add(account, part)?;
         }
-        for contributor in sorted {
-            next.add(contributor, each)?;
+        let (before, after) = (self.total()?, next.total()?);
+        let (came_in, given) = (earning.amount, after.saturating_sub(before));
+        if after < before || given != came_in {
+            return Err(RewardRefusal::NotConserved { came_in, given });
         }
-        next.add(ContributorId::from_address(treasury), remainder)?;
-        let expected = self
-            .total()
-            .checked_add(earning.amount)
-            .ok_or(RewardRefusal::Overflow)?;
-        assert_eq!(
-            next.total(),
-            expected,
-            "conservation: what came in is what was given"
-        );
         *self = next;
         Ok(())
     }
@@ -81,10 +106,18 @@ impl RewardLedger {
     }
 
     /// The sum over all accounts.
-    pub fn total(&self) -> U256 {
+    ///
+    /// # Errors
+    /// [`RewardRefusal::Overflow`], which no ledger gives that earnings were credited to.
+    pub fn total(&self) -> Result<U256, RewardRefusal> {
+        sum(self.0.values().copied())
+    }
+
+    /// Whether nobody has less in the other one.
+    pub fn is_within(&self, other: &Self) -> bool {
         self.0
-            .values()
-            .fold(U256::ZERO, |sum, amount| sum + *amount)
+            .iter()
+            .all(|(account, amount)| *amount <= other.cumulative(*account))
     }
 
     /// All accounts in ascending order with what each was ever given.
@@ -115,6 +148,13 @@ impl RewardLedger {
         *entry = entry.checked_add(amount).ok_or(RewardRefusal::Overflow)?;
         Ok(())
     }
+}
+
+fn sum(amounts: impl IntoIterator<Item = U256>) -> Result<U256, RewardRefusal> {
+    let mut amounts = amounts.into_iter();
+    amounts
+        .try_fold(U256::ZERO, |sum, amount| sum.checked_add(amount))
+        .ok_or(RewardRefusal::Overflow)
 }
 
 /// A ledger with its tree: what claims are answered from.
@@ -212,50 +252,69 @@ mod tests {
     #[test]
     fn the_remainder_goes_to_the_treasury_and_nothing_is_lost() {
         let mut ledger = RewardLedger::default();
-        let earning = Earning {
-            amount: U256::from(100),
-            contributors: vec![id(3), id(1), id(2)],
-        };
+        let earning = Earning::equal(U256::from(100), [id(3), id(1), id(2)]);
         ledger.credit(&earning, TREASURY).expect("three people");
         assert_eq!(ledger.cumulative(id(1)), U256::from(33));
-        assert_eq!(
-            ledger.cumulative(ContributorId::from_address(TREASURY)),
-            U256::from(1)
-        );
-        assert_eq!(ledger.total(), U256::from(100));
+        let treasury = ContributorId::from_address(TREASURY);
+        assert_eq!(ledger.cumulative(treasury), U256::from(1));
+        assert_eq!(ledger.total(), Ok(U256::from(100)));
+        // What nobody earned is the treasury's, and so is what is divided by shares of nothing.
+        for shares in [vec![], vec![(id(1), 0)]] {
+            let amount = U256::from(7);
+            let earned = ledger.credit(&Earning { amount, shares }, TREASURY);
+            earned.expect("nobody");
+        }
+        assert_eq!(ledger.cumulative(treasury), U256::from(15));
+        assert_eq!(ledger.cumulative(id(1)), U256::from(33));
+    }
+
+    #[test]
+    fn parts_are_to_each_other_as_the_shares_however_great_the_amount() {
+        for amount in [U256::from(1_001), U256::MAX] {
+            let shares = vec![(id(1), 1), (id(2), u64::MAX), (id(3), 2)];
+            let parts = Earning { amount, shares }.parts(TREASURY);
+            let parts = parts.expect("three people");
+            let all = U512::from(u64::MAX) + U512::from(3);
+            let whole = U512::from(amount) * U512::from(u64::MAX) / all;
+            assert_eq!(U512::from(parts[1].1), whole);
+            assert!(parts[2].1 >= parts[0].1 * U256::from(2));
+            assert_eq!(sum(parts.iter().map(|(_, part)| *part)), Ok(amount));
+        }
     }
 
     #[test]
     fn a_refused_earning_leaves_the_ledger_as_it_was() {
         let mut ledger = RewardLedger::default();
-        let twice = Earning {
-            amount: U256::from(9),
-            contributors: vec![id(1), id(2), id(1)],
-        };
+        let twice = Earning::equal(U256::from(9), [id(1), id(2), id(1)]);
         assert_eq!(
             ledger.credit(&twice, TREASURY),
             Err(RewardRefusal::Twice(id(1)))
         );
-        let nobody = Earning {
-            amount: U256::from(9),
-            contributors: vec![],
-        };
-        assert_eq!(
-            ledger.credit(&nobody, TREASURY),
-            Err(RewardRefusal::Nobody(U256::from(9)))
-        );
         assert_eq!(ledger, RewardLedger::default());
+        let all = Earning::equal(U256::MAX, [id(1)]);
+        ledger.credit(&all, TREASURY).expect("all that there is");
+        let (kept, more) = (ledger.clone(), Earning::equal(U256::from(1), [id(2)]));
+        assert_eq!(ledger.credit(&more, TREASURY), Err(RewardRefusal::Overflow));
+        assert_eq!(ledger, kept);
+    }
+
+    #[test]
+    fn a_ledger_is_within_one_that_gave_more_and_in_no_other() {
+        let mut less = RewardLedger::default();
+        let first = Earning::equal(U256::from(9), [id(1), id(2)]);
+        less.credit(&first, TREASURY).expect("two people");
+        let mut more = less.clone();
+        let next = Earning::equal(U256::from(4), [id(2), id(3)]);
+        more.credit(&next, TREASURY).expect("two people");
+        assert!(less.is_within(&more) && less.is_within(&less));
+        assert!(!more.is_within(&less));
     }
 
     #[test]
     fn every_claim_proves_under_the_root() {
         let mut ledger = RewardLedger::default();
         for round in 1..=3u64 {
-            let contributors = (1..=20).map(id).collect();
-            let earning = Earning {
-                amount: U256::from(1_000 * round),
-                contributors,
-            };
+            let earning = Earning::equal(U256::from(1_000 * round), (1..=20).map(id));
             ledger.credit(&earning, TREASURY).expect("twenty people");
         }
         let claims = Claims::new(&ledger).expect("people earned");

@@ -160,10 +160,7 @@ fn leaves_and_heads() {
         b256!("f36a8b87aafd9478d7d2381b28af812b645a6b4ef1df15781b38e01ef44d0b5c")
     );
     let mut ledger = RewardLedger::default();
-    let earning = Earning {
-        amount: U256::from(42),
-        contributors: vec![id],
-    };
+    let earning = Earning::equal(U256::from(42), [id]);
     ledger
         .credit(&earning, COLLECTIVE)
         .expect("one contributor");

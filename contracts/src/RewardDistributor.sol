@@ -62,7 +62,7 @@ contract RewardDistributor is IRewardDistributor, EIP712, ReentrancyGuardTransie
         bytes[] calldata signatures
     ) external nonReentrant {
         Pool storage stored = _ripened(collective, token);
-        require(stored.pendingRoot == 0, PendingExists(stored.pendingRoot, stored.activeFrom));
+        require(stored.activeFrom == 0, PendingExists(stored.pendingRoot, stored.activeFrom));
         require(root != 0, RootMissing());
         require(total <= stored.funded, TotalExceedsFunds(total, stored.funded));
         require(total >= stored.total, TotalShrinks(total, stored.total));
@@ -79,18 +79,17 @@ contract RewardDistributor is IRewardDistributor, EIP712, ReentrancyGuardTransie
     function veto(address collective, address token) external nonReentrant {
         require(msg.sender == collective || msg.sender == _codeRegistry.guardian(collective), NotCollective(msg.sender));
         Pool storage stored = _pools[collective][token];
-        bytes32 root = stored.pendingRoot;
-        require(root != 0, NothingPending());
+        require(stored.activeFrom != 0, NothingPending());
         require(block.timestamp < stored.activeFrom, ChallengeOver(stored.activeFrom));
 
-        _clearPending(stored);
-        emit RootVetoed(collective, token, root, msg.sender);
+        stored.activeFrom = 0;
+        emit RootVetoed(collective, token, stored.pendingRoot, msg.sender);
     }
 
     /// @inheritdoc IRewardDistributor
     function activate(address collective, address token) external nonReentrant {
         Pool storage stored = _pools[collective][token];
-        require(stored.pendingRoot != 0, NothingPending());
+        require(stored.activeFrom != 0, NothingPending());
         require(block.timestamp >= stored.activeFrom, ChallengeOpen(stored.activeFrom));
         _ripened(collective, token);
     }
@@ -126,8 +125,9 @@ contract RewardDistributor is IRewardDistributor, EIP712, ReentrancyGuardTransie
     // Views
 
     /// @inheritdoc IRewardDistributor
-    function pool(address collective, address token) external view returns (Pool memory) {
-        return _pools[collective][token];
+    function pool(address collective, address token) external view returns (Pool memory stored) {
+        stored = _pools[collective][token];
+        if (stored.activeFrom == 0) (stored.pendingRoot, stored.pendingTotal) = (0, 0);
     }
 
     /// @inheritdoc IRewardDistributor
@@ -149,22 +149,16 @@ contract RewardDistributor is IRewardDistributor, EIP712, ReentrancyGuardTransie
 
     // Internal
 
-    /// @dev The pool, with the pending root made active if its window is over.
+    /// @dev The pool, with the pending root made active if its window is over. What was pending stays where it is: writing over it
+    /// costs a quarter of writing it anew, and a new root is what a payout to any number of people costs.
     function _ripened(address collective, address token) private returns (Pool storage stored) {
         stored = _pools[collective][token];
-        bytes32 root = stored.pendingRoot;
-        if (root == 0 || block.timestamp < stored.activeFrom) return stored;
+        if (stored.activeFrom == 0 || block.timestamp < stored.activeFrom) return stored;
 
-        stored.root = root;
+        stored.root = stored.pendingRoot;
         stored.total = stored.pendingTotal;
-        _clearPending(stored);
-        emit RootActivated(collective, token, root, stored.total);
-    }
-
-    function _clearPending(Pool storage stored) private {
-        delete stored.pendingRoot;
-        delete stored.pendingTotal;
-        delete stored.activeFrom;
+        stored.activeFrom = 0;
+        emit RootActivated(collective, token, stored.root, stored.total);
     }
 
     function _checkQuorum(address collective, uint64 epoch, bytes32 digest, bytes[] calldata signatures) private view {

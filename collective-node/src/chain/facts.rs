@@ -15,10 +15,12 @@ use collective_contracts::JobEscrow;
 
 pub use liveness::EpochFact;
 pub use nodes::{Announcement, CommitteeFact, MemberFact, NodeFact, ROLE_COMPUTE, ROLE_KEYHOLDER};
+pub use pool::PoolFact;
 
 mod decided;
 mod liveness;
 mod nodes;
+mod pool;
 
 /// The job's life in JobEscrow, in the order of its enum.
 #[derive(

@@ -15,7 +15,8 @@ use super::show::{on_one_line, show};
 use crate::blobs::Blobs;
 use crate::client::Client;
 use crate::http::ContributionState;
-use crate::verify::{self, Inputs, Use, Uses};
+use crate::rewards::Inputs;
+use crate::verify::{self, Use, Uses};
 
 /// Between two questions to the node.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -180,8 +181,12 @@ fn words(one: &Use) -> String {
         Recipient::Age(text) => on_one_line(text),
         Recipient::Node { id, .. } => format!("node {id}"),
     };
+    let paid = match one.share {
+        Some(share) => format!("{share} of token {} for each", one.token),
+        None => format!("paid in token {} by the bytes of each", one.token),
+    };
     format!(
-        "job {}, {:?}: {} by program {} for {recipient}, with {} contributors; {} of token {} for each",
-        one.job, one.state, one.purpose, one.program, one.contributors, one.share, one.token
+        "job {}, {:?}: {} by program {} for {recipient}, with {} contributors; {paid}",
+        one.job, one.state, one.purpose, one.program, one.contributors
     )
 }

@@ -17,7 +17,7 @@ use super::show::show;
 use super::{charter, manifest, secret};
 use crate::chain::{Chain, ChainError, Deployment};
 use crate::governance::{self, Action, Motion, Standing};
-use collective_contracts::NodeRegistry;
+use collective_contracts::{LivenessRegistry, NodeRegistry};
 
 /// Follow a proposal to its effect.
 #[derive(Debug, Subcommand)]
@@ -91,8 +91,13 @@ pub struct Subject {
     #[arg(long, value_name = "ADDRESS", group = "decision")]
     guardian: Option<Address>,
     /// An account that says each day which payloads were reachable, normally the compute node's; the zero address for nobody.
+    /// The wage stays as it is.
     #[arg(long, value_name = "ADDRESS", group = "decision")]
     auditor: Option<Address>,
+    /// What a day pays to all together who kept their own payloads reachable, in the token's smallest unit; 0 for nothing. It comes
+    /// from what `liveness fund` paid in. The auditor stays who it is.
+    #[arg(long, value_name = "AMOUNT", group = "decision")]
+    wage: Option<U256>,
     /// Text beside the proposal.
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
@@ -145,9 +150,12 @@ impl Subject {
             actions.extend(Action::guard(deployment, guardian));
             sentences.push(format!("Make {guardian} the guardian."));
         }
-        if let Some(auditor) = self.auditor {
-            actions.push(Action::name_auditor(deployment, auditor));
-            sentences.push(format!("Have {auditor} say each day what is reachable."));
+        if self.auditor.is_some() || self.wage.is_some() {
+            let (auditor, pay) = self.wage(chain).await?;
+            actions.push(Action::set_wage(deployment, auditor, pay));
+            sentences.push(format!(
+                "Have {auditor} say each day what is reachable, for {pay} a day."
+            ));
         }
         if let Some(manifest) = &manifest {
             let (action, sentence) = approve(deployment, manifest)?;
@@ -164,6 +172,32 @@ impl Subject {
             charter,
             motion,
         })
+    }
+}
+
+impl Subject {
+    /// Auditor and pay of a day, what is not named as it is now.
+    async fn wage(&self, chain: &Chain) -> Result<(Address, U256)> {
+        let deployment = chain.deployment();
+        let registry = LivenessRegistry::new(deployment.liveness, chain.provider());
+        let wage = registry.wage(deployment.collective).call().await;
+        let wage = wage.map_err(ChainError::from)?;
+        let auditor = self.auditor.unwrap_or(wage.auditor);
+        // Pay in another token says nothing of pay in this one.
+        let now = if wage.token == deployment.token {
+            wage.pay
+        } else {
+            U256::ZERO
+        };
+        let pay = match (self.wage, auditor.is_zero()) {
+            (None, true) => U256::ZERO,
+            (wage, _) => wage.unwrap_or(now),
+        };
+        ensure!(
+            !auditor.is_zero() || pay.is_zero(),
+            "nobody says what is reachable, so nothing can be paid for it: name an account with --auditor"
+        );
+        Ok((auditor, pay))
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use alloy::primitives::U256;
 use anyhow::Result;
 use clap::Args;
+use collective::approval::SplitRule;
 
 use super::place::{ChainAt, NodeAt};
 use super::program::test::{cache, warn_of_layers};
@@ -91,9 +92,13 @@ fn write(page: &mut String, approval: &Approval) {
     line(page, "same bytes", &same);
     let earnings = &approval.earnings;
     let earns = format!(
-        "{} a run for each of {} contributors who match today, {} if it runs as often as it may; {} a run for the node, {} \
+        "{} a run for each{} of {} contributors who match today, {} if it runs as often as it may; {} a run for the node, {} \
          for the treasury",
         earnings.each,
+        match earnings.rule {
+            SplitRule::Equal => "",
+            SplitRule::Bytes => ", in the mean,",
+        },
         earnings.contributors,
         earnings.each_in_all,
         earnings.node,

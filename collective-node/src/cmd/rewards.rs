@@ -10,7 +10,9 @@ use serde_json::json;
 use super::place::{ChainAt, NodeAt};
 use super::secret;
 use super::show::show;
+use super::verify::tell;
 use crate::chain::ChainError;
+use crate::verify;
 use collective_contracts::RewardDistributor;
 
 /// See and claim what contributions earned.
@@ -18,11 +20,28 @@ use collective_contracts::RewardDistributor;
 pub enum Rewards {
     Show(Show),
     Claim(Claim),
+    Recompute(Recompute),
+}
+
+/// Work the reward root out again from chain and blobs alone, and compare it with the pending and the active one.
+///
+/// The node is asked for blobs only; it is not trusted, their hashes are. Where a root is another one, the first job or epoch
+/// in which it differs is named.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  collective rewards recompute --json")]
+pub struct Recompute {
+    #[command(flatten)]
+    node: NodeAt,
+    #[command(flatten)]
+    chain: ChainAt,
+    /// Print the findings as JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Show everything that an account was ever given under the active reward root.
 ///
-/// What settled jobs earned comes under it once the challenge window has passed.
+/// What settled jobs and days earned comes under it once the challenge window has passed.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  collective rewards show 0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
@@ -62,7 +81,16 @@ impl Rewards {
         match self {
             Self::Show(show) => show.run().await,
             Self::Claim(claim) => claim.run().await,
+            Self::Recompute(recompute) => recompute.run().await,
         }
+    }
+}
+
+impl Recompute {
+    async fn run(self) -> Result<bool> {
+        let chain = self.chain.reader().await?;
+        let verdict = verify::rewards(&chain, self.node.client()?).await?;
+        tell(self.json, &verdict)
     }
 }
 

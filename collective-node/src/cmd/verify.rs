@@ -109,7 +109,7 @@ impl Receipt {
 }
 
 /// Prints what was found, and says whether all of it holds.
-fn tell(json: bool, verdict: &verify::Verdict) -> Result<bool> {
+pub(super) fn tell(json: bool, verdict: &verify::Verdict) -> Result<bool> {
     if json {
         println!("{}", serde_json::to_string_pretty(verdict)?);
     } else {

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::{App, Problem, Uses};
 use crate::contributor::split_file;
 use crate::intake::{Acknowledgement, IntakeRefusal};
-use crate::verify::{self, Inputs};
+use crate::rewards::Inputs;
+use crate::verify;
 
 /// Takes an upload in. 201 means that it is on this node's disk.
 pub async fn contribute(

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use alloy::primitives::U256;
-use collective::approval::{Interpreted, Limits, OutputRule};
+use collective::approval::{Interpreted, Limits, OutputRule, SplitRule};
 use collective::id::BlobId;
 use collective::terms::Purpose;
 use serde::de::Error as _;
@@ -123,10 +123,18 @@ pub struct Price {
     /// What the node has at stake for one run.
     #[serde(deserialize_with = "amount")]
     pub bond: U256,
+    /// How the contributors' share is divided among them.
+    #[serde(default = "equally")]
+    pub rule: SplitRule,
     /// Contributors' share, in hundredths of a per cent.
     pub contributors_bps: u16,
     /// Node's share; the treasury gets the rest.
     pub node_bps: u16,
+}
+
+/// What a folder means that says nothing.
+fn equally() -> SplitRule {
+    SplitRule::Equal
 }
 
 /// From when on a program may not run.

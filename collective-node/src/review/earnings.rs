@@ -1,7 +1,7 @@
 //! Who would be read today, and what each would earn.
 
 use alloy::primitives::U256;
-use collective::approval::Manifest;
+use collective::approval::{Manifest, SplitRule};
 use collective::input::InputSet;
 use serde::Serialize;
 
@@ -18,9 +18,11 @@ use crate::headers::Headers;
 pub struct Earnings {
     /// Contributors whose records match at the newest finalized block.
     pub contributors: u32,
-    /// To each of them.
+    /// How it is divided among them.
+    pub rule: SplitRule,
+    /// To each of them; in the mean, where they are not paid the same.
     pub each: U256,
-    /// To each of them, if it runs as often as it may.
+    /// The same, if it runs as often as it may.
     pub each_in_all: U256,
     /// To the node that runs it.
     pub node: U256,
@@ -46,6 +48,7 @@ impl Earnings {
         };
         Self {
             contributors,
+            rule: payment.rule,
             each,
             each_in_all: each.saturating_mul(U256::from(manifest.max_runs)),
             node,

@@ -1,6 +1,8 @@
 //! What could go wrong if a manifest is approved, worked out from the manifest and the facts beside it.
 
-use collective::approval::{Evidence, Manifest, OutputKind, OutputRule, Program, Recipient};
+use collective::approval::{
+    Evidence, Manifest, OutputKind, OutputRule, Program, Recipient, SplitRule,
+};
 use collective::id::ManifestDigest;
 use collective::source::{ColumnType, Source};
 use collective::terms::Purpose;
@@ -73,6 +75,12 @@ pub enum Risk {
     /// Over before it begins.
     #[error("its time is over, or it has no run: approved, it could never run")]
     Dead,
+    /// Bytes cost nothing to make.
+    #[error(
+        "contributors are paid by their bytes: whoever seals a longer record than needed takes from everybody else, and nothing \
+         but the size of an upload bounds it"
+    )]
+    PaysForPadding,
     /// Trust in the operator.
     #[error(
         "no evidence is asked of the node: its operator can read what the program reads, and the output is as right as that \
@@ -161,6 +169,8 @@ pub fn of_manifest(
     }
     risks.extend((manifest.max_runs > 1).then_some(Risk::ManyRuns(manifest.max_runs)));
     risks.extend((manifest.expiry > now + LONG_SECONDS).then_some(Risk::Long));
+    let by_bytes = manifest.payment.rule == SplitRule::Bytes;
+    risks.extend(by_bytes.then_some(Risk::PaysForPadding));
     risks.push(match manifest.evidence {
         Evidence::None => Risk::NoEvidence,
     });
@@ -242,7 +252,7 @@ mod tests {
             "recipient": {"node": {"id": B256::repeat_byte(3), "keys": B256::repeat_byte(4)}},
             "output": {"kind": "aggregate", "maxBytes": 10, "minimumGroup": 1},
             "limits": {"fuel": "1000", "memoryBytes": 1 << 20, "seconds": 1},
-            "payment": {"token": Address::repeat_byte(5), "price": "10", "bond": "0", "rule": "equal",
+            "payment": {"token": Address::repeat_byte(5), "price": "10", "bond": "0", "rule": "bytes",
                 "contributorsBps": 10_000, "nodeBps": 0},
             "evidence": "none",
             "maxRuns": 5,
@@ -268,6 +278,7 @@ mod tests {
                 Risk::NoMinimumGroup,
                 Risk::ManyRuns(5),
                 Risk::Long,
+                Risk::PaysForPadding,
                 Risk::NoEvidence,
             ]
         );
@@ -298,6 +309,10 @@ mod tests {
         gone(|it| it.output.minimum_group = 10, &Risk::NoMinimumGroup);
         gone(|it| it.max_runs = 1, &Risk::ManyRuns(5));
         gone(|it| it.expiry = NOW + 86_400, &Risk::Long);
+        gone(
+            |it| it.payment.rule = SplitRule::Equal,
+            &Risk::PaysForPadding,
+        );
         let left = of_manifest(&manifest, Some(&source()), 40, NOW);
         let room = Risk::RoomForRecords {
             room: 10,

@@ -1,6 +1,6 @@
 //! What a manifest lets a program do, in sentences made from its fields.
 
-use collective::approval::{Manifest, OutputKind, Recipient};
+use collective::approval::{Manifest, OutputKind, Recipient, SplitRule};
 use collective::terms::Purpose;
 use serde::Serialize;
 
@@ -116,8 +116,12 @@ fn recipient(recipient: &Recipient) -> String {
 fn price(manifest: &Manifest) -> String {
     let payment = &manifest.payment;
     let treasury = 10_000 - payment.contributors_bps - payment.node_bps;
+    let rule = match payment.rule {
+        SplitRule::Equal => "the same to each",
+        SplitRule::Bytes => "to each by the bytes of the record as it is sealed",
+    };
     format!(
-        "{} a run in the smallest unit of token {}: {} % to the contributors, the same to each, {} % to the node, {} % to the \
+        "{} a run in the smallest unit of token {}: {} % to the contributors, {rule}, {} % to the node, {} % to the \
          treasury; the node stakes {}",
         payment.price,
         payment.token,

@@ -82,7 +82,7 @@ pub async fn liveness(
     if let (Some(leaf), Ok(results)) = (contribution, &results) {
         let place = pool.iter().position(|(of, _)| *of == leaf);
         let verdict = place.and_then(|place| results.verdicts.get(place));
-        let shown = chain.was_shown(&latest, epoch, leaf).await?;
+        let shown = chain.shown(&latest, epoch, &[leaf]).await? == [true];
         let drawn = place.map(|place| {
             let (leaf, length) = pool[place];
             Epoch::new(collective, epoch, fact.randomness).draw(leaf, length)

@@ -6,7 +6,7 @@
 use alloy::primitives::{Address, B256, U256};
 use alloy::rpc::types::{Filter, Log};
 use alloy::sol_types::SolEvent;
-use collective::approval::{Manifest, Recipient};
+use collective::approval::{Manifest, Recipient, SplitRule};
 use collective::id::{BlobId, Leaf, ManifestDigest};
 use collective::merkle::{self, MerkleTree};
 use collective::receipt::BlockRef;
@@ -17,8 +17,7 @@ use thiserror::Error;
 use crate::blobs::{BlobError, Blobs};
 use crate::chain::facts::{JobFact, JobState};
 use crate::chain::{Chain, ChainError};
-use crate::client::Client;
-use crate::rewards::Rewards;
+use crate::rewards::Inputs;
 use collective_contracts::JobEscrow;
 
 /// Why uses could not be told.
@@ -65,8 +64,8 @@ pub struct Use {
     pub state: JobState,
     /// Contributors of the input set.
     pub contributors: u32,
-    /// What the job pays each of them in the smallest unit of `token`; paid once it is settled.
-    pub share: U256,
+    /// What the job pays each of them in the smallest unit of `token`, where all get the same; paid once it is settled.
+    pub share: Option<U256>,
     /// The token.
     pub token: Address,
     /// Root of the input set, as released.
@@ -94,28 +93,6 @@ impl Use {
     }
 }
 
-/// Who says what was in a job's input set; it is checked.
-#[derive(Clone, Copy)]
-pub enum Inputs<'a> {
-    /// This node.
-    Own(&'a Rewards),
-    /// Another one.
-    Node(&'a Client),
-}
-
-impl Inputs<'_> {
-    async fn of(&self, job: u64, fact: &JobFact) -> Option<Vec<Leaf>> {
-        match self {
-            Self::Own(rewards) => rewards.inputs(job, fact).await.ok()?,
-            Self::Node(node) => {
-                let record = node.job(job).await.ok()?.record?;
-                let list = node.blob(record.inputs).await.ok()?;
-                serde_json::from_slice(&list).ok()
-            }
-        }
-    }
-}
-
 /// Reads the releases up to the newest finalized block.
 ///
 /// # Errors
@@ -133,14 +110,12 @@ pub async fn uses(
         unknown: vec![],
     };
     for (job, fact) in released(chain, &up_to).await? {
-        let leaves = inputs.of(job, &fact).await.unwrap_or_default();
-        let words: Vec<B256> = leaves.iter().map(|leaf| leaf.0).collect();
-        let tree = MerkleTree::new(&words).ok();
-        let tree = tree.filter(|tree| tree.root() == fact.input_root);
-        let Some(tree) = tree else {
+        let Ok(Some(leaves)) = inputs.of(job, &fact).await else {
             told.unknown.push(job);
             continue;
         };
+        let words: Vec<B256> = leaves.iter().map(|leaf| leaf.0).collect();
+        let tree = MerkleTree::new(&words).expect("a list whose root was released");
         let Some(place) = leaves.iter().position(|leaf| *leaf == contribution) else {
             continue;
         };
@@ -206,7 +181,8 @@ async fn one(
         released: fact.released_at,
         state: newest.state,
         contributors: fact.input_count,
-        share: all / U256::from(fact.input_count.max(1)),
+        share: (payment.rule == SplitRule::Equal)
+            .then(|| all / U256::from(fact.input_count.max(1))),
         token: payment.token,
         root: fact.input_root,
         proof,

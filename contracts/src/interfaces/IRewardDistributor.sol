@@ -13,18 +13,18 @@ struct Claim {
 /// @param claimed all that was ever paid out
 /// @param total most that the active root may pay out, over all time
 /// @param root active cumulative tree
-/// @param sequence of the last proposal, vetoed ones included
 /// @param pendingRoot proposed tree, or zero
 /// @param pendingTotal total of the proposed tree
-/// @param activeFrom time from which the proposed tree counts
+/// @param sequence of the last proposal, vetoed ones included
+/// @param activeFrom time from which the proposed tree counts; zero while there is none
 struct Pool {
     uint256 funded;
     uint256 claimed;
     uint256 total;
     bytes32 root;
-    uint256 sequence;
     bytes32 pendingRoot;
     uint256 pendingTotal;
+    uint64 sequence;
     uint64 activeFrom;
 }
 
