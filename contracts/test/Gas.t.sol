@@ -17,6 +17,9 @@ import {vm} from "./Vm.sol";
 contract GasTest is GovernanceBase {
     bytes32 internal constant ROOT = keccak256("root");
     uint256 internal constant BATCH_LIMIT = 50_000;
+    uint256 internal constant PEOPLE = 10_000;
+    /// @dev What paying any number of people may cost beside their own claims.
+    uint256 internal constant PAYOUT_LIMIT = 100_000;
 
     function test_gas_contributions() public {
         vm.prank(aggregator);
@@ -24,7 +27,17 @@ contract GasTest is GovernanceBase {
         vm.assertLe(_note("commitBatch of 10000, first"), BATCH_LIMIT);
         vm.prank(aggregator);
         contributions.commitBatch(collective, MANIFEST, 10_000, ROOT);
-        vm.assertLe(_note("commitBatch of 10000, next"), BATCH_LIMIT);
+        uint256 gas = _note("commitBatch of 10000, next");
+        vm.assertLe(gas, BATCH_LIMIT);
+        _share("commitBatch, a contribution of 10000", gas, 10_000);
+        for (uint32 size = 1; size <= 100; size *= 100) {
+            vm.prank(aggregator);
+            contributions.commitBatch(collective, ROOT, size, MANIFEST);
+            gas = vm.snapshotGasLastCall("operations", "commitBatch of 1 or 100, next");
+            vm.assertLe(gas, BATCH_LIMIT);
+            if (size == 1) _share("commitBatch, a contribution of 1", gas, 1);
+            else _share("commitBatch, a contribution of 100", gas, 100);
+        }
 
         Contribution memory c = _contribution(1);
         vm.prank(contributor);
@@ -137,22 +150,43 @@ contract GasTest is GovernanceBase {
         vm.prank(requester);
         rewards.fund(collective, address(token), 1e6);
         _note("fund, first");
-        bytes32[] memory leaves = new bytes32[](1_024);
+        bytes32[] memory leaves = new bytes32[](PEOPLE);
+        for (uint256 i = 0; i < leaves.length; ++i) {
+            leaves[i] = rewards.leaf(bytes32(0xbeef0000 + i), 50);
+        }
+        bytes32 root = Merkle.root(leaves);
+        _proposeRoot(root, 50 * PEOPLE);
+        _note("propose root, first of a collective");
+        vm.warp(block.timestamp + rewards.CHALLENGE_SECONDS());
+        rewards.claim(collective, address(token), bytes32(uint256(0xbeef0000)), 50, Merkle.proof(leaves, 0));
+        _note("claim among 10000, first, with the root");
+        rewards.claim(collective, address(token), bytes32(uint256(0xbeef0001)), 50, Merkle.proof(leaves, 1));
+        _note("claim among 10000");
+
+        // Whatever came before, another root costs this much for all of them together, and each pays for the own claim.
         for (uint256 i = 0; i < leaves.length; ++i) {
             leaves[i] = rewards.leaf(bytes32(0xbeef0000 + i), 100);
         }
-        bytes32 root = Merkle.root(leaves);
-        bytes32 digest = rewards.rootDigest(collective, address(token), root, 102_400, MANIFEST, 1);
-        rewards.propose(collective, address(token), root, 102_400, MANIFEST, 1, _quorum(digest, 2));
-        _note("propose root, 2 of 3");
+        root = Merkle.root(leaves);
+        _proposeRoot(root, 100 * PEOPLE);
+        vm.assertLe(_note("propose root, next"), PAYOUT_LIMIT);
+        vm.warp(block.timestamp + rewards.CHALLENGE_SECONDS());
+        _proposeRoot(ROOT, 100 * PEOPLE);
+        vm.assertLe(_note("propose root, next, with the one before"), PAYOUT_LIMIT);
         vm.warp(block.timestamp + rewards.CHALLENGE_SECONDS());
         rewards.activate(collective, address(token));
         _note("activate root");
-        for (uint256 i = 0; i < 2; ++i) {
-            bytes32[] memory proof = Merkle.proof(leaves, i);
-            rewards.claim(collective, address(token), bytes32(0xbeef0000 + i), 100, proof);
-            _note(i == 0 ? "claim among 1024, first" : "claim among 1024, next");
-        }
+        _proposeRoot(root, 100 * PEOPLE);
+        vm.warp(block.timestamp + rewards.CHALLENGE_SECONDS());
+        rewards.activate(collective, address(token));
+        rewards.claim(collective, address(token), bytes32(uint256(0xbeef0000)), 100, Merkle.proof(leaves, 0));
+        _note("claim among 10000, again");
+    }
+
+    function _proposeRoot(bytes32 root, uint256 total) private {
+        bytes32 digest = rewards.rootDigest(collective, address(token), root, total, MANIFEST, 1);
+        bytes[] memory signatures = _quorum(digest, 2);
+        rewards.propose(collective, address(token), root, total, MANIFEST, 1, signatures);
     }
 
     function test_gas_liveness() public {
@@ -192,6 +226,11 @@ contract GasTest is GovernanceBase {
         vm.warp(day + 5 days);
         liveness.settle(collective, epoch);
         _note("settle epoch, first of a collective");
+    }
+
+    /// @dev What each of so many adds, rounded up.
+    function _share(string memory name, uint256 gas, uint256 count) private {
+        vm.snapshotValue("operations", name, (gas + count - 1) / count);
     }
 
     function _note(string memory name) internal returns (uint256) {
