@@ -34,7 +34,8 @@ mod branch;
   collective propose --manifest logit.json --program logit.bundle --key member.key
   collective propose --manifest ages.json --program ages.sql --key member.key
   collective propose --charter charter.json --accept-node 0x5f…c1 --accept-committee 0x09…d7 --key member.key
-  collective propose --convene 0x3b…90 --key member.key")]
+  collective propose --convene 0x3b…90 --key member.key
+  collective propose --auditor 0x70…C8 --wage 1000000 --key member.key")]
 pub struct Propose {
     #[command(flatten)]
     subject: Subject,
