@@ -71,6 +71,10 @@ simulate-committee SEEDS="10000":
     grep '^|' "$log"
     exit "$failed"
 
+# A day's audit of a million contributions: bytes, processor time, and raw SHA-256 over the same bytes
+bench-liveness:
+    cargo run --release -p collective-node --example bench-liveness
+
 # Python programs against native CPython on the same records, and how long a job process takes to start and end
 bench-python:
     runtime=$(runtimes/python/build.sh) && cargo run --release -p collective-node --example bench-runtime -- python "$runtime"
