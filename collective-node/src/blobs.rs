@@ -1,4 +1,5 @@
-//! Immutable bytes named by their SHA-256, checked on the way in and on the way out.
+//! Immutable bytes named by their SHA-256, checked on the way in and on the way out. The one thing that is ever removed is the
+//! file of a withdrawn contribution (`withdrawal`).
 //!
 //! The place is not trusted: what comes back under a wrong name is refused. Nothing here is secret;
 //! whatever must be is sealed before it gets here.
@@ -162,6 +163,17 @@ impl Blobs {
         }
     }
 
+    /// Removes what has this name. Doing it twice is doing it once.
+    ///
+    /// # Errors
+    /// [`BlobError::Store`].
+    pub async fn remove(&self, id: BlobId) -> Result<(), BlobError> {
+        match self.own()?.blobs.delete(&key(id)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(BlobError::Store(error)),
+        }
+    }
+
     fn own(&self) -> Result<&Folder, BlobError> {
         match &self.place {
             Place::Store(own) | Place::Mirror(own, _) => Ok(own),
@@ -272,5 +284,9 @@ mod tests {
             blobs.get(id).await.expect("given"),
             Bytes::from_static(b"bytes")
         );
+        for _ in 0..2 {
+            blobs.remove(id).await.expect("removed");
+            assert!(matches!(blobs.get(id).await, Err(BlobError::Missing(_))));
+        }
     }
 }

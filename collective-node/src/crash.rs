@@ -33,11 +33,13 @@ pub enum Step {
     SettledNotNoted,
     /// Relayed claims are sent.
     ClaimsSentNotSeen,
+    /// The file of a withdrawn contribution is gone, the ledger does not say so.
+    FileDroppedNotNoted,
 }
 
 impl Step {
     /// Every step, in the order of a story.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::KeptNotAcknowledged,
         Self::AcknowledgedNotBatched,
         Self::BatchSentNotSeen,
@@ -49,6 +51,7 @@ impl Step {
         Self::ReceiptedNotSettled,
         Self::SettledNotNoted,
         Self::ClaimsSentNotSeen,
+        Self::FileDroppedNotNoted,
     ];
 
     /// Its name in [`VARIABLE`].

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use alloy::primitives::{B256, Bytes as CallData, U256};
+use alloy::primitives::{Address, B256, Bytes as CallData, U256};
 use bytes::Bytes;
 use collective::approval::Recipient;
 use collective::committee::assembly::Assembled;
@@ -215,16 +215,9 @@ impl Driver {
         Ok((finalized, latest))
     }
 
-    /// Whether a place among the runs is kept for a job: the clock of this node's receipt runs, or may begin to. Until its grace is
-    /// over a release under an old lease may still be recorded.
+    /// Whether a place among the runs is kept for a job.
     fn holds(&self, fact: &JobFact, now: u64) -> bool {
-        let ours = fact.lease.collective == self.chain.deployment().collective;
-        let mine = ours && fact.lease.node == self.node;
-        match fact.state {
-            JobState::Leased => mine && now <= fact.lease.deadline + RELEASE_GRACE_SECONDS,
-            JobState::Released => mine,
-            _ => false,
-        }
+        fact.lease.node == self.node && is_under_way(fact, self.chain.deployment().collective, now)
     }
 
     /// Does the next thing for one job. Nothing is leased or released for which there is no room among the runs.
@@ -698,6 +691,17 @@ impl Driver {
     async fn facts(&self, fact: &JobFact) -> Result<Facts, DriveError> {
         let view = self.view.borrow().clone();
         Ok(Facts::gather(&self.chain, &self.blobs, view, fact).await?)
+    }
+}
+
+/// Whether a job of `collective` may still run at block time `now`: the clock of its receipt runs, or may begin to. Until its grace is
+/// over a release under an old lease may still be recorded.
+pub(crate) fn is_under_way(fact: &JobFact, collective: Address, now: u64) -> bool {
+    let ours = fact.lease.collective == collective;
+    match fact.state {
+        JobState::Leased => ours && now <= fact.lease.deadline + RELEASE_GRACE_SECONDS,
+        JobState::Released => ours,
+        _ => false,
     }
 }
 

@@ -89,16 +89,12 @@ impl Headers {
                 blobs,
                 scanned,
             } => {
-                let file = match ledger.file(leaf).await? {
-                    Some(file) => Some(file),
-                    None => scanned
-                        .get_or_try_init(|| by_header(blobs))
-                        .await?
-                        .get(&name)
-                        .copied(),
-                };
-                let file = blobs.get(file.ok_or(HeadersError::Missing(leaf))?).await?;
-                split_file(&file).map(|(header, _)| file.slice_ref(header))
+                if let Some(header) = held(ledger, blobs, entry).await? {
+                    return Ok(header);
+                }
+                let found = scanned.get_or_try_init(|| by_header(blobs)).await?;
+                let file = found.get(&name).ok_or(HeadersError::Missing(leaf))?;
+                header_of(&blobs.get(*file).await?)
             }
             Self::Node(node) => Some(fetch(node, leaf).await?),
             Self::Mirror { kept, node } => match kept.get(name).await {
@@ -116,6 +112,36 @@ impl Headers {
             .filter(|bytes| BlobId::of(bytes) == name)
             .ok_or(HeadersError::Missing(leaf))
     }
+}
+
+/// The header of a contribution that a ledger knows: out of its file, or what is left of that once it is dropped
+/// ([`crate::withdrawal`]).
+///
+/// # Errors
+/// [`HeadersError`].
+pub async fn held(
+    ledger: &Ledger,
+    blobs: &Blobs,
+    entry: &SignedContribution,
+) -> Result<Option<Bytes>, HeadersError> {
+    let name = BlobId(entry.commitment.header);
+    if let Some(file) = ledger.file(entry.contribution.leaf()).await? {
+        match blobs.get(file).await {
+            Ok(file) => return Ok(header_of(&file).filter(|it| BlobId::of(it) == name)),
+            // It may have been dropped just now.
+            Err(BlobError::Missing(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    match blobs.get(name).await {
+        Ok(header) => Ok(Some(header)),
+        Err(BlobError::Missing(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn header_of(file: &Bytes) -> Option<Bytes> {
+    split_file(file).map(|(header, _)| file.slice_ref(header))
 }
 
 async fn fetch(node: &Client, leaf: collective::id::Leaf) -> Result<Bytes, HeadersError> {

@@ -11,6 +11,7 @@ use std::str::FromStr;
 use alloy::primitives::{B256, U256};
 use collective::contribution::{Contribution, Place, SignedContribution};
 use collective::id::{BlobId, ContributorId, Leaf};
+use collective::input::Withdrawn;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteRow, SqliteSynchronous,
@@ -21,10 +22,12 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use audits::Audited;
 pub use told::{ToldRow, ToldSize};
+pub use withdrawn::Withdrawal;
 
 mod audits;
 mod places;
 mod told;
+mod withdrawn;
 
 /// Changes in one transaction: they share one disk sync, and the first waits for the last.
 const GROUP: usize = 256;
@@ -86,6 +89,15 @@ const SCHEMA: &str = "
         epoch  INTEGER PRIMARY KEY,
         record TEXT NOT NULL
     ) STRICT;
+    CREATE TABLE IF NOT EXISTS withdrawn (
+        leaf    BLOB PRIMARY KEY REFERENCES held(leaf),
+        why     TEXT NOT NULL,
+        block   INTEGER NOT NULL,
+        file    BLOB NOT NULL,
+        dropped INTEGER NOT NULL DEFAULT 0
+    ) STRICT;
+    CREATE INDEX IF NOT EXISTS withdrawn_waiting ON withdrawn(leaf) WHERE dropped = 0;
+    CREATE INDEX IF NOT EXISTS withdrawn_file ON withdrawn(file);
     CREATE TABLE IF NOT EXISTS finalized (
         only   INTEGER PRIMARY KEY CHECK (only = 1),
         number INTEGER NOT NULL,
@@ -115,7 +127,8 @@ pub enum LedgerError {
 pub struct Held {
     /// The signed leaf and its openings.
     pub entry: SignedContribution,
-    /// What the node has of its file: all of it, or, where its contributor keeps that, what [`crate::contributor::stub`] makes.
+    /// What the node has of its file: all of it; where its contributor keeps that, what [`crate::contributor::stub`] makes; of one that
+    /// was dropped before the ledger was lost, its header, as the name is not known any more.
     pub file: BlobId,
 }
 
@@ -182,6 +195,12 @@ enum Change {
         record: String,
     },
     Finalized(u64, B256),
+    Withdrawn {
+        leaf: Leaf,
+        why: Withdrawn,
+        block: u64,
+    },
+    Dropped(Leaf),
 }
 
 type Reply = oneshot::Sender<Result<Kept, LedgerError>>;
@@ -444,20 +463,28 @@ impl Ledger {
         Ok(used(&mut *self.reads.acquire().await?, contribution).await?)
     }
 
-    /// Where the sealed file of a leaf is kept.
+    /// Where the sealed file of a leaf is kept, if it is.
     ///
     /// # Errors
     /// [`LedgerError`].
     pub async fn file(&self, leaf: Leaf) -> Result<Option<BlobId>, LedgerError> {
-        Ok(self.contribution(leaf).await?.map(|(held, _)| held.file))
+        let query = "SELECT file FROM held WHERE leaf = ?
+             AND leaf NOT IN (SELECT leaf FROM withdrawn WHERE dropped = 1)";
+        let row = sqlx::query(query)
+            .bind(&leaf.0[..])
+            .fetch_optional(&self.reads)
+            .await?;
+        row.map(|row| Ok(BlobId(word(row.get("file"))?)))
+            .transpose()
     }
 
-    /// Contributions held, and how many of them are in no batch yet.
+    /// Contributions whose files are here, and how many contributions are in no batch yet.
     ///
     /// # Errors
     /// [`LedgerError`].
     pub async fn counts(&self) -> Result<(u64, u64), LedgerError> {
-        let query = "SELECT count(*), count(*) - count(batch) FROM held";
+        let query = "SELECT count(*) - (SELECT count(*) FROM withdrawn WHERE dropped = 1),
+             count(*) - count(batch) FROM held";
         let row = sqlx::query(query).fetch_one(&self.reads).await?;
         Ok((row.get::<i64, _>(0) as u64, row.get::<i64, _>(1) as u64))
     }
@@ -655,6 +682,10 @@ async fn apply(to: &mut SqliteConnection, change: &Change) -> Result<Kept, sqlx:
                 .execute(to)
                 .await?;
         }
+        Change::Withdrawn { leaf, why, block } => {
+            withdrawn::note(to, *leaf, *why, *block).await?;
+        }
+        Change::Dropped(leaf) => withdrawn::note_dropped(to, *leaf).await?,
     }
     Ok(Kept::New)
 }

@@ -41,3 +41,4 @@ pub mod sandbox;
 pub mod told;
 pub mod verify;
 pub mod wire;
+pub mod withdrawal;

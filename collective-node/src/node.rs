@@ -35,6 +35,7 @@ use crate::rebuild::{RebuildError, rebuild};
 use crate::rewards::Rewards;
 use crate::sandbox::{Cache, Fault, Layer, Sandbox};
 use crate::wire;
+use crate::withdrawal::Withdrawals;
 
 /// What a node is started with.
 pub struct NodeConfig {
@@ -146,7 +147,7 @@ impl Node {
         )
         .await?;
         let indexed = view.borrow().clone();
-        let found = rebuild(&indexed, &ledger, &blobs).await?;
+        let found = rebuild(&chain, &indexed, &ledger, &blobs).await?;
         if found > 0 {
             tracing::warn!(found, "the ledger knows anchored contributions again");
         }
@@ -241,6 +242,13 @@ impl Node {
         let folder = config.data.join("fetched");
         let fetched = Fetched::open(folder, ledger.clone(), blobs.clone(), places);
         let fetched = fetched.map_err(StartError::Folder)?;
+        let withdrawals = Withdrawals {
+            chain: chain.clone(),
+            ledger: ledger.clone(),
+            blobs: blobs.clone(),
+            view: view.clone(),
+            node: config.node,
+        };
         let driver = Driver {
             chain,
             ledger: ledger.clone(),
@@ -260,6 +268,7 @@ impl Node {
         tasks.spawn(remember(view.clone(), ledger.clone()));
         tasks.spawn(anchor.run(config.batch_every));
         tasks.spawn(auditor.run(config.poll));
+        tasks.spawn(withdrawals.run(config.poll));
         if let Some(holder) = own {
             tasks.spawn(holder.tend(config.poll));
         }

@@ -11,13 +11,18 @@ use collective::liveness::Custody;
 use thiserror::Error;
 
 use crate::blobs::{BlobError, Blobs};
+use crate::chain::{Chain, ChainError};
 use crate::contributor::split_file;
 use crate::follower::View;
 use crate::ledger::{Held, Kept, Ledger, LedgerError};
+use crate::withdrawal::withdrawn;
 
 /// Why nothing, or not everything, could be made again.
 #[derive(Debug, Error)]
 pub enum RebuildError {
+    /// The chain.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -26,12 +31,17 @@ pub enum RebuildError {
     Blob(#[from] BlobError),
 }
 
-/// Notes every anchored contribution and batch that the ledger lacks, with the sealed files; says how
-/// many contributions. Every blob is read once where something lacks, none where nothing does.
+/// Notes every anchored contribution and batch that the ledger lacks, with the sealed files, or as withdrawn where the file was
+/// dropped; says how many contributions. Every blob is read once where something lacks, none where nothing does.
 ///
 /// # Errors
 /// [`RebuildError`]; what was noted stays noted.
-pub async fn rebuild(view: &View, ledger: &Ledger, blobs: &Blobs) -> Result<usize, RebuildError> {
+pub async fn rebuild(
+    chain: &Chain,
+    view: &View,
+    ledger: &Ledger,
+    blobs: &Blobs,
+) -> Result<usize, RebuildError> {
     let known = ledger.leaves().await?;
     // Also what counts no more: it is still stored, and audited.
     let lacking = view.index.anchored().map(|anchored| &anchored.entry);
@@ -64,11 +74,40 @@ pub async fn rebuild(view: &View, ledger: &Ledger, blobs: &Blobs) -> Result<usiz
         };
         found += usize::from(kept == Kept::New);
     }
+    found += tombstones(chain, view, ledger, blobs, &mut lacking).await?;
     if !lacking.is_empty() {
         let count = lacking.len();
         tracing::error!(count, "no blob is the file of these anchored contributions");
     }
     batches(view, ledger, blobs).await?;
+    Ok(found)
+}
+
+/// Contributions whose files are not here because they are withdrawn: their headers are.
+async fn tombstones(
+    chain: &Chain,
+    view: &View,
+    ledger: &Ledger,
+    blobs: &Blobs,
+    lacking: &mut HashMap<B256, &SignedContribution>,
+) -> Result<usize, RebuildError> {
+    let mut dropped = withdrawn(chain, lacking.values().copied(), &view.finalized).await?;
+    let mut found = 0;
+    for entry in lacking.values().copied().cloned().collect::<Vec<_>>() {
+        let header = entry.commitment.header;
+        let leaf = entry.contribution.leaf();
+        let file = BlobId(header);
+        let Some(why) = dropped.remove(&leaf) else {
+            continue;
+        };
+        if blobs.get(file).await.is_err() {
+            continue;
+        }
+        lacking.remove(&header);
+        found += usize::from(ledger.keep(Held { entry, file }).await? == Kept::New);
+        ledger.withdraw(leaf, why, view.finalized.number).await?;
+        ledger.dropped(leaf).await?;
+    }
     Ok(found)
 }
 

@@ -63,6 +63,7 @@ fn the_story_ends_the_same_wherever_the_power_fails() {
     approve(&world);
     run(&world);
     pay(&world);
+    withdraw(&world);
 }
 
 fn contribute(world: &World, folder: &std::path::Path) {
@@ -220,5 +221,21 @@ fn pay(world: &World) {
         findings.iter().all(|finding| finding["holds"] == true),
         "{verdict}"
     );
+    drop(node);
+}
+
+fn withdraw(world: &World) {
+    let client = Client::new(world.told("node").parse().expect("a URL")).expect("a client");
+    let runtime = tokio::runtime::Runtime::new().expect("threads");
+    let node = start(world, Some(Step::FileDroppedNotNoted));
+    // It is answered or not, as the power fails once the revocation is final.
+    let _ = world.run(&format!("revoke 0 --key {}", world.key("contributor-1")));
+    dead(node, Step::FileDroppedNotNoted);
+    let node = start(world, None);
+    let began = Instant::now();
+    while runtime.block_on(client.status()).expect("a status").held != 944 {
+        assert!(began.elapsed() < PATIENCE, "nobody notes what is dropped");
+        std::thread::sleep(Duration::from_millis(100));
+    }
     drop(node);
 }

@@ -30,7 +30,30 @@ pub struct Revocations {
     words: HashMap<(ContributorId, u64), U256>,
 }
 
+/// Why no later job reads a contribution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Withdrawn {
+    /// Its contributor took it back.
+    Revoked,
+    /// Its terms have ended.
+    Expired,
+}
+
 impl Revocations {
+    /// Whether a contribution is withdrawn in the block that these were read at, whose time is `time` (Unix seconds). What is
+    /// withdrawn once stays so: nothing is unrevoked, and time only passes.
+    pub fn withdrawn(&self, entry: &SignedContribution, time: u64) -> Option<Withdrawn> {
+        let contribution = &entry.contribution;
+        if self.contains(contribution.contributor, contribution.nonce) {
+            Some(Withdrawn::Revoked)
+        } else if entry.terms.have_ended(time) {
+            Some(Withdrawn::Expired)
+        } else {
+            None
+        }
+    }
+
     /// Notes a contributor's watermark: every nonce below it is revoked.
     pub fn set_watermark(&mut self, contributor: ContributorId, watermark: U256) {
         self.watermarks.insert(contributor, watermark);
@@ -211,6 +234,24 @@ mod tests {
             revocations: &facts.revocations,
         };
         InputSet::derive(&scope, anchored).map_or(0, |set| set.count())
+    }
+
+    #[test]
+    fn what_is_revoked_or_has_ended_is_withdrawn() {
+        let (entry, end) = (anchored(3, 7).entry, 1 << 30);
+        let mut none = Revocations::default();
+        none.set_watermark(contributor(3), U256::from(7));
+        none.set_word(contributor(3), 0, U256::from(1) << 6);
+        assert_eq!(none.withdrawn(&entry, end - 1), None);
+        assert_eq!(none.withdrawn(&entry, end), Some(Withdrawn::Expired));
+        let mut below = none.clone();
+        below.set_watermark(contributor(3), U256::from(8));
+        let mut bit = none;
+        bit.set_word(contributor(3), 0, U256::from(1) << 7);
+        for revoked in [below, bit] {
+            assert_eq!(revoked.withdrawn(&entry, end), Some(Withdrawn::Revoked));
+            assert_eq!(revoked.withdrawn(&anchored(2, 7).entry, 0), None);
+        }
     }
 
     #[test]

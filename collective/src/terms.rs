@@ -128,7 +128,12 @@ impl Terms {
 
     /// Whether `purpose` is allowed in a block of time `block_time` (Unix seconds).
     pub fn allow(&self, purpose: Purpose, block_time: u64) -> bool {
-        self.purposes.contains(purpose) && block_time < self.expiry
+        self.purposes.contains(purpose) && !self.have_ended(block_time)
+    }
+
+    /// Whether nothing is allowed any more in a block of time `block_time` (Unix seconds).
+    pub fn have_ended(&self, block_time: u64) -> bool {
+        block_time >= self.expiry
     }
 }
 

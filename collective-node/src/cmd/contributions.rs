@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 use collective::approval::Recipient;
 use collective::id::Leaf;
+use collective::input::Withdrawn;
 
 use super::contribute::placed;
 use super::place::{MaybeChainAt, NodeAt};
@@ -117,7 +118,7 @@ impl Contributions {
         let asked = async {
             loop {
                 let state = client.contribution(leaf).await?;
-                if self.wait.is_none() || matches!(state, ContributionState::Batched { .. }) {
+                if self.wait.is_none() || !matches!(state, ContributionState::Held) {
                     return anyhow::Ok(state);
                 }
                 tokio::time::sleep(PAUSE).await;
@@ -128,22 +129,29 @@ impl Contributions {
             .await
             .context("it is in no batch yet")??;
         let mut rows = vec![("leaf", leaf.to_string())];
-        match &state {
-            ContributionState::Held => rows.push(("state", "held, in no batch yet".into())),
-            ContributionState::Batched { receipt } => {
-                let contribution = &receipt.entry.contribution;
-                rows.push(("state", "batched".into()));
-                rows.push(("contributor", contribution.contributor.to_string()));
-                rows.push(("nonce", contribution.nonce.to_string()));
-                rows.push(("batch root", receipt.root.to_string()));
-                if let Some(path) = &self.receipt {
-                    std::fs::write(path, serde_json::to_vec_pretty(receipt)?)
-                        .with_context(|| format!("writing {}", path.display()))?;
-                }
+        let (said, receipt) = match &state {
+            ContributionState::Held => ("held, in no batch yet".to_owned(), None),
+            ContributionState::Batched { receipt } => ("batched".to_owned(), Some(receipt)),
+            ContributionState::Withdrawn {
+                why,
+                block,
+                dropped,
+                receipt,
+            } => (withdrawn(*why, *block, *dropped), Some(receipt)),
+        };
+        rows.push(("state", said));
+        if let Some(receipt) = receipt {
+            let contribution = &receipt.entry.contribution;
+            rows.push(("contributor", contribution.contributor.to_string()));
+            rows.push(("nonce", contribution.nonce.to_string()));
+            rows.push(("batch root", receipt.root.to_string()));
+            if let Some(path) = &self.receipt {
+                std::fs::write(path, serde_json::to_vec_pretty(receipt)?)
+                    .with_context(|| format!("writing {}", path.display()))?;
             }
         }
         show(self.json, &state, &rows)?;
-        let missing = self.receipt.is_some() && matches!(state, ContributionState::Held);
+        let missing = self.receipt.is_some() && receipt.is_none();
         if missing {
             eprintln!("collective: there is no receipt yet; --wait waits for it");
         }
@@ -174,6 +182,18 @@ impl Contributions {
         let Uses { unknown, .. } = uses;
         Ok(unknown.is_empty())
     }
+}
+
+fn withdrawn(why: Withdrawn, block: u64, dropped: bool) -> String {
+    let why = match why {
+        Withdrawn::Revoked => "revoked",
+        Withdrawn::Expired => "its terms have ended",
+    };
+    let file = match dropped {
+        true => "the node has dropped the file",
+        false => "the node drops the file once no job that was leased before may read it",
+    };
+    format!("withdrawn ({why}), final in block {block}; {file}")
 }
 
 fn words(one: &Use) -> String {

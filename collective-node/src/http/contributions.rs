@@ -7,11 +7,12 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use collective::contribution::{Batch, BatchReceipt, SignedPlace};
 use collective::id::Leaf;
+use collective::input::Withdrawn;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{App, Problem, Uses};
-use crate::contributor::split_file;
+use crate::headers::{self, HeadersError};
 use crate::intake::{Acknowledgement, IntakeRefusal};
 use crate::rewards::Inputs;
 use crate::verify;
@@ -72,6 +73,17 @@ pub enum ContributionState {
         /// What proves the contribution for ever.
         receipt: Box<BatchReceipt>,
     },
+    /// Revoked, or at the end of its terms, and that is final: no later job reads it.
+    Withdrawn {
+        /// Which of both.
+        why: Withdrawn,
+        /// The finalized block in which this node saw it.
+        block: u64,
+        /// Whether the sealed file is gone here. It stays while a job that was leased before may still read it.
+        dropped: bool,
+        /// What proves the contribution for ever.
+        receipt: Box<BatchReceipt>,
+    },
 }
 
 /// Tells where a contribution stands, with its receipt once it has one.
@@ -94,9 +106,17 @@ pub async fn state(
         .ok()
         .and_then(|batch| batch.receipt(place));
     let receipt = receipt.ok_or_else(|| Problem::operator("the batch does not hold the leaf"))?;
-    Ok(Json(ContributionState::Batched {
-        receipt: Box::new(receipt),
-    }))
+    let receipt = Box::new(receipt);
+    let state = match app.ledger.withdrawal(leaf).await? {
+        None => ContributionState::Batched { receipt },
+        Some(withdrawal) => ContributionState::Withdrawn {
+            why: withdrawal.why,
+            block: withdrawal.block,
+            dropped: withdrawal.dropped,
+            receipt,
+        },
+    };
+    Ok(Json(state))
 }
 
 /// Tells which runs read a contribution, and up to which block that is all.
@@ -115,9 +135,9 @@ pub async fn header(State(app): State<App>, Path(leaf): Path<String>) -> Result<
         .parse()
         .map_err(|_| Problem::malformed("a leaf is 32 bytes in hex"))?;
     let missing = || Problem::missing(format!("no contribution {leaf} here"));
-    let file = app.ledger.file(leaf).await?.ok_or_else(missing)?;
-    let file = app.blobs.get(file).await?;
-    let (header, _) =
-        split_file(&file).ok_or_else(|| Problem::operator("the file has no header"))?;
-    Ok(file.slice_ref(header))
+    let found = app.ledger.contribution(leaf).await?;
+    let (held, _) = found.ok_or_else(missing)?;
+    let header = headers::held(&app.ledger, &app.blobs, &held.entry).await;
+    let header = header.map_err(Problem::operator)?;
+    header.ok_or_else(|| Problem::operator(HeadersError::Missing(leaf)))
 }
