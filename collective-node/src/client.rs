@@ -17,9 +17,9 @@ use url::Url;
 use crate::governance::{SignedBallot, SignedDelegation};
 use crate::holder::published::{LogPage, MAX_PAGE_LINES};
 use crate::http::{
-    ClaimAnswer, CollectiveAnswer, ContributionState, Deployed, JobAnswer, MAX_BLOB_BYTES,
-    MemberAnswer, Problem, Relayed, RelayedClaims, RelayedRevocation, StandingAnswer, StatusAnswer,
-    Uses,
+    ClaimAnswer, CollectiveAnswer, ContributionState, ContributorAnswer, Deployed, JobAnswer,
+    MAX_BLOB_BYTES, MemberAnswer, Problem, Relayed, RelayedClaims, RelayedRevocation,
+    RevocationAnswer, StandingAnswer, StatusAnswer, Uses,
 };
 use crate::intake::{Acknowledgement, ConnectedUpload};
 use crate::ledger::Audited;
@@ -173,8 +173,19 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn revoke(&self, revocation: &RelayedRevocation) -> Result<Relayed, ClientError> {
+    pub async fn revoke(
+        &self,
+        revocation: &RelayedRevocation,
+    ) -> Result<RevocationAnswer, ClientError> {
         self.post("revocations", revocation).await
+    }
+
+    /// What the node has taken in from an account.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn contributor(&self, account: Address) -> Result<ContributorAnswer, ClientError> {
+        self.get(&format!("contributors/{account}")).await
     }
 
     /// How a member stands, and what it has to know to sign a ballot or a delegation.

@@ -2,6 +2,8 @@
 //!
 //! The plaintext and the keys stay here; what leaves is an upload.
 
+use std::collections::BTreeMap;
+
 use alloy::primitives::{B256, U256, aliases::U248};
 use alloy::signers::SignerSync;
 use alloy::signers::local::PrivateKeySigner;
@@ -18,7 +20,7 @@ use rand::CryptoRng;
 use thiserror::Error;
 
 use crate::chain::Deployment;
-use crate::http::RelayedRevocation;
+use crate::http::{RelayedRevocation, SignedNonces, SignedWatermark, SignedWord};
 use crate::intake::sender_context;
 
 /// Why a contribution could not be made.
@@ -139,11 +141,30 @@ pub fn place(deployment: &Deployment, account: &PrivateKeySigner, place: Place) 
     SignedPlace { place, signature }
 }
 
-/// Signs the revocation of one contribution; `deadline` in Unix seconds.
+/// Which of an account's nonces are taken back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Nonces {
+    /// Some, by the bits of their words: nonce `256 * word + bit`.
+    Words(BTreeMap<u64, U256>),
+    /// All below this one.
+    Below(U256),
+}
+
+impl FromIterator<u64> for Nonces {
+    fn from_iter<I: IntoIterator<Item = u64>>(nonces: I) -> Self {
+        let mut words = BTreeMap::<u64, U256>::new();
+        for nonce in nonces {
+            *words.entry(nonce >> 8).or_default() |= U256::from(1) << (nonce & 0xff);
+        }
+        Self::Words(words)
+    }
+}
+
+/// Signs a revocation, each word for itself; `deadline` in Unix seconds.
 pub fn revocation(
     deployment: &Deployment,
     account: &PrivateKeySigner,
-    nonce: u64,
+    nonces: &Nonces,
     deadline: u64,
 ) -> RelayedRevocation {
     let domain = eip712_domain! {
@@ -153,28 +174,49 @@ pub fn revocation(
         verifying_contract: deployment.contributions,
     };
     let contributor = account.address();
-    let (word, mask) = (nonce >> 8, U256::from(1) << (nonce & 0xff));
-    let typed = typed::Revoke {
-        contributorId: contributor.into_word(),
-        word: U248::from(word),
-        mask,
-        deadline: U256::from(deadline),
+    let sign = |hash: B256| {
+        let signature = account.sign_hash_sync(&hash);
+        let signature = signature.expect("a local key signs any digest");
+        signature.as_bytes().into()
     };
-    let hash = typed.eip712_signing_hash(&domain);
-    let signature = account
-        .sign_hash_sync(&hash)
-        .expect("a local key signs any digest");
+    let word = |(&word, &mask): (&u64, &U256)| {
+        let typed = typed::Revoke {
+            contributorId: contributor.into_word(),
+            word: U248::from(word),
+            mask,
+            deadline: U256::from(deadline),
+        };
+        let signature = sign(typed.eip712_signing_hash(&domain));
+        SignedWord {
+            word,
+            mask,
+            signature,
+        }
+    };
+    let revoked = match nonces {
+        Nonces::Words(words) => SignedNonces::Words(words.iter().map(word).collect()),
+        Nonces::Below(watermark) => {
+            let typed = typed::RevokeAll {
+                contributorId: contributor.into_word(),
+                watermark: *watermark,
+                deadline: U256::from(deadline),
+            };
+            SignedNonces::Below(SignedWatermark {
+                watermark: *watermark,
+                signature: sign(typed.eip712_signing_hash(&domain)),
+            })
+        }
+    };
     RelayedRevocation {
         contributor,
-        word,
-        mask,
         deadline,
-        signature: signature.as_bytes().into(),
+        revoked,
     }
 }
 
 mod typed {
     alloy::sol! {
         struct Revoke { bytes32 contributorId; uint248 word; uint256 mask; uint256 deadline; }
+        struct RevokeAll { bytes32 contributorId; uint256 watermark; uint256 deadline; }
     }
 }

@@ -36,14 +36,18 @@ mod relay;
 mod rewards;
 pub mod serve;
 mod status;
+mod turn;
 mod votes;
 
 pub use crate::programs::deploy::Deployed;
 pub use crate::verify::Uses;
-pub use contributions::ContributionState;
+pub use contributions::{ContributionState, ContributorAnswer};
 pub use jobs::JobAnswer;
 pub use liveness::{Day, StandingAnswer};
-pub use relay::{MAX_CLAIMS, Relayed, RelayedClaims, RelayedRevocation};
+pub use relay::{
+    MAX_CLAIMS, MAX_WORDS, Relayed, RelayedClaims, RelayedRevocation, RevocationAnswer, Revoking,
+    SignedNonces, SignedWatermark, SignedWord,
+};
 pub use rewards::ClaimAnswer;
 pub use status::{CollectiveAnswer, StatusAnswer};
 pub use votes::{Ballots, Delegations, MemberAnswer};
@@ -73,6 +77,8 @@ pub struct App {
     pub guest_bytes: Arc<AtomicU64>,
     /// Members' votes that it has sent and not seen mined.
     pub ballots: Ballots,
+    /// Contributors' revocations that it has sent and not seen mined.
+    pub revoking: Revoking,
     /// Whose delegations the node paid for lately.
     pub delegations: Delegations,
     /// What key holders did wrong, as this node saw it.
@@ -107,6 +113,7 @@ pub fn router(app: App) -> Router {
         .route("/contributions/{leaf}/liveness", get(liveness::standing))
         .route("/contributions/{leaf}/header", get(contributions::header))
         .route("/contributions/{leaf}/uses", get(contributions::uses))
+        .route("/contributors/{account}", get(contributions::contributor))
         .route("/revocations", post(relay::revoke))
         .route("/claims", post(relay::claim))
         .route("/members/{account}", get(votes::member))

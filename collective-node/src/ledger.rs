@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::str::FromStr;
 
-use alloy::primitives::{B256, U256};
+use alloy::primitives::B256;
 use collective::contribution::{Contribution, Place, SignedContribution};
 use collective::id::{BlobId, ContributorId, Leaf};
 use collective::input::Withdrawn;
@@ -320,29 +320,24 @@ impl Ledger {
             .transpose()
     }
 
-    /// Whether this node holds a contribution of `contributor` with one of the nonces
-    /// `256 * word + bit` for the bits of `mask`.
+    /// Nonces and leaves of everything that this node ever took in from a contributor.
     ///
     /// # Errors
     /// [`LedgerError`].
-    pub async fn holds_any(
+    pub async fn of_contributor(
         &self,
         contributor: ContributorId,
-        word: u64,
-        mask: U256,
-    ) -> Result<bool, LedgerError> {
-        let Some(first) = word.checked_mul(256) else {
-            return Ok(false);
-        };
-        let query = "SELECT nonce FROM held WHERE contributor = ? AND nonce BETWEEN ? AND ?";
+    ) -> Result<Vec<(u64, Leaf)>, LedgerError> {
+        let query = "SELECT nonce, leaf FROM held WHERE contributor = ?";
         let rows = sqlx::query(query)
             .bind(&contributor.0[..])
-            .bind(first as i64)
-            .bind((first + 255) as i64)
             .fetch_all(&self.reads)
             .await?;
-        let mut nonces = rows.iter().map(|row| row.get::<i64, _>("nonce") as u64);
-        Ok(nonces.any(|nonce| mask.bit((nonce & 0xff) as usize)))
+        let each = |row: &SqliteRow| {
+            let leaf = Leaf(word(row.get("leaf"))?);
+            Ok((row.get::<i64, _>("nonce") as u64, leaf))
+        };
+        rows.iter().map(each).collect()
     }
 
     /// Notes why a job does not run; a newer reason takes the place of an older one.

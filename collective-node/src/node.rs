@@ -220,6 +220,7 @@ impl Node {
             holder: own.clone(),
             guest_bytes: Arc::default(),
             ballots: Arc::default(),
+            revoking: Arc::default(),
             delegations: Arc::default(),
             faults: committee.faults.clone(),
             programs: deploy.shown.subscribe(),

@@ -25,7 +25,7 @@ use collective_contracts::JobEscrow;
 pub use liveness::liveness;
 pub use logs::Asked;
 pub use rewards::rewards;
-pub use uses::{Use, Uses, UsesError, uses};
+pub use uses::{Use, Uses, UsesError, under_way, uses};
 
 mod liveness;
 mod logs;

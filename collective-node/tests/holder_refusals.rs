@@ -14,6 +14,7 @@ use collective_contracts::{ContributionRegistry, NodeRegistry};
 use collective_node::chain::{Chain, Deployment};
 use collective_node::contributor::revocation;
 use collective_node::governance::{Action, Motion};
+use collective_node::http::SignedNonces;
 use collective_node::keyholder::Keyholder;
 use collective_node::keystore::Keystore;
 use collective_node::registration::{BOTH_ROLES, node_keys};
@@ -92,17 +93,20 @@ async fn founded(threshold: u16, size: u16) -> CommitteeWorld {
 
 async fn take_back(world: &CommitteeWorld, row: usize) {
     let deployment = &world.world.deployment;
-    let signed = revocation(deployment, &world.world.contributors[row], 0, u64::MAX);
+    let account = &world.world.contributors[row];
+    let signed = revocation(deployment, account, &[0].into_iter().collect(), u64::MAX);
+    let SignedNonces::Words(words) = &signed.revoked else {
+        panic!("one nonce is in a word")
+    };
     let by = world.world.provider(&world.world.deployer);
     let registry = ContributionRegistry::new(deployment.contributions, by);
-    let word = U248::from(signed.word);
     let deadline = U256::from(signed.deadline);
     let call = registry.revokeBySig(
         signed.contributor,
-        word,
-        signed.mask,
+        U248::from(words[0].word),
+        words[0].mask,
         deadline,
-        signed.signature,
+        words[0].signature.clone(),
     );
     Chain::mined(call.send().await.expect("sent"))
         .await

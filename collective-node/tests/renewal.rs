@@ -480,7 +480,12 @@ async fn taken_in_before(at: &CeremonyWorld, entry: SignedContribution, file: Ve
 
 async fn revoke(at: &CeremonyWorld, row: usize) {
     let account = &at.world.contributors[row];
-    let signed = revocation(&at.world.deployment, account, 0, u64::MAX);
+    let signed = revocation(
+        &at.world.deployment,
+        account,
+        &[0].into_iter().collect(),
+        u64::MAX,
+    );
     at.world.client.revoke(&signed).await.expect("relayed");
     at.world.chain.finalize().await.expect("final");
 }

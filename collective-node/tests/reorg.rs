@@ -224,7 +224,8 @@ async fn a_revocation_holds_a_release_back_for_as_long_as_it_is_on_the_chain() {
 
 async fn revoke(quiet: &QuietWorld, row: usize) {
     let account = &quiet.world.contributors[row];
-    let signed = revocation(&quiet.world.deployment, account, 0, 4_000_000_000);
+    let nonces = [0].into_iter().collect();
+    let signed = revocation(&quiet.world.deployment, account, &nonces, 4_000_000_000);
     let relayed = quiet.meanwhile(quiet.client().revoke(&signed)).await;
     relayed.expect("relayed");
 }

@@ -163,7 +163,7 @@ impl Contributions {
         let uses = match self.chain.reader().await? {
             Some(chain) => {
                 let blobs = Blobs::of_node(client.clone());
-                verify::uses(&chain, &blobs, leaf, Inputs::Node(&client)).await?
+                verify::uses(&chain, &blobs, &[leaf].into(), Inputs::Node(&client)).await?
             }
             None => client.uses(leaf).await?,
         };
@@ -196,7 +196,8 @@ fn withdrawn(why: Withdrawn, block: u64, dropped: bool) -> String {
     format!("withdrawn ({why}), final in block {block}; {file}")
 }
 
-fn words(one: &Use) -> String {
+/// A use in words.
+pub fn words(one: &Use) -> String {
     let recipient = match &one.recipient {
         Recipient::Age(text) => on_one_line(text),
         Recipient::Node { id, .. } => format!("node {id}"),
@@ -205,8 +206,12 @@ fn words(one: &Use) -> String {
         Some(share) => format!("{share} of token {} for each", one.token),
         None => format!("paid in token {} by the bytes of each", one.token),
     };
+    let receipt = match one.receipt {
+        Some(receipt) => format!("receipt {receipt}"),
+        None => "no receipt yet".to_owned(),
+    };
     format!(
-        "job {}, {:?}: {} by program {} for {recipient}, with {} contributors; {paid}",
+        "job {}, {:?}: {} by program {} for {recipient}, with {} contributors; {paid}; {receipt}",
         one.job, one.state, one.purpose, one.program, one.contributors
     )
 }

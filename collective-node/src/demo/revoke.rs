@@ -12,7 +12,7 @@ use super::jobs::{Told, tell_run};
 use super::{Account, World, election};
 use crate::chain::Chain;
 use crate::client::ClientError;
-use crate::contributor::{Destination, prepare, revocation};
+use crate::contributor::{Destination, Nonces, prepare, revocation};
 use crate::intake::join;
 use collective_contracts::{JobEscrow, Membership, NodeRegistry};
 
@@ -27,8 +27,14 @@ pub async fn tell(
 ) -> Result<Told> {
     flood(world, account).await?;
     let deadline = world.view()?.latest.time + 86_400;
+    let nonces: Nonces = [0].into_iter().collect();
     for row in election::revoked_rows() {
-        let signed = revocation(&world.deployment, &world.contributors[row], 0, deadline);
+        let signed = revocation(
+            &world.deployment,
+            &world.contributors[row],
+            &nonces,
+            deadline,
+        );
         let relayed = world
             .client
             .revoke(&signed)

@@ -1,4 +1,4 @@
-//! `POST /contributions`, `GET /contributions/{leaf}`, and the same for what contributors keep.
+//! `POST /contributions`, `GET /contributions/{leaf}`, and the same for what contributors keep; `GET /contributors/{account}`.
 
 use axum::Json;
 use axum::body::Bytes;
@@ -6,12 +6,12 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use collective::contribution::{Batch, BatchReceipt, SignedPlace};
-use collective::id::Leaf;
+use collective::id::{ContributorId, Leaf};
 use collective::input::Withdrawn;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{App, Problem, Uses};
+use super::{App, Problem, Uses, address};
 use crate::headers::{self, HeadersError};
 use crate::intake::{Acknowledgement, IntakeRefusal};
 use crate::rewards::Inputs;
@@ -119,13 +119,36 @@ pub async fn state(
     Ok(Json(state))
 }
 
+/// What a node has taken in from an account.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ContributorAnswer {
+    /// How many contributions, withdrawn ones among them.
+    pub contributions: usize,
+    /// The highest nonce in use.
+    pub highest_nonce: Option<u64>,
+}
+
+/// Tells which nonces a contributor has used here.
+pub async fn contributor(
+    State(app): State<App>,
+    Path(account): Path<String>,
+) -> Result<Json<ContributorAnswer>, Problem> {
+    let contributor = ContributorId::from_address(address(&account)?);
+    let held = app.ledger.of_contributor(contributor).await?;
+    Ok(Json(ContributorAnswer {
+        contributions: held.len(),
+        highest_nonce: held.iter().map(|(nonce, _)| *nonce).max(),
+    }))
+}
+
 /// Tells which runs read a contribution, and up to which block that is all.
 pub async fn uses(State(app): State<App>, Path(leaf): Path<String>) -> Result<Json<Uses>, Problem> {
     let leaf: Leaf = leaf
         .parse()
         .map_err(|_| Problem::malformed("a leaf is 32 bytes in hex"))?;
     let inputs = Inputs::Own(&app.rewards);
-    let uses = verify::uses(&app.chain, &app.blobs, leaf, inputs).await;
+    let uses = verify::uses(&app.chain, &app.blobs, &[leaf].into(), inputs).await;
     uses.map(Json).map_err(Problem::operator)
 }
 

@@ -1,31 +1,92 @@
 //! `POST /revocations`, `POST /claims`: the node pays the gas for what others may do.
 
+use std::collections::HashSet;
+
 use alloy::primitives::{Address, Bytes as CallData, U256, aliases::U248};
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
+use collective::permit::Fault;
 use serde::{Deserialize, Serialize};
 
-use super::{App, Problem, deployment};
-use crate::chain::ChainError;
+use super::turn::{Turn, Turns};
+use super::{App, Problem, Uses, deployment};
+use crate::chain::{Chain, ChainError};
 use crate::crash::Step;
-use collective::id::ContributorId;
+use crate::rewards::Inputs;
+use crate::verify;
+use collective::id::{ContributorId, Leaf};
 use collective_contracts::{ContributionRegistry, RewardDistributor};
 
-/// A signed revocation: `Revoke(contributorId, word, mask, deadline)` (EIP-712).
+/// A signed revocation.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct RelayedRevocation {
     /// Whose contributions.
     pub contributor: Address,
+    /// Unix seconds after which the signatures are worth nothing.
+    pub deadline: u64,
+    /// Which of them.
+    pub revoked: SignedNonces,
+}
+
+/// What a revocation names, signed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub enum SignedNonces {
+    /// Some, at most [`MAX_WORDS`] words, rising.
+    Words(Vec<SignedWord>),
+    /// All below one.
+    Below(SignedWatermark),
+}
+
+/// `Revoke(contributorId, word, mask, deadline)` (EIP-712).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct SignedWord {
     /// Nonces `256 * word` to `256 * word + 255`.
     pub word: u64,
     /// Which of them.
     pub mask: U256,
-    /// Unix seconds after which the signature is worth nothing.
-    pub deadline: u64,
     /// 65 bytes.
     pub signature: CallData,
 }
+
+/// `RevokeAll(contributorId, watermark, deadline)` (EIP-712).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct SignedWatermark {
+    /// Every nonce below it.
+    pub watermark: U256,
+    /// 65 bytes.
+    pub signature: CallData,
+}
+
+/// Words of one request, 4,096 nonces: each is a transaction of some 60,000 gas. Who takes back more does it by a watermark.
+pub const MAX_WORDS: usize = 16;
+
+/// Contributors whose revocations are on their way to a block.
+pub type Revoking = Turns<Address>;
+
+/// What became of a revocation.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RevocationAnswer {
+    /// Block from which on it holds: no job is leased with it, and key holders release none that was leased before.
+    pub block: u64,
+    /// Words of which this node holds nothing: it does not pay for them, and did not send them.
+    pub not_sent: Vec<u64>,
+    /// Runs that were released before: what cannot be undone. `None` where the chain did not answer.
+    pub uses: Option<Uses>,
+    /// Other jobs whose denials were read before: each may still read it, if key holders released it before they saw the revocation.
+    pub under_way: Option<Vec<u64>>,
+    /// What it means.
+    pub note: String,
+}
+
+/// What a revocation does, and what it does not.
+const NOTE: &str = "No job that is leased from this block on reads it. Once the block is final this node drops the sealed file, after \
+    the jobs that may still read it. What a recipient was given it keeps, and so does whoever copied the file: this node cannot know.";
 
 /// What became of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -41,43 +102,122 @@ pub struct Relayed {
 pub async fn revoke(
     State(app): State<App>,
     Json(revocation): Json<RelayedRevocation>,
-) -> Result<Json<Relayed>, Problem> {
+) -> Result<Json<RevocationAnswer>, Problem> {
     let contributor = ContributorId::from_address(revocation.contributor);
-    if !app
-        .ledger
-        .holds_any(contributor, revocation.word, revocation.mask)
-        .await?
+    if let SignedNonces::Words(words) = &revocation.revoked
+        && (words.len() > MAX_WORDS || !words.is_sorted_by(|one, next| one.word < next.word))
     {
+        return Err(Problem::malformed(format!(
+            "at most {MAX_WORDS} words at a time, rising; `--all` revokes everything by one signature"
+        )));
+    }
+    let held = app.ledger.of_contributor(contributor).await?;
+    let named = |nonce: u64| match &revocation.revoked {
+        SignedNonces::Words(words) => words.iter().any(|it| it.names(nonce)),
+        SignedNonces::Below(below) => U256::from(nonce) < below.watermark,
+    };
+    let concerned: Vec<_> = held
+        .into_iter()
+        .filter(|(nonce, _)| named(*nonce))
+        .collect();
+    if concerned.is_empty() {
         // The node pays for its own contributors only: anybody's key can sign a revocation.
         return Err(Problem::missing(
-            "this node holds none of these contributions",
+            "this node holds none of these contributions; `--own-gas` needs no node",
         ));
     }
-    let registry = ContributionRegistry::new(deployment(&app).contributions, app.chain.provider());
-    let word = registry.revocations(contributor.0, U248::from(revocation.word));
-    let bits = word.call().await.map_err(ChainError::from)?;
-    if bits & revocation.mask == revocation.mask {
-        let block = app.chain.latest().await?.number;
-        return Ok(Json(Relayed {
-            block,
-            note: "It was revoked before.".into(),
-        }));
+    let nonces: Vec<u64> = concerned.iter().map(|(nonce, _)| *nonce).collect();
+    let turn = Turn::take(&app.revoking, revocation.contributor).ok_or_else(|| {
+        let detail = "a revocation of this account is on its way: ask again when it is mined";
+        Problem::new(StatusCode::CONFLICT, Fault::Requester, detail)
+    })?;
+    let sender = app.clone();
+    // In a task of its own: a contributor who hangs up does not end the turn before everything is mined.
+    let sent = tokio::spawn(async move {
+        let _turn = turn;
+        send(&sender, revocation, &nonces).await
+    });
+    let (block, not_sent) = sent.await.map_err(Problem::operator)??;
+    let leaves: HashSet<Leaf> = concerned.into_iter().map(|(_, leaf)| leaf).collect();
+    // It stands, whatever can be told of it.
+    let inputs = Inputs::Own(&app.rewards);
+    let uses = verify::uses(&app.chain, &app.blobs, &leaves, inputs).await;
+    let told = |error: &dyn std::fmt::Display| tracing::warn!(%error, "uses could not be told");
+    let uses = uses.inspect_err(|error| told(error)).ok();
+    let under_way = verify::under_way(&app.chain, block).await;
+    let mut under_way = under_way.inspect_err(|error| told(error)).ok();
+    if let (Some(uses), Some(jobs)) = (&uses, &mut under_way) {
+        jobs.retain(|job| uses.uses.iter().all(|it| it.job != *job));
     }
-    let call = registry.revokeBySig(
-        revocation.contributor,
-        U248::from(revocation.word),
-        revocation.mask,
-        U256::from(revocation.deadline),
-        revocation.signature,
-    );
-    let receipt = app.chain.submit(call).await?;
-    Ok(Json(Relayed {
-        block: receipt.block_number.unwrap_or_default(),
-        note:
-            "Effective for every job that is leased from now on. Runs that already happened keep \
-               their outputs and receipts; what a recipient was given it keeps."
-                .into(),
+    Ok(Json(RevocationAnswer {
+        block,
+        not_sent,
+        uses,
+        under_way,
+        note: NOTE.into(),
     }))
+}
+
+/// Sends what is not revoked yet of `held` nonces, each word in a transaction. Says the block in which all of it is revoked, and the words
+/// that were not sent.
+async fn send(
+    app: &App,
+    revocation: RelayedRevocation,
+    held: &[u64],
+) -> Result<(u64, Vec<u64>), Problem> {
+    let registry = ContributionRegistry::new(deployment(app).contributions, app.chain.provider());
+    let account = revocation.contributor;
+    let (id, deadline) = (
+        ContributorId::from_address(account),
+        U256::from(revocation.deadline),
+    );
+    let newest = app.chain.latest().await?;
+    let named: Vec<_> = held.iter().map(|nonce| (id, *nonce)).collect();
+    let revoked = app.chain.revocations(&newest, &named).await?;
+    // The node pays once for each contribution, and not for nonces that nobody used.
+    let open = |nonce: &&u64| !revoked.contains(id, **nonce);
+    let (mut sent, mut not_sent) = (vec![], vec![]);
+    match revocation.revoked {
+        SignedNonces::Below(to) => {
+            if held.iter().any(|nonce| open(&nonce)) {
+                let call = registry.revokeAllBySig(account, to.watermark, deadline, to.signature);
+                sent.push(call.send().await.map_err(ChainError::from)?);
+            }
+        }
+        SignedNonces::Words(words) => {
+            let mut calls = vec![];
+            for word in words {
+                let mut mine = held.iter().filter(|nonce| word.names(**nonce)).peekable();
+                if mine.peek().is_none() {
+                    not_sent.push(word.word);
+                } else if mine.any(|nonce| open(&nonce)) {
+                    let (place, mask) = (U248::from(word.word), word.mask);
+                    let signature = word.signature;
+                    calls.push(registry.revokeBySig(account, place, mask, deadline, signature));
+                }
+            }
+            // All or none: one that the contract refuses is found before any is paid for.
+            for call in &calls {
+                call.call().await.map_err(ChainError::from)?;
+            }
+            for call in calls {
+                sent.push(call.send().await.map_err(ChainError::from)?);
+            }
+        }
+    }
+    let mut block = None;
+    for pending in sent {
+        let receipt = Chain::mined(pending).await?;
+        block = block.max(receipt.block_number);
+    }
+    // Where nothing was left to send it was revoked before.
+    Ok((block.unwrap_or(newest.number), not_sent))
+}
+
+impl SignedWord {
+    fn names(&self, nonce: u64) -> bool {
+        nonce >> 8 == self.word && self.mask.bit((nonce & 0xff) as usize)
+    }
 }
 
 /// Accounts whose rewards are to be claimed. No signature: the money goes to whom it belongs.

@@ -3,7 +3,7 @@
 //! The node pays, so it asks first what each is worth: a ballot counts once for each vote that was there when the
 //! vote opened, and only a member delegates, once an hour.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,7 @@ use axum::http::StatusCode;
 use collective::permit::Fault;
 use serde::{Deserialize, Serialize};
 
+use super::turn::{Turn, Turns};
 use super::{App, Problem, address, deployment, relay::Relayed};
 use crate::chain::ChainError;
 use crate::governance::{ProposalError, SignedBallot, SignedDelegation, Standing, State as Stage};
@@ -24,7 +25,7 @@ use collective_contracts::{CollectiveGovernor, Membership};
 const DELEGATION_PAUSE: Duration = Duration::from_secs(3_600);
 
 /// Ballots that are on their way to a block: a second one of the same voter would be paid for and fail.
-pub type Ballots = Arc<Mutex<HashSet<(U256, Address)>>>;
+pub type Ballots = Turns<(U256, Address)>;
 
 /// When the node last paid for a member's delegation. As many entries as members who delegate in an hour.
 pub type Delegations = Arc<Mutex<HashMap<Address, Instant>>>;
@@ -111,7 +112,8 @@ pub async fn cast(
              accounts vote from themselves",
         ));
     }
-    let turn = Turn::take(&app.ballots, (signed.proposal, signed.voter))?;
+    let turn = Turn::take(&app.ballots, (signed.proposal, signed.voter));
+    let turn = turn.ok_or_else(|| conflict("a ballot of this member is on its way"))?;
     let (chain, ballot) = (app.chain.clone(), signed.clone());
     // In a task of its own: a member who hangs up does not end the turn before the ballot is mined.
     let sent = tokio::spawn(async move {
@@ -176,30 +178,6 @@ pub async fn delegate(
         block: receipt.block_number.unwrap_or_default(),
         note: "Counts in votes that open from now on; votes that are open keep the delegates they opened with.".into(),
     }))
-}
-
-/// A ballot on its way, until it is mined or was not sent.
-struct Turn {
-    ballots: Ballots,
-    ballot: (U256, Address),
-}
-
-impl Turn {
-    fn take(ballots: &Ballots, ballot: (U256, Address)) -> Result<Self, Problem> {
-        let mut waiting = ballots.lock().unwrap_or_else(PoisonError::into_inner);
-        if !waiting.insert(ballot) {
-            return Err(conflict("a ballot of this member is on its way"));
-        }
-        let ballots = ballots.clone();
-        Ok(Self { ballots, ballot })
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        let mut waiting = self.ballots.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.remove(&self.ballot);
-    }
 }
 
 /// Notes that the node pays for this member now, unless it did within the pause.

@@ -1,7 +1,9 @@
-//! Who used a contribution: every release of the collective whose input set has it.
+//! Who used contributions: every release of the collective whose input set has one of them.
 //!
 //! A node opens nothing before its release is on chain, so the list is complete as far as the releases are: they are folded
 //! into one head, which is proven. What a node says is believed where it hashes to what was released.
+
+use std::collections::HashSet;
 
 use alloy::primitives::{Address, B256, U256};
 use alloy::rpc::types::{Filter, Log};
@@ -17,6 +19,7 @@ use thiserror::Error;
 use crate::blobs::{BlobError, Blobs};
 use crate::chain::facts::{JobFact, JobState};
 use crate::chain::{Chain, ChainError};
+use crate::driver::is_under_way;
 use crate::rewards::Inputs;
 use collective_contracts::JobEscrow;
 
@@ -48,6 +51,8 @@ pub enum UsesError {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Use {
+    /// What it read.
+    pub contribution: Leaf,
     /// The job.
     pub job: u64,
     /// What the members approved.
@@ -62,6 +67,8 @@ pub struct Use {
     pub released: u64,
     /// How far the job is.
     pub state: JobState,
+    /// Struct hash of its receipt; `None` while there is none.
+    pub receipt: Option<B256>,
     /// Contributors of the input set.
     pub contributors: u32,
     /// What the job pays each of them in the smallest unit of `token`, where all get the same; paid once it is settled.
@@ -74,7 +81,7 @@ pub struct Use {
     pub proof: Vec<B256>,
 }
 
-/// All uses of a contribution up to a block.
+/// All uses of some contributions up to a block.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Uses {
@@ -87,9 +94,9 @@ pub struct Uses {
 }
 
 impl Use {
-    /// Whether the path leads from the contribution to the released root.
+    /// Whether it is of this contribution, and the path leads from there to the released root.
     pub fn holds(&self, contribution: Leaf) -> bool {
-        merkle::verify(self.root, contribution.0, &self.proof)
+        self.contribution == contribution && merkle::verify(self.root, contribution.0, &self.proof)
     }
 }
 
@@ -100,7 +107,7 @@ impl Use {
 pub async fn uses(
     chain: &Chain,
     blobs: &Blobs,
-    contribution: Leaf,
+    contributions: &HashSet<Leaf>,
     inputs: Inputs<'_>,
 ) -> Result<Uses, UsesError> {
     let up_to = chain.finalized().await?;
@@ -116,13 +123,32 @@ pub async fn uses(
         };
         let words: Vec<B256> = leaves.iter().map(|leaf| leaf.0).collect();
         let tree = MerkleTree::new(&words).expect("a list whose root was released");
-        let Some(place) = leaves.iter().position(|leaf| *leaf == contribution) else {
-            continue;
-        };
-        let proof = tree.proof(place).expect("a leaf of the tree");
-        told.uses.push(one(chain, blobs, job, &fact, proof).await?);
+        for (place, leaf) in leaves.into_iter().enumerate() {
+            if contributions.contains(&leaf) {
+                let proof = tree.proof(place).expect("a leaf of the tree");
+                let read = one(chain, blobs, job, &fact, (leaf, proof)).await?;
+                told.uses.push(read);
+            }
+        }
     }
     Ok(told)
+}
+
+/// The collective's jobs that may read in the future what is withdrawn in block `withdrawn`: their denials were read before.
+///
+/// # Errors
+/// [`ChainError`].
+pub async fn under_way(chain: &Chain, withdrawn: u64) -> Result<Vec<u64>, ChainError> {
+    let latest = chain.latest().await?;
+    let collective = chain.deployment().collective;
+    let mut jobs = vec![];
+    for job in 1..=chain.jobs().await? {
+        let fact = chain.job(&latest, job).await?;
+        if is_under_way(&fact, collective, latest.time) && fact.lease.deny_block.0 < withdrawn {
+            jobs.push(job);
+        }
+    }
+    Ok(jobs)
 }
 
 /// The collective's jobs that were released up to a block, in that order, and all of them.
@@ -164,7 +190,7 @@ async fn one(
     blobs: &Blobs,
     job: u64,
     fact: &JobFact,
-    proof: Vec<B256>,
+    (contribution, proof): (Leaf, Vec<B256>),
 ) -> Result<Use, UsesError> {
     let digest = fact.lease.manifest;
     let bytes = blobs.get(BlobId(digest.0)).await?;
@@ -173,6 +199,7 @@ async fn one(
     let payment = &manifest.payment;
     let all = payment.price * U256::from(payment.contributors_bps) / U256::from(10_000);
     Ok(Use {
+        contribution,
         job,
         manifest: digest,
         purpose: manifest.purpose,
@@ -180,6 +207,7 @@ async fn one(
         recipient: manifest.recipient,
         released: fact.released_at,
         state: newest.state,
+        receipt: Some(newest.receipt).filter(|receipt| !receipt.is_zero()),
         contributors: fact.input_count,
         share: (payment.rule == SplitRule::Equal)
             .then(|| all / U256::from(fact.input_count.max(1))),
