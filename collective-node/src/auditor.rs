@@ -31,6 +31,7 @@ use crate::follower::View;
 use crate::ledger::{Audited, Ledger, LedgerError};
 use crate::pace::Pace;
 use crate::places::{AT_ONE_HOST, Places, host};
+use crate::withdrawal::withdrawn;
 use collective_contracts::LivenessRegistry;
 
 /// Seconds of the chain between two tries of a challenge: what fails now may be back in some hours, and all tries fit into a
@@ -102,6 +103,8 @@ struct Round {
     connected: HashSet<Leaf>,
     /// The best that came of each so far.
     outcomes: Vec<Option<Outcome>>,
+    /// Contributions that were withdrawn before the newest try: they are not asked for.
+    withdrawn: HashSet<Leaf>,
     tries: u32,
     /// Unix seconds of the next try.
     next: u64,
@@ -112,6 +115,30 @@ impl Round {
     fn note(&mut self, place: usize, outcome: Outcome) {
         let tries = self.outcomes[place].into_iter().chain([outcome]);
         self.outcomes[place] = Some(Outcome::of_tries(tries));
+    }
+
+    /// Places and contributions of the challenges that are still to be asked.
+    fn open(&self) -> impl Iterator<Item = (usize, Leaf)> {
+        let each = self.challenges.iter().map(|it| it.contribution).enumerate();
+        each.filter(|(place, leaf)| {
+            self.outcomes[*place] != Some(Outcome::Held) && !self.withdrawn.contains(leaf)
+        })
+    }
+
+    /// What each challenge came to. What was held before it was withdrawn stays so.
+    fn verdicts(&self) -> impl Iterator<Item = Verdict> {
+        let each = self.challenges.iter().map(|it| it.contribution);
+        each.zip(&self.outcomes).map(|(leaf, outcome)| {
+            let custody = match self.connected.contains(&leaf) {
+                true => Custody::Connected,
+                false => Custody::Escrow,
+            };
+            match outcome {
+                Some(Outcome::Held) => Verdict::Asked(custody, Outcome::Held),
+                _ if self.withdrawn.contains(&leaf) => Verdict::Withdrawn,
+                outcome => Verdict::Asked(custody, outcome.unwrap_or(Outcome::Error)),
+            }
+        })
     }
 }
 
@@ -152,11 +179,11 @@ impl Auditor {
         if let Some(round) = &mut progress.round
             && finalized.time >= round.next
         {
+            self.leave_out(round, &finalized).await?;
             self.ask(round).await?;
             round.tries += 1;
             round.next = finalized.time + RETRY_SECONDS;
-            let all_held = round.outcomes.iter().all(|it| *it == Some(Outcome::Held));
-            if all_held || round.tries == TRIES {
+            if round.open().next().is_none() || round.tries == TRIES {
                 self.keep(round).await?;
                 progress.round = None;
             }
@@ -186,6 +213,7 @@ impl Auditor {
             randomness,
             index,
             outcomes: vec![None; challenges.len()],
+            withdrawn: HashSet::new(),
             challenges,
             connected: self.ledger.connected().await?.into_keys().collect(),
             tries: 0,
@@ -193,15 +221,23 @@ impl Auditor {
         }))
     }
 
+    /// Finds out what is withdrawn by now: this node may have dropped it.
+    async fn leave_out(&self, round: &mut Round, now: &BlockRef) -> Result<(), ChainError> {
+        let open: HashSet<Leaf> = round.open().map(|(_, leaf)| leaf).collect();
+        let entries = round.index.anchored().map(|anchored| &anchored.entry);
+        let entries = entries.filter(|entry| open.contains(&entry.contribution.leaf()));
+        let found = withdrawn(&self.chain, entries, now).await?;
+        round.withdrawn.extend(found.into_keys());
+        Ok(())
+    }
+
     /// Asks for everything that was not held before.
     async fn ask(&self, round: &mut Round) -> Result<(), AuditError> {
         let connected = self.ledger.connected().await?;
         let mut hosts: HashMap<String, Vec<Asked>> = HashMap::new();
         let mut drawn: HashMap<Leaf, Vec<usize>> = HashMap::new();
-        for (place, challenge) in round.challenges.iter().enumerate() {
-            if round.outcomes[place] != Some(Outcome::Held) {
-                drawn.entry(challenge.contribution).or_default().push(place);
-            }
+        for (place, leaf) in round.open() {
+            drawn.entry(leaf).or_default().push(place);
         }
         let index = round.index.clone();
         for anchored in index.anchored() {
@@ -312,10 +348,16 @@ impl Auditor {
             tracing::warn!(%error, "a stored contribution could not be read");
             Outcome::Error
         };
-        let file = self.ledger.file(entry.contribution.leaf()).await;
-        let file = file
-            .map_err(|error| failed(&error))?
-            .ok_or(Outcome::Wrong)?;
+        let leaf = entry.contribution.leaf();
+        let file = self.ledger.file(leaf).await;
+        let Some(file) = file.map_err(|error| failed(&error))? else {
+            let withdrawn = self.ledger.withdrawal(leaf).await;
+            // Dropped in a block that this round has not seen yet.
+            return Err(match withdrawn.map_err(|error| failed(&error))? {
+                Some(_) => Outcome::Error,
+                None => Outcome::Wrong,
+            });
+        };
         match self.blobs.get(file).await {
             Ok(bytes) => {
                 let (_, payload) = split_file(&bytes).ok_or(Outcome::Wrong)?;
@@ -328,19 +370,11 @@ impl Auditor {
 
     /// Keeps what a round came to: as a blob first, then in the ledger.
     async fn keep(&self, round: &Round) -> Result<(), AuditError> {
-        let verdict = |(challenge, outcome): (&Challenge, &Option<Outcome>)| {
-            let custody = match round.connected.contains(&challenge.contribution) {
-                true => Custody::Connected,
-                false => Custody::Escrow,
-            };
-            Verdict::Asked(custody, outcome.unwrap_or(Outcome::Error))
-        };
-        let asked = round.challenges.iter().zip(&round.outcomes);
         let results = Results {
             collective: self.chain.deployment().collective,
             epoch: round.epoch,
             randomness: round.randomness,
-            verdicts: asked.map(verdict).collect(),
+            verdicts: round.verdicts().collect(),
         };
         // Nothing was anchored: there is nothing to tell.
         let Some(root) = results.root(&round.challenges) else {
@@ -349,7 +383,7 @@ impl Auditor {
         let audited = Audited {
             epoch: round.epoch,
             randomness: round.randomness,
-            asked: round.challenges.len() as u64,
+            asked: round.verdicts().filter(is_asked).count() as u64,
             counts: results.counts(),
             root,
             results: self.blobs.put(results.to_bytes().into()).await?,
@@ -440,6 +474,11 @@ impl Auditor {
         }
         Ok(())
     }
+}
+
+/// Whether a verdict is on something that was asked for.
+pub fn is_asked(verdict: &Verdict) -> bool {
+    *verdict != Verdict::Withdrawn
 }
 
 /// What was anchored before a block: the leaf of each contribution and the bytes of its payload.

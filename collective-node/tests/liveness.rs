@@ -3,19 +3,20 @@
 
 mod by_hand;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use alloy::eips::BlockId;
-use alloy::primitives::{Address, Bytes, U256};
+use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::providers::{Provider, ProviderBuilder};
+use alloy::rpc::client::RpcClient;
 use alloy::rpc::types::{Filter, Log};
 use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::SolEvent;
-use by_hand::{PATIENCE, World};
+use by_hand::{PATIENCE, World, start_node};
 use collective::contribution::{Batch, PayloadLeaves, SignedContribution, leaf_range};
-use collective::id::BlobId;
-use collective::liveness::{Epoch, POOL_DRAWS, Results};
+use collective::id::{BlobId, ContributorId, Leaf};
+use collective::liveness::{Custody, Epoch, Outcome, POOL_DRAWS, Results, Verdict};
 use collective::terms::{Purpose, Terms};
 use collective_contracts::ContributionRegistry::BatchCommitted;
 use collective_contracts::LivenessRegistry;
@@ -23,8 +24,10 @@ use collective_node::chain::Deployment;
 use collective_node::client::Client;
 use collective_node::contributor::{Destination, prepare, split_file};
 use collective_node::intake::join;
+use collective_node::keystore::Keystore;
 use collective_node::ledger::Audited;
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 const DAY: &str = "86400";
 
@@ -35,7 +38,10 @@ struct Place {
 
 impl Place {
     fn start(folder: &std::path::Path) -> Self {
-        let world = World::start_with(folder.join("world"), &[]);
+        Self::of(World::start_with(folder.join("world"), &[]))
+    }
+
+    fn of(world: World) -> Self {
         let file = std::fs::read(world.told("deployment")).expect("written by dev");
         let deployment = serde_json::from_slice(&file).expect("a deployment");
         Self { world, deployment }
@@ -251,7 +257,7 @@ async fn the_auditor_that_the_collective_names_posts_and_anybody_shows_what_was_
     let findings = verified["findings"].as_array().expect("findings");
     let holds = |finding: &Value| finding["holds"] == true;
     assert!(
-        findings.len() == 3 && findings.iter().all(holds),
+        findings.len() == 4 && findings.iter().all(holds),
         "{verified}"
     );
     world.refused("verify liveness 5", "nothing was posted of epoch 5");
@@ -284,6 +290,153 @@ async fn the_auditor_that_the_collective_names_posts_and_anybody_shows_what_was_
         bent[0] ^= 1;
         let refused = show(&bent).await.expect_err("other bytes");
         assert!(refused.to_string().contains("revert"), "{refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_withdrawn_is_left_out_and_nothing_else() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let world = World::start(folder.path().join("world"));
+    let place = Place::of(world);
+    let config = place.world.path("node.toml");
+    let (mut node, _) = start_node(&config);
+    let (world, deployment) = (&place.world, place.deployment);
+    let founder = world.key("founder-0");
+    let auditor = place.aggregator().await;
+    let opened = world.json(&format!("propose --auditor {auditor} --key {founder}"));
+    world.decide(&[opened["proposal"].as_str().expect("an id")]);
+    let (whole, _) = place.next_day().await;
+
+    // One is taken back between two days.
+    let entries = place.anchored().await;
+    let key = world.key("contributor-1");
+    world.json(&format!("revoke --all --key {key}"));
+    let shown = world.json(&format!("key show {key}"));
+    let account: Address = shown["account"]
+        .as_str()
+        .expect("hex")
+        .parse()
+        .expect("one");
+    let owner = ContributorId::from_address(account);
+    let is_theirs = |it: &SignedContribution| it.contribution.contributor == owner;
+    let place_of = entries.iter().position(is_theirs).expect("anchored");
+    let (audited, all_held) = place.next_day().await;
+    assert!(all_held, "{audited:?}");
+    assert!(audited.asked < whole.asked);
+    let results = std::fs::read(place.blob(audited.results)).expect("kept");
+    let results = Results::parse(&results).expect("results");
+    assert_eq!(results.verdicts[place_of], Verdict::Withdrawn);
+    let left_out = |it: &&Verdict| **it == Verdict::Withdrawn;
+    let count = results.verdicts.iter().filter(left_out).count() as u64;
+    assert_eq!(audited.asked + count, whole.asked);
+
+    // The day is posted, and anybody sees that it is so.
+    world.pass(DAY);
+    let registry = LivenessRegistry::new(deployment.liveness, place.provider());
+    posted(&registry, deployment.collective, audited.epoch).await;
+    let verified = world.json(&format!("verify liveness {}", audited.epoch));
+    let findings = verified["findings"].as_array().expect("findings");
+    assert!(
+        findings.len() == 3 && findings.iter().all(|it| it["holds"] == true),
+        "{verified}"
+    );
+
+    // An auditor that leaves out what is not withdrawn is found out, and so is one that has an answer from what is.
+    let (audited, _) = place.next_day().await;
+    let results = std::fs::read(place.blob(audited.results)).expect("kept");
+    let honest = Results::parse(&results).expect("results");
+    let words = Zeroizing::new(std::fs::read_to_string(world.path("passphrase")).expect("words"));
+    let keys = Keystore::open(Path::new(&world.path("node/keys.age")), words).expect("the keys");
+    assert_eq!(keys.address(), auditor);
+    world.pass(DAY);
+    posted(&registry, deployment.collective, audited.epoch).await;
+    let pool: Vec<_> = entries
+        .iter()
+        .map(|it| (it.contribution.leaf(), it.commitment.length))
+        .collect();
+    let held = Verdict::Asked(Custody::Escrow, Outcome::Held);
+    let other = (place_of + 1) % entries.len();
+    for (which, verdict, words) in [
+        (other, Verdict::Withdrawn, "and was not withdrawn that day"),
+        (place_of, held, "has a verdict, and was revoked before"),
+    ] {
+        let (day, _) = place.next_day().await;
+        let mut lie = honest.clone();
+        (lie.epoch, lie.randomness) = (day.epoch, day.randomness);
+        let told = std::fs::read(place.blob(day.results)).expect("kept");
+        lie.verdicts = Results::parse(&told).expect("results").verdicts;
+        lie.verdicts[which] = verdict;
+        while seed(&registry, day.epoch).await.is_zero() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let client = Client::new(world.told("node").parse().expect("a URL"));
+        let kept = client.expect("a client").keep(lie.to_bytes()).await;
+        // The node is away while its operator posts something else.
+        drop(node);
+        world.pass(DAY);
+        lie_on_chain(&place, &keys, &lie, &pool, kept.expect("kept")).await;
+        node = start_node(&config).0;
+        let line = format!("verify liveness {} --json", day.epoch);
+        let output = world.run(&line);
+        assert_eq!(output.status.code(), Some(1));
+        let verified: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let found = &verified["findings"][2];
+        let seen = found["seen"].as_str().expect("words");
+        let leaf = entries[which].contribution.leaf().to_string();
+        assert!(
+            found["holds"] == false && seen.contains(&leaf) && seen.contains(words),
+            "{verified}"
+        );
+    }
+    drop(node);
+}
+
+/// Posts other results than the node worked out, with the node's own key.
+async fn lie_on_chain(
+    place: &Place,
+    keys: &Keystore,
+    lie: &Results,
+    pool: &[(Leaf, u64)],
+    results: BlobId,
+) {
+    let root = lie.root(&lie.challenges(pool)).expect("a root");
+    let rpc = RpcClient::new_http(place.world.told("rpc").parse().expect("an address"));
+    let registry = LivenessRegistry::new(place.deployment.liveness, keys.provider(rpc));
+    let counts = LivenessRegistry::Counts {
+        held: 1,
+        wrong: 0,
+        erred: 0,
+        offline: 0,
+    };
+    let collective = place.deployment.collective;
+    let call = registry.post(collective, lie.epoch, root, results.0, counts);
+    let sent = call.send().await.expect("sent");
+    assert!(sent.get_receipt().await.expect("mined").status());
+}
+
+async fn seed<P: Provider>(
+    registry: &LivenessRegistry::LivenessRegistryInstance<P>,
+    epoch: u64,
+) -> B256 {
+    registry.randomnessOf(epoch).call().await.expect("a view")
+}
+
+async fn posted<P: Provider>(
+    registry: &LivenessRegistry::LivenessRegistryInstance<P>,
+    collective: Address,
+    epoch: u64,
+) {
+    let began = Instant::now();
+    while registry
+        .audit(collective, epoch)
+        .call()
+        .await
+        .expect("a view")
+        .root
+        .is_zero()
+    {
+        assert!(began.elapsed() < PATIENCE, "not posted");
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

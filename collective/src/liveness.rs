@@ -146,7 +146,7 @@ pub enum Custody {
 pub enum Verdict {
     /// It was asked for.
     Asked(Custody, Outcome),
-    /// It was not: revoked, expired, or one that never counted.
+    /// It was not, or not any more: revoked, or at the end of its terms.
     Withdrawn,
 }
 

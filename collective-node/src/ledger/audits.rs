@@ -15,7 +15,7 @@ pub struct Audited {
     pub epoch: u64,
     /// Of its first block.
     pub randomness: alloy::primitives::B256,
-    /// Challenges.
+    /// Challenges, without those of contributions that were withdrawn.
     pub asked: u64,
     /// What became of them.
     pub counts: Counts,

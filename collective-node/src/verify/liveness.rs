@@ -1,18 +1,22 @@
 //! Checks a posted epoch from chain and blobs: the draws are redone, and every draw has its verdict.
 
+use std::collections::HashMap;
+
 use collective::id::Leaf;
+use collective::input::Withdrawn;
 use collective::liveness::{
     Custody, EPOCH_SECONDS, Epoch, Outcome, Results, ResultsRefusal, Verdict,
 };
 use collective::receipt::BlockRef;
 
 use super::{Finding, VerifyError};
-use crate::auditor::pool;
+use crate::auditor::{is_asked, pool};
 use crate::blobs::Blobs;
 use crate::chain::facts::EpochFact;
 use crate::chain::{Chain, ChainError};
-use crate::follower::Follower;
+use crate::follower::{Follower, View};
 use crate::headers::Headers;
+use crate::withdrawal::withdrawn;
 
 /// What no outsider can check of an epoch.
 const BEYOND: [&str; 2] = [
@@ -53,6 +57,10 @@ pub async fn liveness(
     let view = Follower::start(chain.clone(), blobs.clone(), headers.clone(), fact.auditor);
     let view = view.await?.1.borrow().clone();
     let pool = block.map_or_else(Vec::new, |block| pool(&view.index, &block));
+    let bounds = match block {
+        Some(block) => Some(Bounds::read(chain, &view, &block, epoch, &latest).await?),
+        None => None,
+    };
     let bytes = blobs.get(fact.results).await?;
     let collective = chain.deployment().collective;
     let results = Results::parse(&bytes);
@@ -79,6 +87,17 @@ pub async fn liveness(
         checked.is_ok(),
         seen,
     );
+    if let (Ok(()), Ok(results), Some(bounds)) = (&checked, &results, &bounds) {
+        let challenges = results.challenges(&pool);
+        let mut each = challenges.iter().zip(&results.verdicts);
+        let wrong = each.find_map(|(it, verdict)| bounds.breaks(it.contribution, verdict));
+        let count = results.verdicts.iter().filter(|it| !is_asked(it)).count();
+        note(
+            "what was withdrawn before that day, nothing else but what was withdrawn on it, was left out as withdrawn",
+            wrong.is_none(),
+            wrong.unwrap_or_else(|| format!("{count} draws were left out")),
+        );
+    }
     if let (Some(leaf), Ok(results)) = (contribution, &results) {
         let place = pool.iter().position(|(of, _)| *of == leaf);
         let verdict = place.and_then(|place| results.verdicts.get(place));
@@ -97,6 +116,54 @@ pub async fn liveness(
         findings,
         beyond: BEYOND.map(str::to_owned).to_vec(),
     })
+}
+
+/// What was withdrawn in the epoch's block has to be left out; what was by the end of the day may be.
+struct Bounds {
+    before: HashMap<Leaf, Withdrawn>,
+    by_the_end: HashMap<Leaf, Withdrawn>,
+}
+
+impl Bounds {
+    async fn read(
+        chain: &Chain,
+        view: &View,
+        block: &BlockRef,
+        epoch: u64,
+        latest: &BlockRef,
+    ) -> Result<Self, ChainError> {
+        let next = epoch.saturating_add(1).saturating_mul(EPOCH_SECONDS);
+        let last = match chain.first_since(next, latest).await? {
+            Some(next) => chain.at_height(next.number - 1).await?,
+            None => *latest,
+        };
+        let drawn = || {
+            let anchored = view.index.anchored().filter(|it| it.block < block.number);
+            anchored.map(|it| &it.entry)
+        };
+        Ok(Self {
+            before: withdrawn(chain, drawn(), block).await?,
+            by_the_end: withdrawn(chain, drawn(), &last).await?,
+        })
+    }
+
+    /// What is wrong with the verdict on a contribution, if something is.
+    fn breaks(&self, leaf: Leaf, verdict: &Verdict) -> Option<String> {
+        if is_asked(verdict) {
+            let why = self.before.get(&leaf)?;
+            let why = match why {
+                Withdrawn::Revoked => "revoked",
+                Withdrawn::Expired => "at the end of its terms",
+            };
+            Some(format!("{leaf} has a verdict, and was {why} before"))
+        } else if self.by_the_end.contains_key(&leaf) {
+            None
+        } else {
+            Some(format!(
+                "{leaf} was left out, and was not withdrawn that day"
+            ))
+        }
+    }
 }
 
 /// The first block of the day, if the fact has its randomness.
