@@ -49,6 +49,9 @@ const DISPUTE_SECONDS: u64 = 24 * 60 * 60;
 /// Seconds in which a receipt must follow its release (`RECEIPT_SECONDS`).
 const RECEIPT_SECONDS: u64 = 24 * 60 * 60;
 
+/// Seconds in which a request can be leased (`REQUEST_SECONDS`).
+const REQUEST_SECONDS: u64 = 7 * 24 * 60 * 60;
+
 /// Seconds for which a release may be recorded after its lease (`RELEASE_GRACE_SECONDS`).
 const RELEASE_GRACE_SECONDS: u64 = 10 * 60;
 
@@ -292,6 +295,12 @@ impl Driver {
         asked.lease.keys = facts.deny.registered;
         asked.lease.epoch = facts.allow.epoch;
         let refused = Left::NothingWith([latest, facts.latest.block]);
+        // Said before anything is fetched for it, which may never come.
+        if latest.time > fact.requested_at + REQUEST_SECONDS {
+            let reason = "the request has expired: its price can be had back with `job refund`";
+            self.refuse(job, Fault::Requester, reason.into()).await?;
+            return Ok(refused);
+        }
         match self.permit(&facts.case(&asked, self.node), &facts).await {
             Ok(permit) => {
                 let refusal = match self.unserved(&permit).await? {

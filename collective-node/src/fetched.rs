@@ -5,9 +5,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use collective::contribution::{PlaceUrl, SignedContribution};
@@ -29,6 +29,10 @@ const AT_ONCE: usize = 16;
 
 /// For one step of a job, in which others wait for their turn: a little more than one place may take. What was fetched by then stays.
 const STEP_LIMIT: Duration = Duration::from_secs(40);
+
+/// For so long the other jobs take a place for silent that did not give one of them a file: many jobs that wait for one place cost no
+/// more than one.
+const SILENT: Duration = Duration::from_secs(60);
 
 /// Why a file is not at hand. The next step tries again.
 #[derive(Debug, Error)]
@@ -55,6 +59,11 @@ pub enum FetchError {
         /// Why.
         refusal: Box<IntakeRefusal>,
     },
+    /// It was not there for another job.
+    #[error(
+        "the contributor of leaf {0} keeps the file, and another job could not fetch it a moment ago"
+    )]
+    Silent(Leaf),
     /// Others are in the way.
     #[error("files that contributors keep have {MAX_BYTES} bytes here already: other jobs first")]
     Full,
@@ -85,6 +94,17 @@ struct State {
     wanted: HashMap<u64, HashSet<Leaf>>,
     /// What a job could not get last: it is asked for first, and nobody else again while it is away.
     away: HashMap<u64, Leaf>,
+    /// Which job could not get a file, and when.
+    silent: HashMap<Leaf, (u64, Instant)>,
+}
+
+impl State {
+    fn remove(&mut self, file: &Path) {
+        let length = file.metadata().map_or(0, |file| file.len());
+        if std::fs::remove_file(file).is_ok() {
+            self.bytes = self.bytes.saturating_sub(length);
+        }
+    }
 }
 
 impl Fetched {
@@ -175,7 +195,7 @@ impl Fetched {
             sha256(header) == entry.commitment.header && check_payload(entry, payload).is_ok()
         });
         if !is_right {
-            self.remove(leaf);
+            self.state().remove(&path);
             return Err(garbled);
         }
         Ok(file.into())
@@ -183,18 +203,18 @@ impl Fetched {
 
     /// Drops what was fetched for a job and no other wants.
     pub fn forget(&self, job: u64) {
-        let dropped = {
-            let mut state = self.state();
-            state.away.remove(&job);
-            let Some(mut leaves) = state.wanted.remove(&job) else {
-                return;
-            };
-            for others in state.wanted.values() {
-                leaves.retain(|leaf| !others.contains(leaf));
-            }
-            leaves
+        let mut state = self.state();
+        state.away.remove(&job);
+        let Some(mut leaves) = state.wanted.remove(&job) else {
+            return;
         };
-        dropped.into_iter().for_each(|leaf| self.remove(leaf));
+        for others in state.wanted.values() {
+            leaves.retain(|leaf| !others.contains(leaf));
+        }
+        // Under the lock: another job that finds a file here wants it from then on.
+        for leaf in leaves {
+            state.remove(&self.path(leaf));
+        }
     }
 
     async fn fetch_for(
@@ -203,10 +223,25 @@ impl Fetched {
         entry: SignedContribution,
         place: Option<PlaceUrl>,
     ) -> Result<(), FetchError> {
-        let fetched = self.fetch(&entry, place).await;
-        if fetched.is_err() {
-            let leaf = entry.contribution.leaf();
-            self.state().away.insert(job, leaf);
+        let leaf = entry.contribution.leaf();
+        let is_silent = |(asked_by, at): &(u64, Instant)| *asked_by != job && at.elapsed() < SILENT;
+        let is_silent = self.state().silent.get(&leaf).is_some_and(is_silent);
+        let fetched = match is_silent {
+            true => Err(FetchError::Silent(leaf)),
+            false => self.fetch(&entry, place).await,
+        };
+        let mut state = self.state();
+        match &fetched {
+            Ok(()) => {
+                state.silent.remove(&leaf);
+            }
+            Err(error) => {
+                state.away.insert(job, leaf);
+                if !matches!(error, FetchError::Silent(_)) {
+                    state.silent.retain(|_, (_, at)| at.elapsed() < SILENT);
+                    state.silent.insert(leaf, (job, Instant::now()));
+                }
+            }
         }
         fetched
     }
@@ -245,6 +280,8 @@ impl Fetched {
         }
         let mut part = tempfile::NamedTempFile::new_in(&self.folder)?;
         part.write_all(file)?;
+        // A lease is taken on what is here, also after a power cut.
+        part.as_file().sync_all()?;
         part.persist(self.path(leaf)).map_err(|error| error.error)?;
         Ok(())
     }
@@ -266,15 +303,6 @@ impl Fetched {
         }
         self.state().bytes = bytes;
         Ok(())
-    }
-
-    fn remove(&self, leaf: Leaf) {
-        let path = self.path(leaf);
-        let length = path.metadata().map_or(0, |file| file.len());
-        if std::fs::remove_file(path).is_ok() {
-            let mut state = self.state();
-            state.bytes = state.bytes.saturating_sub(length);
-        }
     }
 
     fn path(&self, leaf: Leaf) -> PathBuf {

@@ -198,14 +198,17 @@ impl From<IntakeRefusal> for Problem {
             IntakeRefusal::NotAdmitted(_)
             | IntakeRefusal::AnotherSigner { .. }
             | IntakeRefusal::PlaceSignature(_)
+            | IntakeRefusal::EscrowOnly
             | IntakeRefusal::SignatureMismatch => StatusCode::FORBIDDEN,
             IntakeRefusal::Replay(_)
             | IntakeRefusal::NonceTaken(_)
             | IntakeRefusal::PointTaken
             | IntakeRefusal::OldPlace(_) => StatusCode::CONFLICT,
             IntakeRefusal::Unknown(_) => StatusCode::NOT_FOUND,
+            IntakeRefusal::Withdrawn(_) => StatusCode::GONE,
             IntakeRefusal::Ledger(_)
             | IntakeRefusal::Blob(_)
+            | IntakeRefusal::Busy
             | IntakeRefusal::NoCharter
             | IntakeRefusal::NoCommittee => StatusCode::SERVICE_UNAVAILABLE,
             IntakeRefusal::AnotherCollective(_)

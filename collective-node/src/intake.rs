@@ -138,6 +138,17 @@ pub enum IntakeRefusal {
     /// Nobody contributed this here.
     #[error("no contribution {0} here")]
     Unknown(Leaf),
+    /// The operator keeps all files.
+    #[error(
+        "this node takes no files that their contributors keep: send it whole, without a place"
+    )]
+    EscrowOnly,
+    /// Other places are being asked.
+    #[error("this node asks as many places as it can just now: send it again in a minute")]
+    Busy,
+    /// Nobody asks for it any more.
+    #[error("contribution {0} is withdrawn: no place of it is asked any more")]
+    Withdrawn(Leaf),
     /// The leaf's point is not the file's.
     #[error("the leaf's point is not that of the file's stanza")]
     AnotherPoint,
@@ -162,7 +173,7 @@ impl IntakeRefusal {
     /// Who has to act.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Ledger(_) | Self::Blob(_) | Self::NoCharter | Self::NoCommittee => {
+            Self::Ledger(_) | Self::Blob(_) | Self::Busy | Self::NoCharter | Self::NoCommittee => {
                 Fault::Operator
             }
             _ => Fault::Contributor,
@@ -183,6 +194,8 @@ pub struct Intake {
     pub blobs: Blobs,
     /// Those that contributors keep.
     pub places: Places,
+    /// Whether contributors may keep their files themselves.
+    pub connected: bool,
 }
 
 impl Intake {
@@ -215,6 +228,9 @@ impl Intake {
         &self,
         upload: ConnectedUpload,
     ) -> Result<Acknowledgement, IntakeRefusal> {
+        if !self.connected {
+            return Err(IntakeRefusal::EscrowOnly);
+        }
         let ConnectedUpload {
             entry,
             header,
@@ -257,6 +273,9 @@ impl Intake {
         let found = self.ledger.contribution(leaf).await?;
         let (held, _) = found.ok_or(IntakeRefusal::Unknown(leaf))?;
         self.check_place(&place, &held.entry)?;
+        if self.ledger.withdrawal(leaf).await?.is_some() {
+            return Err(IntakeRefusal::Withdrawn(leaf));
+        }
         let old = IntakeRefusal::OldPlace(place.place.number);
         let known = self.ledger.place(leaf).await?;
         if known.is_none_or(|(number, _)| place.place.number <= number) {
@@ -292,6 +311,7 @@ impl Intake {
         entry: &SignedContribution,
         header: usize,
     ) -> Result<PayloadLeaves, IntakeRefusal> {
+        let _turn = self.places.strangers_turn().ok_or(IntakeRefusal::Busy)?;
         let payload = fetch_payload(&self.places, place, entry, header).await?;
         Ok(PayloadLeaves::of(&payload))
     }

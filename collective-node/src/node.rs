@@ -51,7 +51,9 @@ pub struct NodeConfig {
     pub required_layers: Vec<Layer>,
     /// What it may do with the repositories that programs come from.
     pub programs: deploy::Settings,
-    /// Where contributors may keep files although it is without TLS, or at an address that is not public.
+    /// Whether contributors may keep their files themselves: whoever does can hold up every job that would read them.
+    pub connected: bool,
+    /// Where they may keep them although it is without TLS, or at an address that is not public.
     pub private_places: Private,
     /// The binary whose hidden role `sandbox-child` runs programs.
     pub executable: PathBuf,
@@ -211,6 +213,7 @@ impl Node {
                 ledger: ledger.clone(),
                 blobs: blobs.clone(),
                 places: places.clone(),
+                connected: config.connected,
             }),
             ledger: ledger.clone(),
             blobs: blobs.clone(),

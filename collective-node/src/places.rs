@@ -36,6 +36,12 @@ const MAX_REDIRECTS: usize = 4;
 /// Tries under way at one host: as many as a browser makes.
 pub const AT_ONE_HOST: usize = 6;
 
+/// Tries under way at all hosts: a share of the descriptors that `http::serve` leaves to everything else.
+const AT_ONCE: usize = 64;
+
+/// Of these for strangers, who may name any host: the rest is for audits and jobs.
+const FOR_STRANGERS: usize = 16;
+
 /// Bytes before the range that are read past where a server gives the whole file: the largest is an escrowed upload's.
 const MAX_SKIPPED: u64 = crate::intake::MAX_UPLOAD_BYTES as u64;
 
@@ -71,8 +77,16 @@ impl PlaceError {
 pub struct Places {
     http: Client,
     private: Arc<Private>,
+    all: Arc<Semaphore>,
+    strangers: Arc<Semaphore>,
     /// How many tries may be under way at each host that is being asked.
     hosts: Arc<Mutex<HashMap<String, Weak<Semaphore>>>>,
+}
+
+/// Holds one of the tries that strangers may cause.
+#[derive(Debug)]
+pub struct StrangersTurn {
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Places {
@@ -86,11 +100,15 @@ impl Places {
             // A proxy would connect in our place, to whatever it likes.
             .no_proxy()
             .redirect(Policy::none())
+            // One that waits for a next time is a descriptor that nothing counts.
+            .pool_max_idle_per_host(0)
             .connect_timeout(CONNECT)
             .dns_resolver(Arc::new(Resolver(private.clone())));
         Ok(Self {
             http: builder.build()?,
             private,
+            all: Arc::new(Semaphore::new(AT_ONCE)),
+            strangers: Arc::new(Semaphore::new(FOR_STRANGERS)),
             hosts: Arc::default(),
         })
     }
@@ -101,13 +119,19 @@ impl Places {
     /// [`PlaceError`].
     pub async fn read(&self, place: &PlaceUrl, range: Range<u64>) -> Result<Bytes, PlaceError> {
         let url = self.allowed(place.as_str().parse())?;
-        let _turn = self.turn(&url).await;
-        let tried = tokio::time::timeout(PATIENCE, self.follow(url, range)).await;
+        let turn = self.turn(&url).await;
+        let tried = tokio::time::timeout(PATIENCE, self.follow(url, turn, range)).await;
         tried.map_err(|_| PlaceError::Silent("it took too long"))?
     }
 
-    /// Waits until fewer than [`AT_ONE_HOST`] tries are under way there.
-    async fn turn(&self, url: &Url) -> OwnedSemaphorePermit {
+    /// To be held while a place is asked because a stranger named it; `None` while others do that.
+    pub fn strangers_turn(&self) -> Option<StrangersTurn> {
+        let permit = self.strangers.clone().try_acquire_owned().ok()?;
+        Some(StrangersTurn { _permit: permit })
+    }
+
+    /// Waits until fewer than [`AT_ONE_HOST`] tries are under way there, and fewer than [`AT_ONCE`] everywhere.
+    async fn turn(&self, url: &Url) -> [OwnedSemaphorePermit; 2] {
         let host = url.host_str().unwrap_or_default().to_owned();
         let turns = {
             let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -117,11 +141,18 @@ impl Places {
             hosts.insert(host, Arc::downgrade(&turns));
             turns
         };
-        let turn = turns.acquire_owned().await;
-        turn.expect("nobody closes it")
+        // In this order, so that whoever waits for one host holds up nobody at another.
+        let at_host = turns.acquire_owned().await;
+        let anywhere = self.all.clone().acquire_owned().await;
+        [at_host, anywhere].map(|turn| turn.expect("nobody closes it"))
     }
 
-    async fn follow(&self, mut url: Url, range: Range<u64>) -> Result<Bytes, PlaceError> {
+    async fn follow(
+        &self,
+        mut url: Url,
+        mut turn: [OwnedSemaphorePermit; 2],
+        range: Range<u64>,
+    ) -> Result<Bytes, PlaceError> {
         for _ in 0..=MAX_REDIRECTS {
             let last = range.end - 1;
             let asked = self.http.get(url.clone());
@@ -134,6 +165,8 @@ impl Places {
             let location = location.and_then(|it| it.to_str().ok());
             let location = location.ok_or(PlaceError::Status(response.status()))?;
             url = self.allowed(url.join(location))?;
+            drop(turn);
+            turn = self.turn(&url).await;
         }
         Err(PlaceError::Refused("it redirects too often"))
     }

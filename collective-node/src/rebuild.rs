@@ -59,20 +59,25 @@ pub async fn rebuild(
         "the ledger lacks anchored contributions: reading all blobs for their files"
     );
     let mut found = 0;
+    let mut connected = vec![];
     for id in blobs.list().await? {
-        let Some((held, custody)) = matching(&lacking, blobs, id).await else {
-            continue;
-        };
-        lacking.remove(&held.entry.commitment.header);
-        let kept = match custody {
-            Custody::Escrow => ledger.keep(held).await?,
-            Custody::Connected => {
-                let leaf = held.entry.contribution.leaf();
-                tracing::error!(%leaf, "where its contributor keeps this is lost: they have to say it again");
-                ledger.keep_connected(held, None).await?
+        match matching(&lacking, blobs, id).await {
+            Some((held, Custody::Escrow)) => {
+                lacking.remove(&held.entry.commitment.header);
+                found += usize::from(ledger.keep(held).await? == Kept::New);
             }
-        };
-        found += usize::from(kept == Kept::New);
+            Some((held, Custody::Connected)) => connected.push(held),
+            None => {}
+        }
+    }
+    // Later: anybody can put leaf hashes beside a file that is here.
+    for held in connected {
+        if lacking.remove(&held.entry.commitment.header).is_none() {
+            continue;
+        }
+        let leaf = held.entry.contribution.leaf();
+        tracing::error!(%leaf, "where its contributor keeps this is lost: they have to say it again");
+        found += usize::from(ledger.keep_connected(held, None).await? == Kept::New);
     }
     found += tombstones(chain, view, ledger, blobs, &mut lacking).await?;
     if !lacking.is_empty() {

@@ -27,6 +27,7 @@ async fn start_node(world: &CommitteeWorld) -> (Node, Client) {
         wire: None,
         required_layers: vec![],
         programs: Default::default(),
+        connected: false,
         private_places: Default::default(),
         executable: PathBuf::from(env!("CARGO_BIN_EXE_collective")),
         poll: Duration::from_millis(10),

@@ -197,7 +197,10 @@ impl Kept {
         let server = Server::start();
         let config = world.path("node.toml");
         let mut text = std::fs::read_to_string(&config).expect("a configuration");
-        text.push_str(&format!("private_places = [\"{}\"]\n", server.address));
+        text.push_str(&format!(
+            "connected = true\nprivate_places = [\"{}\"]\n",
+            server.address
+        ));
         std::fs::write(&config, text).expect("a written file");
         let mut kept = Self {
             folder,
@@ -561,7 +564,41 @@ async fn what_a_contributor_keeps_is_audited_moved_and_read_by_a_job() {
     ));
     kept.next_day(false).await;
     assert_eq!(kept.standing(&leaf).0, "held");
+
+    server.set("other", Answer::Status(404));
+    an_expired_request_asks_nobody(&kept);
+    it_is_withdrawn(&kept, &leaf);
     kept.has_kept_the_secret();
+}
+
+/// A job whose file never comes ends with its request, and the requester is told.
+fn an_expired_request_asks_nobody(kept: &Kept) {
+    let manifest = kept.world.path("manifests/mean.json");
+    let requester = kept.world.key("requester");
+    let request = format!("job request --manifest {manifest} --key {requester}");
+    assert_eq!(kept.world.json(&request)["job"], 3);
+    kept.world.pass("604860");
+    let began = Instant::now();
+    let shown = || kept.world.run("job show 3 --json").stdout;
+    while !String::from_utf8_lossy(&shown()).contains("the request has expired") {
+        assert!(began.elapsed() < PATIENCE, "it is tried on");
+        std::thread::sleep(Duration::from_millis(300));
+    }
+}
+
+/// What is withdrawn has no place any more.
+fn it_is_withdrawn(kept: &Kept, leaf: &str) {
+    let key = kept.world.key("contributor-0");
+    kept.world.json(&format!("revoke {leaf} --key {key}"));
+    let began = Instant::now();
+    while kept.world.json(&format!("contributions {leaf}"))["dropped"] != true {
+        assert!(began.elapsed() < PATIENCE, "it is not dropped");
+        kept.world.pass("12");
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    let url = kept.server.url("record");
+    let moved = format!("contributions place {leaf} --place {url} --key {key}");
+    kept.world.refused(&moved, "is withdrawn");
 }
 
 /// The members let a program run, and take the node's word for what is reachable; while the file is away its job waits, and says for whom.

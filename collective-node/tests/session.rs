@@ -179,6 +179,8 @@ fn a_plugins_recipient(world: &World, folder: &Path, record: &[u8], key: &str) {
     );
     world.refused(&format!("{line} 1"), "(409");
     world.refused(&format!("{line} 2"), "does not hold");
+    let elsewhere = format!("{line} 1 --place https://place.example/proven.age");
+    world.refused(&elsewhere, "takes no files that their contributors keep");
 }
 
 /// A node that gives a key of its own: nothing is sealed to it, nothing is sent to it.

@@ -74,6 +74,8 @@ pub struct JobFact {
     pub state: JobState,
     /// Who asked and paid.
     pub requester: Address,
+    /// Unix seconds of the request.
+    pub requested_at: u64,
     /// The newest lease; its fields are zero before the first.
     pub lease: Lease,
     /// Who signs for the node under this lease.
@@ -299,6 +301,7 @@ impl Chain {
                 epoch: bits(words[5], 160, 64),
             },
             signer: address(words[5]),
+            requested_at: bits(words[0], 168, 64),
             released_at: bits(words[6], 128, 64),
             completed_at: bits(words[6], 192, 64),
             input_root: words[9].into(),

@@ -60,6 +60,7 @@ A configuration:
   keys = \"node/keys.age\"               # made by `collective key new node`
   passphrase_file = \"passphrase\"       # optional
   required_layers = [\"seccomp\"]        # optional: all layers
+  connected = true                     # optional: members may keep their files themselves, at https://
   private_places = [\"10.0.0.9:9000\"]   # optional: members may keep files there, too: without TLS, and in this network
 
   [programs]                           # optional: what the node may do with programs' repositories
@@ -95,6 +96,8 @@ struct Config {
     passphrase_file: Option<PathBuf>,
     #[serde(default = "all_layers")]
     required_layers: Vec<Layer>,
+    #[serde(default)]
+    connected: bool,
     #[serde(default)]
     private_places: Private,
     #[serde(default)]
@@ -185,6 +188,7 @@ async fn stay(config: &Path) -> Result<bool> {
         wire: config.wire,
         required_layers: config.required_layers,
         programs,
+        connected: config.connected,
         private_places: config.private_places,
         executable: crate::demo::executable()?,
         poll: POLL,

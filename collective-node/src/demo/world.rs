@@ -419,6 +419,7 @@ impl World {
             // It runs where a machine denies a layer, and says which.
             required_layers: vec![],
             programs: Default::default(),
+            connected: false,
             private_places: Default::default(),
             executable: executable()?,
             poll: Duration::from_millis(50),

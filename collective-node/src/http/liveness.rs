@@ -48,6 +48,9 @@ pub async fn standing(
     let leaf: Leaf = leaf
         .parse()
         .map_err(|_| Problem::malformed("a leaf is 32 bytes in hex"))?;
+    if app.ledger.file(leaf).await?.is_none() {
+        return Err(Problem::missing(format!("no contribution {leaf} here")));
+    }
     let index = app.view.borrow().index.clone();
     let place = index
         .anchored()

@@ -78,6 +78,7 @@ impl CeremonyWorld {
             wire: None,
             required_layers: vec![],
             programs: Default::default(),
+            connected: false,
             private_places: Default::default(),
             executable: env!("CARGO_BIN_EXE_collective").into(),
             poll: Duration::from_millis(50),

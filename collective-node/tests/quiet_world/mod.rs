@@ -184,6 +184,7 @@ impl QuietWorld {
             wire: None,
             required_layers: vec![],
             programs: self.programs.clone(),
+            connected: false,
             private_places: Default::default(),
             executable: PathBuf::from(env!("CARGO_BIN_EXE_collective")),
             poll: Duration::from_millis(10),
