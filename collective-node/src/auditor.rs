@@ -207,7 +207,7 @@ impl Auditor {
         let randomness = self.chain.randomness(&block).await?;
         let index = self.view.borrow().index.clone();
         let drawn = Epoch::new(self.chain.deployment().collective, epoch, randomness);
-        let challenges = drawn.challenges(&pool(&index, &block));
+        let challenges = drawn.challenges(&index.pool(block.number));
         Ok(Some(Round {
             epoch,
             randomness,
@@ -383,7 +383,7 @@ impl Auditor {
         let audited = Audited {
             epoch: round.epoch,
             randomness: round.randomness,
-            asked: round.verdicts().filter(is_asked).count() as u64,
+            asked: round.verdicts().filter(Verdict::is_asked).count() as u64,
             counts: results.counts(),
             root,
             results: self.blobs.put(results.to_bytes().into()).await?,
@@ -474,18 +474,6 @@ impl Auditor {
         }
         Ok(())
     }
-}
-
-/// Whether a verdict is on something that was asked for.
-pub fn is_asked(verdict: &Verdict) -> bool {
-    *verdict != Verdict::Withdrawn
-}
-
-/// What was anchored before a block: the leaf of each contribution and the bytes of its payload.
-pub fn pool(index: &Index, before: &BlockRef) -> Vec<(Leaf, u64)> {
-    let anchored = index.anchored().filter(|it| it.block < before.number);
-    let of = |entry: &SignedContribution| (entry.contribution.leaf(), entry.commitment.length);
-    anchored.map(|it| of(&it.entry)).collect()
 }
 
 fn held(entry: &SignedContribution, index: u64, payload: &[u8], leaves: &PayloadLeaves) -> Outcome {

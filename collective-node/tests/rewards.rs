@@ -11,7 +11,6 @@ use collective::id::BlobId;
 use collective::liveness::{Custody, EPOCH_SECONDS, Epoch, Outcome, Results, Verdict};
 use collective::reward::{Earning, RewardLedger, RewardRoot};
 use collective_contracts::{DemoToken, LivenessRegistry, RewardDistributor};
-use collective_node::auditor::pool;
 use collective_node::blobs::Blobs;
 use collective_node::chain::Chain;
 use collective_node::chain::facts::JobState;
@@ -118,7 +117,7 @@ impl Paid {
         let latest = reader.latest().await.expect("a block");
         let first = reader.first_since(epoch * EPOCH_SECONDS, &latest).await;
         let first = first.expect("an answer").expect("a block");
-        let pool = pool(&self.view.index, &first);
+        let pool = self.view.index.pool(first.number);
         let challenges = Epoch::new(
             self.quiet.world.deployment.collective,
             epoch,

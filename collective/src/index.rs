@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use crate::id::Point;
+use crate::contribution::SignedContribution;
+use crate::id::{Leaf, Point};
 use crate::input::Anchored;
 use crate::seal::contribution::Sender;
 
@@ -82,6 +83,14 @@ impl Index {
     /// All that was anchored, whether it counts or not.
     pub fn anchored(&self) -> impl Iterator<Item = &Anchored> {
         self.anchored.iter().map(|(anchored, _)| anchored)
+    }
+
+    /// What liveness is drawn from: the leaf of each contribution that a block below `before` anchored, and the bytes of its payload.
+    pub fn pool(&self, before: u64) -> Vec<(Leaf, u64)> {
+        let anchored = self.anchored().filter(|it| it.block < before);
+        let entries = anchored.map(|it| &it.entry);
+        let of = |entry: &SignedContribution| (entry.contribution.leaf(), entry.commitment.length);
+        entries.map(of).collect()
     }
 
     /// How many of those that count have no sender proof: they stop counting once proofs are required.

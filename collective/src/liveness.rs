@@ -151,6 +151,11 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Whether the payload was asked for.
+    pub fn is_asked(&self) -> bool {
+        *self != Self::Withdrawn
+    }
+
     /// All of them with the letter that stands for each, capital where the contributor keeps the bytes.
     const LETTERS: [(Self, u8); 9] = {
         use Custody::{Connected, Escrow};

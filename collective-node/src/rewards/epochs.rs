@@ -9,7 +9,6 @@ use collective::reward::Earning;
 
 use super::RewardError;
 use super::earned::{Found, Owners, Sources};
-use crate::auditor::pool;
 use crate::chain::facts::EpochFact;
 
 /// What an epoch waits for that was posted by an account whose batches are not followed here.
@@ -110,7 +109,7 @@ async fn draws(
     let at = from.view.finalized;
     let start = epoch.saturating_mul(EPOCH_SECONDS);
     let first = from.chain.first_since(start, &at).await?;
-    let pool = first.map_or_else(Vec::new, |block| pool(&from.view.index, &block));
+    let pool = first.map_or_else(Vec::new, |block| from.view.index.pool(block.number));
     let Ok(bytes) = from.blobs.get(fact.results).await else {
         return Ok(Err(RESULTS));
     };

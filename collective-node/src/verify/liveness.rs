@@ -10,7 +10,6 @@ use collective::liveness::{
 use collective::receipt::BlockRef;
 
 use super::{Finding, VerifyError};
-use crate::auditor::{is_asked, pool};
 use crate::blobs::Blobs;
 use crate::chain::facts::EpochFact;
 use crate::chain::{Chain, ChainError};
@@ -56,7 +55,7 @@ pub async fn liveness(
     );
     let view = Follower::start(chain.clone(), blobs.clone(), headers.clone(), fact.auditor);
     let view = view.await?.1.borrow().clone();
-    let pool = block.map_or_else(Vec::new, |block| pool(&view.index, &block));
+    let pool = block.map_or_else(Vec::new, |block| view.index.pool(block.number));
     let bounds = match block {
         Some(block) => Some(Bounds::read(chain, &view, &block, epoch, &latest).await?),
         None => None,
@@ -91,7 +90,7 @@ pub async fn liveness(
         let challenges = results.challenges(&pool);
         let mut each = challenges.iter().zip(&results.verdicts);
         let wrong = each.find_map(|(it, verdict)| bounds.breaks(it.contribution, verdict));
-        let count = results.verdicts.iter().filter(|it| !is_asked(it)).count();
+        let count = results.verdicts.iter().filter(|it| !it.is_asked()).count();
         note(
             "what was withdrawn before that day, nothing else but what was withdrawn on it, was left out as withdrawn",
             wrong.is_none(),
@@ -149,7 +148,7 @@ impl Bounds {
 
     /// What is wrong with the verdict on a contribution, if something is.
     fn breaks(&self, leaf: Leaf, verdict: &Verdict) -> Option<String> {
-        if is_asked(verdict) {
+        if verdict.is_asked() {
             let why = self.before.get(&leaf)?;
             let why = match why {
                 Withdrawn::Revoked => "revoked",
