@@ -73,6 +73,7 @@ impl Blobs {
     /// # Errors
     /// [`BlobError::Store`].
     pub fn folder(path: &Path) -> Result<Self, BlobError> {
+        remove_unfinished(path).map_err(failed)?;
         let place = Place::Store(Folder::open(path)?);
         Ok(Self { place })
     }
@@ -94,6 +95,14 @@ impl Blobs {
         }
     }
 
+    /// The node that blobs are fetched from, if they are.
+    pub fn source(&self) -> Option<&Client> {
+        match &self.place {
+            Place::Store(_) => None,
+            Place::Node(node) | Place::Mirror(_, node) => Some(node),
+        }
+    }
+
     /// Keeps bytes under their name. Doing it twice is doing it once.
     ///
     /// # Errors
@@ -101,12 +110,10 @@ impl Blobs {
     pub async fn put(&self, bytes: Bytes) -> Result<BlobId, BlobError> {
         let folder = self.own()?;
         let id = BlobId::of(&bytes);
-        // A name that is taken by other bytes is mended by writing the right ones.
-        if !matches!(read(&folder.blobs, id).await, Ok(kept) if kept == bytes) {
-            write(&folder.blobs, id, bytes).await?;
-        }
-        // Also what was there: whoever wrote it may wait for the disk still.
-        folder.disk.wait().await.map_err(failed)?;
+        let mark = folder.disk.mark();
+        // Also where it can be read: what the disk did not take may still be in memory.
+        write(&folder.blobs, id, bytes).await?;
+        folder.disk.wait(mark).await.map_err(failed)?;
         Ok(id)
     }
 
@@ -193,6 +200,26 @@ impl Folder {
     }
 }
 
+/// Removes what was being written when an earlier process ended: a file of the right bytes under `NAME#NUMBER`, which nothing finds.
+fn remove_unfinished(path: &Path) -> std::io::Result<()> {
+    if !path.is_dir() {
+        return Ok(());
+    }
+    for folder in std::fs::read_dir(path)? {
+        let folder = folder?.path();
+        if !folder.is_dir() {
+            continue;
+        }
+        for file in std::fs::read_dir(folder)? {
+            let file = file?;
+            if file.file_name().as_encoded_bytes().contains(&b'#') {
+                std::fs::remove_file(file.path())?;
+            }
+        }
+    }
+    Ok(())
+}
+
 fn failed(source: std::io::Error) -> BlobError {
     BlobError::Store(object_store::Error::Generic {
         store: "folder",
@@ -271,6 +298,11 @@ mod tests {
             blobs.get(id).await.expect("given"),
             Bytes::from_static(b"bytes")
         );
+
+        let unfinished = folder.path().join(format!("{}#1", key(id)));
+        std::fs::write(&unfinished, b"byt").expect("written");
+        Blobs::folder(folder.path()).expect("opened again");
+        assert!(!unfinished.exists());
 
         let other = BlobId::of(b"never kept");
         assert!(matches!(blobs.get(other).await, Err(BlobError::Missing(_))));

@@ -217,6 +217,11 @@ impl Fetched {
         }
     }
 
+    /// Drops what was fetched of a contribution that no job reads any more.
+    pub fn drop_file(&self, leaf: Leaf) {
+        self.state().remove(&self.path(leaf));
+    }
+
     async fn fetch_for(
         &self,
         job: u64,

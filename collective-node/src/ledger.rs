@@ -115,7 +115,9 @@ pub enum LedgerError {
     #[error("the ledger has a row that does not parse: {0}")]
     Corrupt(String),
     /// The disk refused the transaction that this change was in: nothing of it was kept.
-    #[error("the ledger could not commit: {0}; nothing was kept, check the disk and send it again")]
+    #[error(
+        "the ledger could not commit: {0}; nothing was acknowledged, check the disk and send it again"
+    )]
     NotCommitted(String),
     /// The writer has stopped.
     #[error("the ledger is closed")]

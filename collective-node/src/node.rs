@@ -245,11 +245,12 @@ impl Node {
         };
         let folder = config.data.join("fetched");
         let fetched = Fetched::open(folder, ledger.clone(), blobs.clone(), places);
-        let fetched = fetched.map_err(StartError::Folder)?;
+        let fetched = Arc::new(fetched.map_err(StartError::Folder)?);
         let withdrawals = Withdrawals {
             chain: chain.clone(),
             ledger: ledger.clone(),
             blobs: blobs.clone(),
+            fetched: fetched.clone(),
             view: view.clone(),
             node: config.node,
         };
@@ -257,7 +258,7 @@ impl Node {
             chain,
             ledger: ledger.clone(),
             blobs: blobs.clone(),
-            fetched: Arc::new(fetched),
+            fetched,
             headers,
             keys,
             view: view.clone(),

@@ -6,6 +6,7 @@
 //! dropping waits until it has run, or cannot run any more.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::rpc::types::{Filter, Log};
@@ -24,6 +25,7 @@ use crate::chain::{Chain, ChainError};
 use crate::contributor::split_file;
 use crate::crash::Step;
 use crate::driver::is_under_way;
+use crate::fetched::Fetched;
 use crate::follower::View;
 use crate::ledger::{Held, Ledger, LedgerError};
 use crate::pace::Pace;
@@ -51,6 +53,8 @@ pub struct Withdrawals {
     pub ledger: Ledger,
     /// The files.
     pub blobs: Blobs,
+    /// Those that contributors keep.
+    pub fetched: Arc<Fetched>,
     /// Chain facts.
     pub view: watch::Receiver<View>,
     /// This node: its jobs may still read what is withdrawn.
@@ -219,12 +223,16 @@ impl Withdrawals {
         let Some((held, _)) = self.ledger.contribution(leaf).await? else {
             return Ok(());
         };
-        let header = BlobId(held.entry.commitment.header);
-        if self.blobs.get(header).await.is_err() {
-            let file = self.blobs.get(held.file).await?;
-            let (bytes, _) = split_file(&file).ok_or(BlobError::Garbled(held.file))?;
-            self.blobs.put(file.slice_ref(bytes)).await?;
-        }
+        let header = match self.blobs.get(BlobId(held.entry.commitment.header)).await {
+            Ok(header) => header,
+            Err(_) => {
+                let file = self.blobs.get(held.file).await?;
+                let (bytes, _) = split_file(&file).ok_or(BlobError::Garbled(held.file))?;
+                file.slice_ref(bytes)
+            }
+        };
+        // Also where it is there: that it is on the disk is known only now.
+        self.blobs.put(header).await?;
         self.remove(&held).await?;
         Step::FileDroppedNotNoted.reached();
         Ok(self.ledger.dropped(leaf).await?)
@@ -232,6 +240,7 @@ impl Withdrawals {
 
     /// Without a payload there is nothing but the header, which stays.
     async fn remove(&self, held: &Held) -> Result<(), BlobError> {
+        self.fetched.drop_file(held.entry.contribution.leaf());
         match held.file.0 == held.entry.commitment.header {
             true => Ok(()),
             false => self.blobs.remove(held.file).await,

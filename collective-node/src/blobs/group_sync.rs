@@ -8,21 +8,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Mutex;
 
-/// The file system that a folder lies on.
+/// The file system that a folder lies on. Before Linux 5.8 it does not tell of what it could not write.
 #[derive(Clone)]
 pub struct GroupSync {
     folder: Arc<File>,
     /// How often somebody began to wait. Whoever waits has written before.
     waits: Arc<AtomicU64>,
-    done: Arc<Mutex<Done>>,
+    /// How often the disk did not take something.
+    failures: Arc<AtomicU64>,
+    /// Waits up to this one are over.
+    done: Arc<Mutex<u64>>,
 }
 
-#[derive(Default)]
-struct Done {
-    /// Waits up to this one are over.
-    until: u64,
-    /// Waits up to this one may not have come to the disk: the kernel tells of an error once.
-    failed: u64,
+/// Taken before something is written.
+pub struct Mark {
+    failures: u64,
 }
 
 impl GroupSync {
@@ -32,31 +32,41 @@ impl GroupSync {
         Ok(Self {
             folder: Arc::new(File::open(folder)?),
             waits: Arc::default(),
+            failures: Arc::default(),
             done: Arc::default(),
         })
+    }
+
+    /// To be taken before something is written, and given to [`Self::wait`].
+    pub fn mark(&self) -> Mark {
+        Mark {
+            failures: self.failures.load(Ordering::SeqCst),
+        }
     }
 
     /// Returns once all that this caller has written, names included, is on the disk (syncfs(2)). While one caller waits for the
     /// disk others queue up, and the next wait is for all of them.
     ///
     /// # Errors
-    /// [`io::Error`] where something that was written since the last wait may not be there.
-    pub async fn wait(&self) -> io::Result<()> {
+    /// [`io::Error`] where anything may not be there that was written since the mark: the kernel tells of an error once, to
+    /// whoever asks first, and says of nobody's bytes whose they were.
+    pub async fn wait(&self, mark: Mark) -> io::Result<()> {
         let wait = self.waits.fetch_add(1, Ordering::SeqCst) + 1;
         let mut done = self.done.lock().await;
-        if done.until < wait {
+        if *done < wait {
             let until = self.waits.load(Ordering::SeqCst);
             let folder = self.folder.clone();
             let synced = tokio::task::spawn_blocking(move || rustix::fs::syncfs(&*folder));
             if let Err(error) = synced.await.map_err(io::Error::other)? {
                 tracing::error!(%error, "the disk did not take what was written");
-                done.failed = until;
+                self.failures.fetch_add(1, Ordering::SeqCst);
             }
-            done.until = until;
+            *done = until;
         }
-        match wait <= done.failed {
-            true => Err(io::Error::other("the disk did not take what was written")),
-            false => Ok(()),
+        drop(done);
+        match self.failures.load(Ordering::SeqCst) == mark.failures {
+            true => Ok(()),
+            false => Err(io::Error::other("the disk did not take what was written")),
         }
     }
 }
@@ -71,8 +81,8 @@ mod tests {
         let sync = GroupSync::new(folder.path()).expect("a folder");
         let held = sync.done.lock().await;
         let waits = [(); 3].map(|()| {
-            let sync = sync.clone();
-            tokio::spawn(async move { sync.wait().await })
+            let (sync, mark) = (sync.clone(), sync.mark());
+            tokio::spawn(async move { sync.wait(mark).await })
         });
         while sync.waits.load(Ordering::SeqCst) < 3 {
             tokio::task::yield_now().await;
@@ -81,13 +91,13 @@ mod tests {
         for wait in waits {
             wait.await.expect("no panic").expect("on the disk");
             // The first one waited for all.
-            assert_eq!(sync.done.lock().await.until, 3);
+            assert_eq!(*sync.done.lock().await, 3);
         }
 
-        sync.done.lock().await.failed = 5;
-        sync.done.lock().await.until = 5;
-        sync.wait().await.expect_err("the fourth");
-        sync.wait().await.expect_err("the fifth");
-        sync.wait().await.expect("later than the failure");
+        // Whose bytes were lost between mark and wait, nobody knows.
+        let mark = sync.mark();
+        sync.failures.fetch_add(1, Ordering::SeqCst);
+        sync.wait(mark).await.expect_err("maybe these");
+        sync.wait(sync.mark()).await.expect("none of these");
     }
 }

@@ -89,7 +89,7 @@ pub(super) async fn keep(
 
 pub(super) async fn move_to(to: &mut SqliteConnection, place: &Place) -> Result<Kept, sqlx::Error> {
     let moved =
-        sqlx::query("UPDATE places SET number = ?2, url = ?3 WHERE leaf = ?1 AND number < ?2")
+        sqlx::query("UPDATE places SET number = ?2, url = ?3 WHERE leaf = ?1 AND number < ?2 AND leaf NOT IN (SELECT leaf FROM withdrawn)")
             .bind(&place.leaf.0[..])
             .bind(number(place.number))
             .bind(place.url.as_str())
