@@ -4,10 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use alloy::primitives::{B256, U256, aliases::U248};
+use alloy::primitives::{Address, B256, U256, aliases::U248};
 use alloy::signers::SignerSync;
 use alloy::signers::local::PrivateKeySigner;
-use alloy::sol_types::{SolStruct, eip712_domain};
+use alloy::sol_types::{Eip712Domain, SolStruct, eip712_domain};
 use collective::contribution::{
     Commitment, Contribution, PayloadLeaves, Place, SignedContribution, SignedPlace, payload_root,
 };
@@ -167,12 +167,6 @@ pub fn revocation(
     nonces: &Nonces,
     deadline: u64,
 ) -> RelayedRevocation {
-    let domain = eip712_domain! {
-        name: "ContributionRegistry",
-        version: "1",
-        chain_id: deployment.chain_id,
-        verifying_contract: deployment.contributions,
-    };
     let contributor = account.address();
     let sign = |hash: B256| {
         let signature = account.sign_hash_sync(&hash);
@@ -180,13 +174,7 @@ pub fn revocation(
         signature.as_bytes().into()
     };
     let word = |(&word, &mask): (&u64, &U256)| {
-        let typed = typed::Revoke {
-            contributorId: contributor.into_word(),
-            word: U248::from(word),
-            mask,
-            deadline: U256::from(deadline),
-        };
-        let signature = sign(typed.eip712_signing_hash(&domain));
+        let signature = sign(revoke_hash(deployment, contributor, word, mask, deadline));
         SignedWord {
             word,
             mask,
@@ -196,14 +184,10 @@ pub fn revocation(
     let revoked = match nonces {
         Nonces::Words(words) => SignedNonces::Words(words.iter().map(word).collect()),
         Nonces::Below(watermark) => {
-            let typed = typed::RevokeAll {
-                contributorId: contributor.into_word(),
-                watermark: *watermark,
-                deadline: U256::from(deadline),
-            };
+            let hash = revoke_all_hash(deployment, contributor, *watermark, deadline);
             SignedNonces::Below(SignedWatermark {
                 watermark: *watermark,
-                signature: sign(typed.eip712_signing_hash(&domain)),
+                signature: sign(hash),
             })
         }
     };
@@ -211,6 +195,47 @@ pub fn revocation(
         contributor,
         deadline,
         revoked,
+    }
+}
+
+/// What is signed to take back the nonces of one word (EIP-712).
+pub fn revoke_hash(
+    deployment: &Deployment,
+    contributor: Address,
+    word: u64,
+    mask: U256,
+    deadline: u64,
+) -> B256 {
+    let typed = typed::Revoke {
+        contributorId: contributor.into_word(),
+        word: U248::from(word),
+        mask,
+        deadline: U256::from(deadline),
+    };
+    typed.eip712_signing_hash(&domain(deployment))
+}
+
+/// What is signed to take back all nonces below one (EIP-712).
+pub fn revoke_all_hash(
+    deployment: &Deployment,
+    contributor: Address,
+    watermark: U256,
+    deadline: u64,
+) -> B256 {
+    let typed = typed::RevokeAll {
+        contributorId: contributor.into_word(),
+        watermark,
+        deadline: U256::from(deadline),
+    };
+    typed.eip712_signing_hash(&domain(deployment))
+}
+
+fn domain(deployment: &Deployment) -> Eip712Domain {
+    eip712_domain! {
+        name: "ContributionRegistry",
+        version: "1",
+        chain_id: deployment.chain_id,
+        verifying_contract: deployment.contributions,
     }
 }
 

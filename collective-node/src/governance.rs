@@ -16,6 +16,7 @@ use collective_contracts::{
     CodeRegistry, CollectiveGovernor, ContributionRegistry, LivenessRegistry, NodeRegistry,
 };
 
+pub(crate) use ballot::is_of;
 pub use ballot::{Ballot, SignedBallot, SignedDelegation, vote};
 pub use proposal::{Proposal, ProposalError, Standing, State};
 pub(crate) use words::percent;

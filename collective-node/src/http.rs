@@ -45,8 +45,8 @@ pub use contributions::{ContributionState, ContributorAnswer};
 pub use jobs::JobAnswer;
 pub use liveness::{Day, StandingAnswer};
 pub use relay::{
-    MAX_CLAIMS, MAX_WORDS, Relayed, RelayedClaims, RelayedRevocation, RevocationAnswer, Revoking,
-    SignedNonces, SignedWatermark, SignedWord,
+    MAX_CLAIMS, MAX_WORDS, MIN_SIGNED_SECONDS, Relayed, RelayedClaims, RelayedRevocation,
+    RevocationAnswer, Revoking, SignedNonces, SignedWatermark, SignedWord,
 };
 pub use rewards::ClaimAnswer;
 pub use status::{CollectiveAnswer, StatusAnswer};

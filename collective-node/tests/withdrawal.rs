@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use alloy::eips::BlockNumberOrTag;
 use alloy::primitives::U256;
 use alloy::providers::{Provider, ProviderBuilder};
 use alloy::rpc::types::Filter;
@@ -20,7 +21,8 @@ use collective_node::client::{Client, ClientError};
 use collective_node::contributor::{Destination, Nonces, prepare, revocation, split_file};
 use collective_node::crash::{Step, VARIABLE};
 use collective_node::http::{
-    ContributionState, Problem, RelayedRevocation, RevocationAnswer, SignedNonces,
+    ContributionState, MIN_SIGNED_SECONDS, Problem, RelayedRevocation, RevocationAnswer,
+    SignedNonces,
 };
 use collective_node::intake::join;
 use serde_json::Value;
@@ -137,11 +139,26 @@ impl Place {
         let _: Value = self.runtime.block_on(set).expect("a development chain");
     }
 
+    /// Unix seconds of the newest block.
+    fn latest(&self) -> u64 {
+        let rpc = self.world.told("rpc").parse().expect("a URL");
+        let provider = ProviderBuilder::new().connect_http(rpc);
+        let block = self.runtime.block_on(async {
+            let block = provider.get_block_by_number(BlockNumberOrTag::Latest);
+            block.await.expect("an answer").expect("a block")
+        });
+        block.header.timestamp
+    }
+
     fn signed(&self, name: &str, nonces: &[u64]) -> RelayedRevocation {
+        self.signed_until(name, nonces, NEVER)
+    }
+
+    fn signed_until(&self, name: &str, nonces: &[u64], deadline: u64) -> RelayedRevocation {
         let answer = self.runtime.block_on(self.client.collective());
         let deployment = answer.expect("a collective").deployment;
         let nonces: Nonces = nonces.iter().copied().collect();
-        revocation(&deployment, &self.account(name), &nonces, NEVER)
+        revocation(&deployment, &self.account(name), &nonces, deadline)
     }
 
     /// How many revocations of an account's were paid for.
@@ -402,5 +419,16 @@ fn a_job_that_was_leased_before_still_reads_it_and_later_ones_do_not() {
     let mut forged = place.signed("contributor-0", &[0]);
     forged.contributor = place.account("contributor-2").address();
     let problem = refused(place.runtime.block_on(place.client.revoke(&forged)));
-    assert!(problem.detail.contains("InvalidSignature"), "{problem:?}");
+    assert_eq!(problem.status, 403, "{problem:?}");
+    // Nor does one that may end before it is mined: the node would have paid.
+    let mut ending = place.signed("contributor-0", &[0]);
+    ending.deadline = place.latest() + MIN_SIGNED_SECONDS / 2;
+    let problem = refused(place.runtime.block_on(place.client.revoke(&ending)));
+    assert_eq!(
+        problem.status, 403,
+        "signed for another deadline: {problem:?}"
+    );
+    let ending = place.signed_until("contributor-0", &[0], ending.deadline);
+    let problem = refused(place.runtime.block_on(place.client.revoke(&ending)));
+    assert_eq!(problem.status, 400, "{problem:?}");
 }

@@ -181,10 +181,13 @@ fn signature(account: &PrivateKeySigner, digest: B256) -> Bytes {
     signature.as_bytes().into()
 }
 
-fn is_of(signature: &[u8], digest: B256, account: Address) -> bool {
-    let signature = Signature::try_from(signature);
-    let signer = signature.and_then(|it| it.recover_address_from_prehash(&digest));
-    signer.is_ok_and(|signer| signer == account)
+/// Whether an account's own key signed, in the one form that contracts take (EIP-2): for another they would ask the account's code.
+pub(crate) fn is_of(signature: &[u8], digest: B256, account: Address) -> bool {
+    let Ok(signature) = Signature::try_from(signature) else {
+        return false;
+    };
+    let signer = signature.recover_address_from_prehash(&digest);
+    signature.normalize_s().is_none() && signer.is_ok_and(|signer| signer == account)
 }
 
 mod typed {

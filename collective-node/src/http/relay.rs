@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use super::turn::{Turn, Turns};
 use super::{App, Problem, Uses, deployment};
-use crate::chain::{Chain, ChainError};
+use crate::chain::{Chain, ChainError, Deployment};
+use crate::contributor::{revoke_all_hash, revoke_hash};
 use crate::crash::Step;
+use crate::governance::is_of;
 use crate::rewards::Inputs;
 use crate::verify;
 use collective::id::{ContributorId, Leaf};
@@ -64,6 +66,12 @@ pub struct SignedWatermark {
 
 /// Words of one request, 4,096 nonces: each is a transaction of some 60,000 gas. Who takes back more does it by a watermark.
 pub const MAX_WORDS: usize = 16;
+
+/// Seconds that a signature has to hold on: less, and it may end between being paid for and being mined.
+pub const MIN_SIGNED_SECONDS: u64 = 600;
+
+/// Gas of a revocation at most: twice what the dearest one takes.
+const REVOCATION_GAS: u64 = 150_000;
 
 /// Contributors whose revocations are on their way to a block.
 pub type Revoking = Turns<Address>;
@@ -126,6 +134,20 @@ pub async fn revoke(
             "this node holds none of these contributions; `--own-gas` needs no node",
         ));
     }
+    if !revocation.is_the_contributors(deployment(&app)) {
+        // A contract account decides in its own code, when the node has paid: it revokes with its own gas.
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            Fault::Contributor,
+            "a signature is not that of the contributor's key over this revocation; contract accounts revoke with `--own-gas`",
+        ));
+    }
+    let newest = app.chain.latest().await?;
+    if revocation.deadline < newest.time + MIN_SIGNED_SECONDS {
+        return Err(Problem::malformed(format!(
+            "the signature has to hold {MIN_SIGNED_SECONDS} seconds on: sign with a later deadline"
+        )));
+    }
     let nonces: Vec<u64> = concerned.iter().map(|(nonce, _)| *nonce).collect();
     let turn = Turn::take(&app.revoking, revocation.contributor).ok_or_else(|| {
         let detail = "a revocation of this account is on its way: ask again when it is mined";
@@ -181,6 +203,7 @@ async fn send(
         SignedNonces::Below(to) => {
             if held.iter().any(|nonce| open(&nonce)) {
                 let call = registry.revokeAllBySig(account, to.watermark, deadline, to.signature);
+                let call = call.gas(REVOCATION_GAS);
                 sent.push(call.send().await.map_err(ChainError::from)?);
             }
         }
@@ -193,7 +216,8 @@ async fn send(
                 } else if mine.any(|nonce| open(&nonce)) {
                     let (place, mask) = (U248::from(word.word), word.mask);
                     let signature = word.signature;
-                    calls.push(registry.revokeBySig(account, place, mask, deadline, signature));
+                    let call = registry.revokeBySig(account, place, mask, deadline, signature);
+                    calls.push(call.gas(REVOCATION_GAS));
                 }
             }
             // All or none: one that the contract refuses is found before any is paid for.
@@ -212,6 +236,23 @@ async fn send(
     }
     // Where nothing was left to send it was revoked before.
     Ok((block.unwrap_or(newest.number), not_sent))
+}
+
+impl RelayedRevocation {
+    /// Whether the contributor's own key signed all of it.
+    fn is_the_contributors(&self, deployment: &Deployment) -> bool {
+        let (account, until) = (self.contributor, self.deadline);
+        match &self.revoked {
+            SignedNonces::Words(words) => words.iter().all(|it| {
+                let hash = revoke_hash(deployment, account, it.word, it.mask, until);
+                is_of(&it.signature, hash, account)
+            }),
+            SignedNonces::Below(to) => {
+                let hash = revoke_all_hash(deployment, account, to.watermark, until);
+                is_of(&to.signature, hash, account)
+            }
+        }
+    }
 }
 
 impl SignedWord {
