@@ -164,6 +164,7 @@ impl Holder {
                 asked: root.root,
             });
         }
+        self.rewards.check_growth(root).await?;
         Ok(self
             .keys
             .sign(root.signing_hash(deployment.chain_id, deployment.rewards)))

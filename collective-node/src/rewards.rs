@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy::primitives::{Address, B256};
+use alloy::primitives::{Address, B256, U256};
 use alloy::rpc::types::Filter;
 use alloy::sol_types::SolEvent;
 use bytes::Bytes;
@@ -56,6 +56,11 @@ pub enum RewardError {
         "the ledger of the active reward root {0} is not here, and what settled does not give it: ask its signers"
     )]
     NoLedger(B256),
+    /// Something that settled is not here any more.
+    #[error(
+        "reward root {0} takes from somebody what an earlier one gave: restore the blobs that were lost since"
+    )]
+    Falls(B256),
 }
 
 /// Works rewards out and proposes roots.
@@ -137,6 +142,7 @@ impl Rewards {
         if root.total <= newest || window_runs {
             return Ok(());
         }
+        self.check_growth(&root).await?;
         let signatures = committee.sign_rewards(&root).await.map_err(Box::new)?;
         let call = distributor.propose(
             root.collective,
@@ -174,6 +180,44 @@ impl Rewards {
             sequence,
             epoch,
         }))
+    }
+
+    /// Refuses a root of [`Self::root`] under which somebody has less than under the newest one on chain.
+    ///
+    /// # Errors
+    /// [`RewardError::Falls`] and [`RewardError::NoLedger`].
+    pub async fn check_growth(&self, root: &RewardRoot) -> Result<(), RewardError> {
+        let deployment = self.chain.deployment();
+        let distributor = RewardDistributor::new(deployment.rewards, self.chain.provider());
+        let pool = distributor.pool(deployment.collective, deployment.token);
+        let pool = pool.call().await.map_err(ChainError::from)?;
+        let newest = match pool.pendingRoot.is_zero() {
+            true => (pool.root, pool.total),
+            false => (pool.pendingRoot, pool.pendingTotal),
+        };
+        if newest.0.is_zero() {
+            return Ok(());
+        }
+        let ledger = self.blobs.get(root.manifest).await?;
+        let ledger = serde_json::from_slice::<RewardLedger>(&ledger);
+        let ledger = ledger.map_err(|_| RewardError::NoLedger(root.root))?;
+        match self.ledger_under(newest).await?.is_within(&ledger) {
+            true => Ok(()),
+            false => Err(RewardError::Falls(root.root)),
+        }
+    }
+
+    /// The ledger of a root on chain, with its total.
+    async fn ledger_under(&self, root: (B256, U256)) -> Result<RewardLedger, RewardError> {
+        let latest = self.chain.latest().await?.number;
+        if let Some(ledger) = ledger_of(&self.chain, &self.blobs, root.0, latest).await? {
+            return Ok(ledger);
+        }
+        // It was proposed by another node, or its blob is lost.
+        let earned = self.earned().await?;
+        let found = earned.up_to(self.chain.deployment().collective, root)?;
+        let ledger = found.map(|(_, ledger)| ledger);
+        ledger.ok_or(RewardError::NoLedger(root.0))
     }
 
     /// Everything that finally settled jobs and epochs ever earned.
@@ -225,16 +269,8 @@ impl Rewards {
         if let Some(claims) = known.as_ref().filter(|claims| claims.root() == active) {
             return Ok(Some(claims.clone()));
         }
-        let ledger = match ledger_of(&self.chain, &self.blobs, active, latest.number).await? {
-            Some(ledger) => Some(ledger),
-            // It was proposed by another node, or its blob is lost.
-            None => {
-                let earned = self.earned().await?;
-                let found = earned.up_to(deployment.collective, (active, total))?;
-                found.map(|(_, ledger)| ledger)
-            }
-        };
-        let claims = ledger.as_ref().and_then(Claims::new);
+        let ledger = self.ledger_under((active, total)).await?;
+        let claims = Claims::new(&ledger);
         let claims = Arc::new(claims.ok_or(RewardError::NoLedger(active))?);
         *known = Some(claims.clone());
         Ok(Some(claims))

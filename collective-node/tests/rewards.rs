@@ -3,6 +3,8 @@
 
 mod quiet_world;
 
+use std::sync::Arc;
+
 use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::providers::DynProvider;
 use collective::approval::SplitRule;
@@ -17,8 +19,11 @@ use collective_node::chain::facts::JobState;
 use collective_node::contributor::split_file;
 use collective_node::follower::View;
 use collective_node::governance::{Action, Motion};
+use collective_node::ledger::Ledger;
+use collective_node::rewards::{RewardError, Rewards};
 use collective_node::verify;
 use quiet_world::{LAG, PRICE, QuietWorld, WINDOW, all_anchored, populated, reaches};
+use tokio::sync::watch;
 
 /// What a day pays in all: it does not divide.
 const PAY: u64 = 1_001;
@@ -367,6 +372,7 @@ async fn a_false_root_is_named(paid: &Paid, first: u64) {
         sequence,
         epoch: paid.quiet.view().committee.epoch,
     };
+    no_honest_member_signs_it(paid, &root).await;
     let digest = root.signing_hash(deployment.chain_id, deployment.rewards);
     let signature = paid.quiet.world.keys.sign(digest).as_bytes();
     let call = distributor.propose(
@@ -387,6 +393,24 @@ async fn a_false_root_is_named(paid: &Paid, first: u64) {
     assert!(active.holds && !pending.holds, "{verdict:?}");
     let named = format!("the first that differs is epoch {first}");
     assert!(pending.seen.contains(&named), "{pending:?}");
+}
+
+/// It takes from people what an earlier root gave them; what they earned themselves does not.
+async fn no_honest_member_signs_it(paid: &Paid, root: &RewardRoot) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let ledger = Ledger::open(&folder.path().join("ledger")).await;
+    let rewards = Rewards {
+        chain: paid.quiet.reader.clone(),
+        ledger: ledger.expect("a ledger"),
+        blobs: paid.store.clone(),
+        view: watch::channel(paid.quiet.view()).1,
+        known: Arc::default(),
+    };
+    let refused = rewards.check_growth(root).await;
+    assert!(matches!(refused, Err(RewardError::Falls(_))), "{refused:?}");
+    let own = rewards.root(root.sequence, root.epoch).await;
+    let own = own.expect("worked out").expect("a root");
+    rewards.check_growth(&own).await.expect("nobody has less");
 }
 
 #[tokio::test(flavor = "multi_thread")]

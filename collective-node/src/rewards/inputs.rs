@@ -30,21 +30,14 @@ impl Inputs<'_> {
     pub async fn of(&self, job: u64, fact: &JobFact) -> Result<Option<Vec<Leaf>>, RewardError> {
         match self {
             Self::Own(rewards) => rewards.inputs(job, fact).await,
-            Self::Node(node) => {
-                let answer = node.job(job).await.ok();
-                let Some(record) = answer.and_then(|it| it.record) else {
-                    return Ok(None);
-                };
-                let bytes = node.blob(record.inputs).await.ok();
-                Ok(bytes.and_then(|bytes| released(&bytes, fact)))
-            }
+            Self::Node(node) => Ok(noted_by(node, job, fact).await),
         }
     }
 }
 
 impl Rewards {
-    /// The input set that was released: as it was noted then, or derived again from the facts at the lease's blocks,
-    /// where the endpoint still proves them.
+    /// The input set that was released: as it was noted then, here or, for a key holder that did not sign this release, by the node
+    /// that ran the job; or derived again from the facts at the lease's blocks, where the endpoint still proves them.
     async fn inputs(&self, job: u64, fact: &JobFact) -> Result<Option<Vec<Leaf>>, RewardError> {
         if let Some(list) = self.ledger.inputs(job, fact.lease.attempt).await?
             && let Ok(bytes) = self.blobs.get(list).await
@@ -52,8 +45,16 @@ impl Rewards {
         {
             return Ok(Some(leaves));
         }
+        let noted = match self.blobs.source() {
+            Some(node) => noted_by(node, job, fact).await,
+            None => None,
+        };
         let view = self.view.borrow().clone();
-        let Some(leaves) = derived(&self.chain, &self.blobs, view, fact).await else {
+        let leaves = match noted {
+            Some(leaves) => Some(leaves),
+            None => derived(&self.chain, &self.blobs, view, fact).await,
+        };
+        let Some(leaves) = leaves else {
             return Ok(None);
         };
         let list = serde_json::to_vec(&leaves).expect("plain JSON values");
@@ -63,6 +64,13 @@ impl Rewards {
             .await?;
         Ok(Some(leaves))
     }
+}
+
+/// The released input set as a node noted it.
+async fn noted_by(node: &Client, job: u64, fact: &JobFact) -> Option<Vec<Leaf>> {
+    let record = node.job(job).await.ok()?.record?;
+    let bytes = node.blob(record.inputs).await.ok()?;
+    released(&bytes, fact)
 }
 
 /// The released input set from the facts at the lease's blocks, or `None` where the endpoint does not prove them any more.
