@@ -4,7 +4,6 @@
 //! The senders run on the same machine; what they send is sealed before. Flushes are those of the whole disk, whoever asks for
 //! them, so the second figure is a lower bound.
 
-#[allow(dead_code)]
 #[path = "../tests/by_hand/mod.rs"]
 mod by_hand;
 #[allow(dead_code)]
