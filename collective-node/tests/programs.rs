@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 
 #[test]
 fn a_branch_becomes_a_proposal_that_names_the_commit() {
+    if forge::comes_later() {
+        return;
+    }
     let temporary = tempfile::tempdir().expect("a folder");
     let Some(forge) = Forge::start(&temporary.path().join("forge")) else {
         return;
@@ -188,6 +191,9 @@ struct Place {
 
 impl Place {
     fn start() -> Option<Self> {
+        if forge::comes_later() {
+            return None;
+        }
         let temporary = tempfile::tempdir().expect("a folder");
         let forge = Forge::start(&temporary.path().join("forge"))?;
         let world = World::start(temporary.path().join("world"));

@@ -54,6 +54,15 @@ pub struct Forge {
     served: Arc<Served>,
 }
 
+/// Whether `.ci/run programs` will run this test, with every compiler, interpreter and worker at hand, and says so.
+pub fn comes_later() -> bool {
+    let later = std::env::var_os("COLLECTIVE_PROGRAMS_LATER").is_some();
+    if later {
+        println!("skipped: `.ci/run programs` runs it");
+    }
+    later
+}
+
 impl Forge {
     /// One with an empty commit on `main`; none where there is no git.
     pub fn start(folder: &Path) -> Option<Self> {
