@@ -71,7 +71,8 @@ impl Contributor {
             if status.waiting == 0 && status.anchored == all {
                 break;
             }
-            let waited = began.elapsed() < PATIENCE;
+            // After failures the next try comes later and later, half a minute at most.
+            let waited = began.elapsed() < 2 * PATIENCE;
             assert!(waited, "{} of {all} are anchored", status.anchored);
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -106,7 +107,7 @@ fn a_call_that_fails_is_no_acknowledgement_and_does_no_harm() {
     let temporary = tempfile::tempdir().expect("a temporary folder");
     let (mut contributor, disk) = world(temporary.path());
     let node = disk.start();
-    let (mut kept, mut failed, mut refused) = (vec![], 0, 0);
+    let (mut kept, mut failed, mut refused, mut unmet) = (vec![], 0, 0, 0);
     // Until a contribution and its batch make fewer calls than this.
     for place in 1.. {
         let upload = contributor.uploads(1, RECORD).pop_front().expect("one");
@@ -121,13 +122,16 @@ fn a_call_that_fails_is_no_acknowledgement_and_does_no_harm() {
             contributor.send_again(&upload);
         }
         kept.push(upload);
-        if !fired {
+        failed += usize::from(fired);
+        // Twice: where anchoring failed it is tried again later and later.
+        unmet = if fired { 0 } else { unmet + 1 };
+        if unmet == 2 {
             break;
         }
-        failed += 1;
     }
     println!("{failed} calls failed with EIO, {refused} contributions were not acknowledged");
-    assert!(failed >= 8 && refused >= 4);
+    // Those of one contribution before its acknowledgement, at least.
+    assert!(failed >= 5 && refused >= 3);
     contributor.check_anchored(&kept);
     drop(node);
     let node = disk.start();
