@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 use std::str::FromStr;
+use std::time::Duration;
 
 use alloy::primitives::B256;
 use collective::contribution::{Contribution, Place, SignedContribution};
@@ -31,6 +32,9 @@ mod withdrawn;
 
 /// Changes in one transaction: they share one disk sync, and the first waits for the last.
 const GROUP: usize = 256;
+
+/// How long a transaction waits for company after one that had some: whoever was told together writes together again.
+const GATHER: Duration = Duration::from_millis(2);
 
 /// Changes that may wait for the writer; more callers wait at the door.
 const QUEUE: usize = 1_024;
@@ -534,7 +538,17 @@ async fn write(
 ) {
     let mut writer = Some(writer);
     let mut group = Vec::with_capacity(GROUP);
+    let mut crowded = false;
     while queue.recv_many(&mut group, GROUP).await > 0 {
+        if crowded {
+            tokio::time::sleep(GATHER).await;
+            while group.len() < GROUP
+                && let Ok(change) = queue.try_recv()
+            {
+                group.push(change);
+            }
+        }
+        crowded = group.len() > 1;
         let (changes, replies): (Vec<Change>, Vec<Reply>) = group.drain(..).unzip();
         match commit(&mut writer, &options, &changes).await {
             Ok(outcomes) => {
