@@ -71,6 +71,22 @@ simulate-committee SEEDS="10000":
     grep '^|' "$log"
     exit "$failed"
 
+# Payouts while blocks are cut out, the endpoint fails and the node crashes: one world a seed, on all cores, and a line for each core
+simulate-payouts SEEDS="10000":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cargo test --release --test payouts --no-run
+    cores=$(nproc)
+    each=$((({{ SEEDS }} + cores - 1) / cores))
+    running=()
+    for core in $(seq 0 $((cores - 1))); do
+        SEED=$((1 + core * each)) SEEDS=$each cargo test --quiet --release --test payouts -- --nocapture &
+        running+=($!)
+    done
+    for one in "${running[@]}"; do
+        wait "$one"
+    done
+
 # A day's audit of a million contributions: bytes, processor time, and raw SHA-256 over the same bytes
 bench-liveness:
     cargo run --release -p collective-node --example bench-liveness

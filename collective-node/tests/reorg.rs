@@ -11,7 +11,7 @@ use collective_node::chain::facts::JobState;
 use collective_node::contributor::revocation;
 use collective_node::driver::RunRecord;
 use collective_node::node::StartError;
-use quiet_world::{LAG, QuietWorld, WINDOW, Way, all_anchored, populated, reaches};
+use quiet_world::{Dice, LAG, QuietWorld, WINDOW, Way, all_anchored, number, populated, reaches};
 
 async fn is_final(quiet: &QuietWorld, job: u64, state: JobState) {
     let there = async || quiet.final_fact(job).await.state == state;
@@ -256,14 +256,42 @@ async fn a_chain_that_takes_back_what_was_final_halts_the_node_for_good() {
     assert!(refused.to_string().contains("the chain broke its promise"));
 }
 
+/// Blocks are cut out at every depth that is not final, one deeper each time, with contributions and a revocation in some of them.
+/// What the node knows in the end is what one learns that reads the chain from its first block on.
+#[tokio::test(flavor = "multi_thread")]
+async fn blocks_cut_out_at_every_depth_leave_what_a_fresh_replay_finds() {
+    const DEEPEST: u64 = 64;
+    /// Depths between two contributions.
+    const APART: u64 = 16;
+    let quiet = populated().await;
+    quiet.chain.set_finality_lag(DEEPEST, DEEPEST / 2);
+    quiet.mine(DEEPEST);
+    for depth in 1..=DEEPEST {
+        if depth % APART == 1 {
+            let row = 5 + (depth / APART) as usize;
+            quiet.contribute(row, 0).await.expect("acknowledged");
+            revoke(&quiet, row - 1).await;
+        }
+        quiet.one_block().await;
+        let first = quiet.head() + 1 - depth;
+        let before = quiet.reader.at_height(first).await.expect("a block");
+        quiet.cut(depth, depth % 2 == 0, depth + 1).await;
+        let after = quiet.reader.at_height(first).await.expect("a block");
+        assert_ne!(before.hash, after.hash, "nothing was cut out");
+    }
+    let all = 5 + DEEPEST / APART;
+    let anchored = async || {
+        quiet.mine(DEEPEST);
+        quiet.view().anchored().len() as u64 == all
+    };
+    quiet.until("all are anchored", anchored).await;
+    quiet.replay_is_the_same().await;
+}
+
 /// Random depths at random moments, lost and resent transactions, an endpoint that is away or whose
 /// answers are lost, a node that crashes. `SEED` and `SCHEDULES` choose which and how many.
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_cut_out_and_whenever_the_end_is_the_same() {
-    let number = |name: &str, usual: u64| {
-        let given = std::env::var(name).ok();
-        given.map_or(usual, |text| text.parse().expect("a number"))
-    };
     let (first, schedules) = (number("SEED", 1), number("SCHEDULES", 4));
     let mut quiet = populated().await;
     for seed in first..first + schedules {
@@ -367,17 +395,4 @@ async fn only_the_window_is_left(quiet: &QuietWorld, done: u64) -> bool {
         }
     }
     waits
-}
-
-/// SplitMix64 (Steele, Lea and Flood 2014): the same seed gives the same schedule.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit
-    }
 }

@@ -36,7 +36,7 @@ pub const MAX_TRANSACTION_BYTES: usize = 128 * 1024;
 pub const MAX_BLOCKS_AT_ONCE: u64 = 10_000;
 
 /// Snapshots kept; an older one is forgotten. Each holds a copy of what waits.
-pub const MAX_SNAPSHOTS: usize = 1_024;
+pub const MAX_SNAPSHOTS: usize = 4_096;
 
 /// Why a transaction was not accepted.
 #[derive(Debug, thiserror::Error)]

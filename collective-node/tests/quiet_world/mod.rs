@@ -2,7 +2,7 @@
 //! whose node reaches the chain over a line that a test can cut.
 #![allow(dead_code, missing_docs)] // each test binary uses its part
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -64,6 +64,29 @@ struct Mark {
     filled: Option<u64>,
 }
 
+/// Where chain and node were.
+pub struct Moment {
+    folder: tempfile::TempDir,
+    snapshot: u64,
+    newest: u64,
+    /// The newest block then: none before it can be cut out.
+    pub head: u64,
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        match entry.file_type().expect("a type").is_dir() {
+            true => copy(&from, &to),
+            false => {
+                std::fs::copy(&from, &to).expect("a copy");
+            }
+        }
+    }
+}
+
 /// The world, its chain and the node in it.
 pub struct QuietWorld {
     pub chain: DevChain,
@@ -78,6 +101,8 @@ pub struct QuietWorld {
     pub extra: Manifest,
     /// What the node may do with repositories, once it is started again.
     pub programs: Settings,
+    /// Between two looks of the node at the chain.
+    pub poll: Duration,
     node: Option<Node>,
     client: Client,
     marks: Mutex<Vec<Mark>>,
@@ -132,6 +157,7 @@ impl QuietWorld {
             crowd,
             extra,
             programs: Settings::default(),
+            poll: Duration::from_millis(10),
             node: None,
             marks: Mutex::default(),
             newest: AtomicU64::new(0),
@@ -187,11 +213,11 @@ impl QuietWorld {
             connected: false,
             private_places: Default::default(),
             executable: PathBuf::from(env!("CARGO_BIN_EXE_collective")),
-            poll: Duration::from_millis(10),
+            poll: self.poll,
             batch_every: Duration::from_millis(20),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let client = self.line.client();
+        let client = self.line.client().with_poll_interval(self.poll);
         let node = Node::start(config, self.world.keys.clone(), client, listener).await?;
         let url = format!("http://{}", node.address());
         self.client = Client::new(url.parse().expect("a URL")).expect("a client");
@@ -204,6 +230,35 @@ impl QuietWorld {
         self.node = None;
         // The ledger's writer ends with its last handle.
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+
+    /// Notes where chain and node are; the node must not run.
+    pub fn keep(&self) -> Moment {
+        assert!(self.node.is_none(), "the node runs");
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        copy(&self.world.data, folder.path());
+        Moment {
+            folder,
+            snapshot: self.chain.snapshot(),
+            head: self.chain.head().number,
+            newest: self.newest.load(Ordering::SeqCst),
+        }
+    }
+
+    /// Takes chain and node back to where they were, and keeps that moment.
+    pub async fn go_back(&mut self, to: &mut Moment) {
+        self.crash().await;
+        assert!(self.chain.revert(to.snapshot).expect("in memory"), "kept");
+        to.snapshot = self.chain.snapshot();
+        self.newest.store(to.newest, Ordering::SeqCst);
+        let number = self.chain.head().number;
+        *self.marks.lock().expect("one test") = vec![Mark {
+            number,
+            emptied: self.chain.snapshot(),
+            filled: None,
+        }];
+        std::fs::remove_dir_all(&self.world.data).expect("the node's folder");
+        copy(to.folder.path(), &self.world.data);
     }
 
     pub fn node(&self) -> &Node {
@@ -613,5 +668,24 @@ impl Service<RequestPacket> for Line {
             }
             _ => self.chain.call(packet),
         }
+    }
+}
+
+/// A number that the environment gives, or the usual one.
+pub fn number(name: &str, usual: u64) -> u64 {
+    let given = std::env::var(name).ok();
+    given.map_or(usual, |text| text.parse().expect("a number"))
+}
+
+/// SplitMix64 (Steele, Lea and Flood 2014): the same seed gives the same schedule.
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % limit
     }
 }
