@@ -12,7 +12,8 @@ use crate::terms::Terms;
 
 pub use batch::{Batch, BatchReceipt, BatchRefusal, ReceiptRefusal, batch_head};
 pub use payload_tree::{
-    LEAF_BYTES, PayloadLeaves, PayloadTree, leaf_count, leaf_range, payload_root, root_by_path,
+    BLOCK_BYTES, LEAF_BYTES, PayloadLeaves, PayloadOutline, PayloadTree, block_range, leaf_count,
+    leaf_range, payload_root, root_by_path,
 };
 pub use place::{MAX_PLACE_BYTES, Place, PlaceUrl, PlaceUrlRefusal, SignedPlace};
 

@@ -13,14 +13,22 @@ use super::Commitment;
 /// Bytes of payload under one leaf; only the last may be shorter.
 pub const LEAF_BYTES: usize = 1024;
 
-/// Builds the root in one pass over a payload that arrives in pieces of any size.
+/// Levels between a leaf and its block.
+const BLOCK_LEVELS: usize = 10;
+
+/// Bytes of payload under one block, a node of the tree; only the last may be shorter. A MiB is read in a moment, and the hashes
+/// of all blocks are a 32,768th of the payload.
+pub const BLOCK_BYTES: u64 = (LEAF_BYTES << BLOCK_LEVELS) as u64;
+
+/// Builds the tree in one pass over a payload that arrives in pieces of any size.
 ///
-/// Memory: one unfinished leaf and one hash for each level.
+/// Memory: one unfinished leaf, one hash for each level of a block, and one for each block.
 pub struct PayloadTree {
     leaf: Vec<u8>,
     length: u64,
     /// `peaks[level]` is the root of a full subtree of `2^level` leaves that waits for its sibling.
-    peaks: Vec<Option<B256>>,
+    peaks: [Option<B256>; BLOCK_LEVELS],
+    blocks: Vec<B256>,
 }
 
 impl PayloadTree {
@@ -29,7 +37,8 @@ impl PayloadTree {
         Self {
             leaf: Vec::with_capacity(LEAF_BYTES),
             length: 0,
-            peaks: Vec::new(),
+            peaks: [None; BLOCK_LEVELS],
+            blocks: Vec::new(),
         }
     }
 
@@ -47,19 +56,21 @@ impl PayloadTree {
     }
 
     /// The root and the number of bytes. An empty payload has one empty leaf.
-    pub fn finish(mut self) -> (B256, u64) {
+    pub fn finish(self) -> (B256, u64) {
+        let length = self.length;
+        (self.outline().root(), length)
+    }
+
+    /// The nodes over each block.
+    pub fn outline(mut self) -> PayloadOutline {
         if !self.leaf.is_empty() || self.length == 0 {
             self.close_leaf();
         }
         // A node without a sibling is promoted: it joins the next peak to its left.
-        let root = self
-            .peaks
-            .iter()
-            .flatten()
-            .copied()
-            .reduce(|right, left| node(left, right))
-            .expect("the last leaf was closed above");
-        (root, self.length)
+        let peaks = self.peaks.iter().flatten().copied();
+        self.blocks
+            .extend(peaks.reduce(|right, left| node(left, right)));
+        PayloadOutline(self.blocks)
     }
 
     fn close_leaf(&mut self) {
@@ -75,7 +86,7 @@ impl PayloadTree {
                 }
             }
         }
-        self.peaks.push(Some(hash));
+        self.blocks.push(hash);
     }
 }
 
@@ -152,25 +163,89 @@ impl PayloadLeaves {
 
     /// The root over them.
     pub fn root(&self) -> B256 {
-        let mut level = self.0.clone();
-        while level.len() > 1 {
-            level = above(&level);
-        }
-        level[0]
+        root(self.0.clone())
     }
 
     /// The siblings of leaf `index` from below, or `None` past the last leaf.
     pub fn path(&self, index: u64) -> Option<Vec<B256>> {
-        let mut place = usize::try_from(index).ok()?;
-        self.0.get(place)?;
-        let (mut level, mut siblings) = (self.0.clone(), vec![]);
-        while level.len() > 1 {
-            siblings.extend(level.get(place ^ 1));
-            level = above(&level);
-            place /= 2;
-        }
-        Some(siblings)
+        siblings(self.0.clone(), usize::try_from(index).ok()?)
     }
+}
+
+/// The hashes of all blocks, with which a block is checked by itself, and from which with its bytes any path is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PayloadOutline(Vec<B256>);
+
+impl PayloadOutline {
+    /// The outline that a commitment is over, from its bytes ([`PayloadOutline::to_bytes`]); `None` where these are others.
+    pub fn parse(bytes: &[u8], commitment: &Commitment) -> Option<Self> {
+        let count = commitment.length.div_ceil(BLOCK_BYTES).max(1);
+        if bytes.len() as u64 != count.checked_mul(32)? {
+            return None;
+        }
+        let outline = Self(bytes.chunks(32).map(B256::from_slice).collect());
+        (outline.root() == commitment.payload).then_some(outline)
+    }
+
+    /// That of a payload which is one block: its root says everything.
+    pub fn of_one_block(commitment: &Commitment) -> Option<Self> {
+        (commitment.length <= BLOCK_BYTES).then(|| Self(vec![commitment.payload]))
+    }
+
+    /// The hashes one after another.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.0.iter().flatten().copied().collect()
+    }
+
+    /// The root over them.
+    pub fn root(&self) -> B256 {
+        root(self.0.clone())
+    }
+
+    /// The siblings of leaf `index` from below, made from the bytes of the block around it ([`block_range`]); `None` where these
+    /// are not the block's, or past the last leaf.
+    pub fn path(&self, index: u64, block: &[u8]) -> Option<Vec<B256>> {
+        let first = index >> BLOCK_LEVELS << BLOCK_LEVELS;
+        let place = usize::try_from(index >> BLOCK_LEVELS).ok()?;
+        let leaves = match block {
+            [] => vec![leaf(first, &[])],
+            _ => (first..)
+                .zip(block.chunks(LEAF_BYTES))
+                .map(|(i, bytes)| leaf(i, bytes))
+                .collect::<Vec<_>>(),
+        };
+        if *self.0.get(place)? != root(leaves.clone()) {
+            return None;
+        }
+        let within = siblings(leaves, (index - first) as usize)?;
+        let above = siblings(self.0.clone(), place)?;
+        Some([within, above].concat())
+    }
+}
+
+/// The block around leaf `index` of a payload of `length` bytes: where its bytes lie. `None` past the last leaf.
+pub fn block_range(length: u64, index: u64) -> Option<Range<u64>> {
+    let start = leaf_range(length, index)?.start / BLOCK_BYTES * BLOCK_BYTES;
+    Some(start..length.min(start.saturating_add(BLOCK_BYTES)))
+}
+
+fn root(mut level: Vec<B256>) -> B256 {
+    while level.len() > 1 {
+        level = above(&level);
+    }
+    level[0]
+}
+
+/// The siblings of one of the nodes of a level, from below; `None` past the last.
+fn siblings(mut level: Vec<B256>, mut place: usize) -> Option<Vec<B256>> {
+    level.get(place)?;
+    let mut siblings = vec![];
+    while level.len() > 1 {
+        siblings.extend(level.get(place ^ 1));
+        level = above(&level);
+        place /= 2;
+    }
+    Some(siblings)
 }
 
 fn above(level: &[B256]) -> Vec<B256> {
@@ -231,6 +306,55 @@ mod tests {
                 payload.chunks(700).for_each(|piece| tree.update(piece));
                 assert_eq!(tree.finish(), (expected, payload.len() as u64));
             }
+        }
+    }
+
+    #[test]
+    fn an_outline_and_a_block_give_the_paths_that_all_leaves_give() {
+        let block = BLOCK_BYTES as usize / LEAF_BYTES;
+        for (leaves, extra) in [
+            (0, 0),
+            (0, 5),
+            (block - 1, 1023),
+            (block, 0),
+            (block, 1),
+            (3 * block + 5, 7),
+        ] {
+            let payload = payload(leaves, extra);
+            let length = payload.len() as u64;
+            let kept = PayloadLeaves::of(&payload);
+            let mut tree = PayloadTree::new();
+            payload.chunks(70_000).for_each(|piece| tree.update(piece));
+            let outline = tree.outline();
+            let commitment = Commitment {
+                header: B256::ZERO,
+                payload: kept.root(),
+                length,
+                source: "poll".into(),
+            };
+            let parse = |bytes: &[u8]| PayloadOutline::parse(bytes, &commitment);
+            let mut bytes = outline.to_bytes();
+            assert_eq!(parse(&bytes), Some(outline.clone()));
+            assert_eq!(parse(&bytes[1..]), None);
+            bytes[0] ^= 1;
+            assert_eq!(parse(&bytes), None);
+            let one = PayloadOutline::of_one_block(&commitment);
+            assert_eq!(one, (leaves <= block && length <= BLOCK_BYTES).then(|| outline.clone()));
+            let last = leaf_count(length) - 1;
+            for index in [0, 1, 1023, 1024, 2048, last / 2, last] {
+                let Some(range) = block_range(length, index) else {
+                    assert!(index > last);
+                    continue;
+                };
+                let mut bytes = payload[range.start as usize..range.end as usize].to_vec();
+                assert_eq!(outline.path(index, &bytes), kept.path(index), "leaf {index}");
+                if let Some(byte) = bytes.last_mut() {
+                    *byte ^= 1;
+                    assert_eq!(outline.path(index, &bytes), None);
+                    assert_eq!(outline.path(index, &bytes[1..]), None);
+                }
+            }
+            assert_eq!(block_range(length, last + 1), None);
         }
     }
 
