@@ -339,7 +339,10 @@ mod tests {
             bytes[0] ^= 1;
             assert_eq!(parse(&bytes), None);
             let one = PayloadOutline::of_one_block(&commitment);
-            assert_eq!(one, (leaves <= block && length <= BLOCK_BYTES).then(|| outline.clone()));
+            assert_eq!(
+                one,
+                (leaves <= block && length <= BLOCK_BYTES).then(|| outline.clone())
+            );
             let last = leaf_count(length) - 1;
             for index in [0, 1, 1023, 1024, 2048, last / 2, last] {
                 let Some(range) = block_range(length, index) else {
@@ -347,7 +350,11 @@ mod tests {
                     continue;
                 };
                 let mut bytes = payload[range.start as usize..range.end as usize].to_vec();
-                assert_eq!(outline.path(index, &bytes), kept.path(index), "leaf {index}");
+                assert_eq!(
+                    outline.path(index, &bytes),
+                    kept.path(index),
+                    "leaf {index}"
+                );
                 if let Some(byte) = bytes.last_mut() {
                     *byte ^= 1;
                     assert_eq!(outline.path(index, &bytes), None);
