@@ -5,15 +5,16 @@
 //! not audited. What is asked here does not wait for what is posted.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::primitives::{Address, B256};
-use bytes::Bytes;
 use collective::contribution::{
-    Commitment, PayloadLeaves, PlaceUrl, SignedContribution, leaf_range,
+    Commitment, PayloadLeaves, PayloadOutline, PlaceUrl, SignedContribution, block_range,
+    leaf_range,
 };
-use collective::id::Leaf;
+use collective::id::{BlobId, Leaf, sha256};
 use collective::index::Index;
 use collective::liveness::{
     Challenge, Custody, EPOCH_SECONDS, Epoch, Outcome, Results, TRIES, Verdict, judge,
@@ -24,13 +25,15 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use crate::blobs::{BlobError, Blobs};
+use crate::blobs::{BlobError, Blobs, OpenBlob};
 use crate::chain::{Chain, ChainError};
 use crate::contributor::split_file;
 use crate::follower::View;
+use crate::headers;
 use crate::ledger::{Audited, Ledger, LedgerError};
 use crate::pace::Pace;
 use crate::places::{AT_ONE_HOST, Places, host};
+use crate::rebuild;
 use crate::withdrawal::withdrawn;
 use collective_contracts::LivenessRegistry;
 
@@ -260,7 +263,7 @@ impl Auditor {
             for place in places {
                 let index = round.challenges[place].index;
                 let outcome = match &stored {
-                    Ok((payload, leaves)) => held(entry, index, payload, leaves),
+                    Ok(stored) => stored.ask(entry, index).await.unwrap_or_else(unreadable),
                     Err(outcome) => *outcome,
                 };
                 round.note(place, outcome);
@@ -342,8 +345,8 @@ impl Auditor {
         Ok((header.len() as u64, leaves))
     }
 
-    /// The payload as this node has it, or what became of it. A store that does not work has lost nothing yet.
-    async fn stored(&self, entry: &SignedContribution) -> Result<(Bytes, PayloadLeaves), Outcome> {
+    /// The file as this node has it, or what became of it. A store that does not work has lost nothing yet.
+    async fn stored(&self, entry: &SignedContribution) -> Result<Stored, Outcome> {
         let failed = |error: &dyn std::fmt::Display| {
             tracing::warn!(%error, "a stored contribution could not be read");
             Outcome::Error
@@ -358,14 +361,8 @@ impl Auditor {
                 None => Outcome::Wrong,
             });
         };
-        match self.blobs.get(file).await {
-            Ok(bytes) => {
-                let (_, payload) = split_file(&bytes).ok_or(Outcome::Wrong)?;
-                Ok((bytes.slice_ref(payload), PayloadLeaves::of(payload)))
-            }
-            Err(BlobError::Missing(_) | BlobError::Garbled(_)) => Err(Outcome::Wrong),
-            Err(error) => Err(failed(&error)),
-        }
+        let stored = Stored::open(&self.blobs, file, entry).await;
+        stored.map_err(unreadable)?.ok_or(Outcome::Wrong)
     }
 
     /// Keeps what a round came to: as a blob first, then in the ledger.
@@ -476,11 +473,188 @@ impl Auditor {
     }
 }
 
-fn held(entry: &SignedContribution, index: u64, payload: &[u8], leaves: &PayloadLeaves) -> Outcome {
-    let range = leaf_range(entry.commitment.length, index);
-    let bytes = range.and_then(|range| payload.get(range.start as usize..range.end as usize));
-    match (bytes, leaves.path(index)) {
-        (Some(bytes), Some(path)) => judge(&entry.commitment, index, bytes, &path),
-        _ => Outcome::Wrong,
+/// A file that is here, and the hashes of its payload's blocks: of a payload of at most one MiB the root says them, of a larger one
+/// they are kept beside the file.
+struct Stored {
+    file: OpenBlob,
+    header: u64,
+    outline: PayloadOutline,
+}
+
+impl Stored {
+    /// `None` where a file of other bytes or another length is there. The payload itself is not looked at yet, unless its outline was
+    /// lost: then all of it is read, and the outline kept again.
+    async fn open(
+        blobs: &Blobs,
+        id: BlobId,
+        entry: &SignedContribution,
+    ) -> Result<Option<Self>, BlobError> {
+        let commitment = &entry.commitment;
+        let header = headers::in_file(blobs, id).await?;
+        let Some(header) = header.filter(|it| sha256(it) == commitment.header) else {
+            return Ok(None);
+        };
+        let (file, header) = (blobs.open(id).await?, header.len() as u64);
+        if file.length() != header + commitment.length {
+            return Ok(None);
+        }
+        let outline = match PayloadOutline::of_one_block(commitment) {
+            Some(outline) => Some(outline),
+            None => match blobs.beside(id).await {
+                Ok(kept) => PayloadOutline::parse(&kept, commitment),
+                Err(BlobError::Missing(_)) => None,
+                Err(error) => return Err(error),
+            },
+        };
+        let outline = match outline {
+            Some(outline) => outline,
+            None => {
+                let made = rebuild::outline(file.clone(), header).await?;
+                if made.root() != commitment.payload {
+                    return Ok(None);
+                }
+                blobs.put_beside(id, made.to_bytes().into()).await?;
+                made
+            }
+        };
+        Ok(Some(Self {
+            file,
+            header,
+            outline,
+        }))
+    }
+
+    /// Reads the MiB around a leaf: a bit that turned over anywhere in it is found.
+    async fn ask(&self, entry: &SignedContribution, index: u64) -> Result<Outcome, BlobError> {
+        let commitment = &entry.commitment;
+        let (Some(block), Some(leaf)) = (
+            block_range(commitment.length, index),
+            leaf_range(commitment.length, index),
+        ) else {
+            return Ok(Outcome::Wrong);
+        };
+        let behind = |range: &Range<u64>| self.header + range.start..self.header + range.end;
+        let bytes = self.file.read(behind(&block)).await?;
+        let drawn = (leaf.start - block.start) as usize..(leaf.end - block.start) as usize;
+        Ok(match (self.outline.path(index, &bytes), bytes.get(drawn)) {
+            (Some(path), Some(bytes)) => judge(commitment, index, bytes, &path),
+            _ => Outcome::Wrong,
+        })
+    }
+}
+
+/// What an audit makes of a file that could not be read: a store that does not work has lost nothing yet.
+fn unreadable(error: BlobError) -> Outcome {
+    match error {
+        BlobError::Missing(_) | BlobError::Garbled(_) => Outcome::Wrong,
+        error => {
+            tracing::warn!(%error, "a stored contribution could not be read");
+            Outcome::Error
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use collective::contribution::{BLOCK_BYTES, PayloadTree};
+    use collective::terms::Terms;
+
+    use super::*;
+
+    const KEPT: u64 = 3 * BLOCK_BYTES + 7;
+
+    /// A header by its shape; nothing here opens it.
+    fn file() -> (Vec<u8>, usize) {
+        let identity = "age-encryption.org/v1\n-> X25519 TEiF0ypqr+bpvcqXNyCVJpL7OuwPdVwPL7KQEbFDOCc\nEmECAEcKN+n/Vs9SbWiV+Hu0r+E8R77DdWYyd83nw7U\n--- Vn+54jqiiUCE+WZcEVY3f1sqHjlu/z1LCQ/T7Xm7qI0\n";
+        let payload = (0..KEPT).map(|i| (i / 1000) as u8);
+        (identity.bytes().chain(payload).collect(), identity.len())
+    }
+
+    fn entry(file: &[u8], header: usize) -> SignedContribution {
+        let mut tree = PayloadTree::new();
+        tree.update(&file[header..]);
+        let (payload, length) = tree.finish();
+        let terms = Terms {
+            purposes: Default::default(),
+            expiry: 0,
+        };
+        SignedContribution {
+            contribution: collective::contribution::Contribution {
+                collective: Address::ZERO,
+                contributor: B256::ZERO.into(),
+                point: B256::ZERO.into(),
+                commitment: B256::ZERO.into(),
+                terms: terms.digest(),
+                nonce: 0,
+            },
+            commitment: Commitment {
+                header: sha256(&file[..header]),
+                payload,
+                length,
+                source: "poll".into(),
+            },
+            terms,
+            signature: alloy::primitives::Signature::test_signature(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_large_file_is_asked_for_a_mib_at_a_time_and_what_rots_there_is_found() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let blobs = Blobs::folder(folder.path()).expect("a store");
+        let (mut file, header) = file();
+        let entry = entry(&file, header);
+        let id = blobs.put(file.clone().into()).await.expect("kept");
+        let name = id.to_string();
+        let path = folder.path().join(&name[2..4]).join(&name[4..]);
+        let last = (KEPT - 1) / 1024;
+        let ask = |index| {
+            let (blobs, entry) = (blobs.clone(), entry.clone());
+            async move {
+                let stored = Stored::open(&blobs, id, &entry).await.expect("a store");
+                match stored {
+                    None => Outcome::Wrong,
+                    Some(stored) => stored.ask(&entry, index).await.expect("a store"),
+                }
+            }
+        };
+        // Without an outline the whole file is read, and the outline kept.
+        assert!(blobs.beside(id).await.is_err());
+        assert_eq!(ask(0).await, Outcome::Held);
+        let outline = blobs.beside(id).await.expect("kept");
+        for index in [0, 1023, 1024, 3000, last] {
+            assert_eq!(ask(index).await, Outcome::Held, "leaf {index}");
+        }
+        assert_eq!(ask(last + 1).await, Outcome::Wrong);
+
+        // A bit of the second MiB turns over: it is found by all that are drawn there, and by nobody else.
+        file[header + BLOCK_BYTES as usize + 500_000] ^= 1;
+        std::fs::write(&path, &file).expect("written over");
+        assert_eq!(ask(1024).await, Outcome::Wrong);
+        assert_eq!(ask(2047).await, Outcome::Wrong);
+        for index in [0, 1023, 2048, last] {
+            assert_eq!(ask(index).await, Outcome::Held, "leaf {index}");
+        }
+        // An outline of these bytes convinces nobody.
+        let mut tree = PayloadTree::new();
+        tree.update(&file[header..]);
+        let other = tree.outline().to_bytes();
+        assert_ne!(other, outline);
+        blobs.put_beside(id, other.into()).await.expect("kept");
+        let garbled = Stored::open(&blobs, id, &entry).await;
+        assert!(matches!(garbled, Err(BlobError::Garbled(_))));
+        assert_eq!(unreadable(BlobError::Garbled(id)), Outcome::Wrong);
+        file[header + BLOCK_BYTES as usize + 500_000] ^= 1;
+        std::fs::write(&path, &file).expect("mended");
+        assert_eq!(ask(1024).await, Outcome::Held);
+        assert_eq!(blobs.beside(id).await.expect("made again"), outline);
+
+        // The header is of it, too, and so is its end.
+        file[header - 3] ^= 1;
+        std::fs::write(&path, &file).expect("written over");
+        assert_eq!(ask(0).await, Outcome::Wrong);
+        file[header - 3] ^= 1;
+        std::fs::write(&path, &file[..file.len() - 1]).expect("cut");
+        assert_eq!(ask(0).await, Outcome::Wrong);
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use collective::contribution::SignedContribution;
 use collective::id::BlobId;
+use collective::limits::MAX_HEADER_BYTES;
 use collective::seal::contribution::{self, ContributionError, ContributionHeader};
 use collective::seal::tagged::TaggedRecipient;
 use thiserror::Error;
@@ -94,7 +95,7 @@ impl Headers {
                 }
                 let found = scanned.get_or_try_init(|| by_header(blobs)).await?;
                 let file = found.get(&name).ok_or(HeadersError::Missing(leaf))?;
-                header_of(&blobs.get(*file).await?)
+                in_file(blobs, *file).await?
             }
             Self::Node(node) => Some(fetch(node, leaf).await?),
             Self::Mirror { kept, node } => match kept.get(name).await {
@@ -126,8 +127,8 @@ pub async fn held(
 ) -> Result<Option<Bytes>, HeadersError> {
     let name = BlobId(entry.commitment.header);
     if let Some(file) = ledger.file(entry.contribution.leaf()).await? {
-        match blobs.get(file).await {
-            Ok(file) => return Ok(header_of(&file).filter(|it| BlobId::of(it) == name)),
+        match in_file(blobs, file).await {
+            Ok(header) => return Ok(header.filter(|it| BlobId::of(it) == name)),
             // It may have been dropped just now.
             Err(BlobError::Missing(_)) => {}
             Err(error) => return Err(error.into()),
@@ -140,8 +141,17 @@ pub async fn held(
     }
 }
 
-fn header_of(file: &Bytes) -> Option<Bytes> {
-    split_file(file).map(|(header, _)| file.slice_ref(header))
+/// The header that a file here begins with, of which no more is read. It is whoever asks that knows which one it has to be.
+///
+/// # Errors
+/// [`BlobError`].
+pub async fn in_file(blobs: &Blobs, file: BlobId) -> Result<Option<Bytes>, BlobError> {
+    let head = blobs
+        .open(file)
+        .await?
+        .read(0..MAX_HEADER_BYTES as u64)
+        .await?;
+    Ok(split_file(&head).map(|(header, _)| head.slice_ref(header)))
 }
 
 async fn fetch(node: &Client, leaf: collective::id::Leaf) -> Result<Bytes, HeadersError> {
@@ -153,15 +163,13 @@ async fn fetch(node: &Client, leaf: collective::id::Leaf) -> Result<Bytes, Heade
         })
 }
 
-/// Sealed files by the hashes of their headers: every blob is read once.
+/// Sealed files by the hashes of their headers: of every blob the head is read once.
 async fn by_header(blobs: &Blobs) -> Result<HashMap<BlobId, BlobId>, BlobError> {
-    tracing::warn!("the ledger does not say where a contribution is: reading all blobs for it");
+    tracing::warn!("the ledger does not say where a contribution is: reading all headers for it");
     let mut found = HashMap::new();
     for id in blobs.list().await? {
-        if let Ok(bytes) = blobs.get(id).await
-            && let Some((header, _)) = split_file(&bytes)
-        {
-            found.insert(BlobId::of(header), id);
+        if let Ok(Some(header)) = in_file(blobs, id).await {
+            found.insert(BlobId::of(&header), id);
         }
     }
     Ok(found)

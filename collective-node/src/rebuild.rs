@@ -3,17 +3,21 @@
 //! What was acknowledged and never anchored is not on the chain, so it stays lost with the ledger.
 
 use std::collections::{HashMap, HashSet};
+use std::pin::pin;
 
 use alloy::primitives::B256;
-use collective::contribution::{Batch, PayloadLeaves, SignedContribution, payload_root};
+use collective::contribution::{
+    Batch, PayloadLeaves, PayloadOutline, PayloadTree, SignedContribution, leaf_count,
+};
 use collective::id::{BlobId, sha256};
 use collective::liveness::Custody;
+use futures_util::TryStreamExt;
 use thiserror::Error;
 
-use crate::blobs::{BlobError, Blobs};
+use crate::blobs::{BlobError, Blobs, OpenBlob};
 use crate::chain::{Chain, ChainError};
-use crate::contributor::split_file;
 use crate::follower::View;
+use crate::headers::in_file;
 use crate::ledger::{Held, Kept, Ledger, LedgerError};
 use crate::withdrawal::withdrawn;
 
@@ -32,7 +36,7 @@ pub enum RebuildError {
 }
 
 /// Notes every anchored contribution and batch that the ledger lacks, with the sealed files, or as withdrawn where the file was
-/// dropped; says how many contributions. Every blob is read once where something lacks, none where nothing does.
+/// dropped; says how many contributions. Where something lacks, the head of every blob is read, and all of those that may be it.
 ///
 /// # Errors
 /// [`RebuildError`]; what was noted stays noted.
@@ -122,20 +126,38 @@ async fn matching(
     blobs: &Blobs,
     file: BlobId,
 ) -> Option<(Held, Custody)> {
-    let bytes = blobs.get(file).await.ok()?;
-    let (header, rest) = split_file(&bytes)?;
-    let entry = *lacking.get(&sha256(header))?;
+    let header = in_file(blobs, file).await.ok()??;
+    let entry = *lacking.get(&sha256(&header))?;
     let commitment = &entry.commitment;
-    let is_payload =
-        commitment.length == rest.len() as u64 && commitment.payload == payload_root(rest);
-    let custody = if is_payload {
-        Custody::Escrow
+    let header = header.len() as u64;
+    let blob = blobs.open(file).await.ok()?;
+    let custody = if blob.length() == header + commitment.length {
+        let outline = outline(blob, header).await.ok()?;
+        (outline.root() == commitment.payload).then_some(Custody::Escrow)?
     } else {
-        PayloadLeaves::parse(rest, commitment)?;
+        let leaves = leaf_count(commitment.length).checked_mul(32)?;
+        (blob.length() == header + leaves).then_some(())?;
+        let stub = blobs.get(file).await.ok()?;
+        PayloadLeaves::parse(&stub[header as usize..], commitment)?;
         Custody::Connected
     };
     let entry = entry.clone();
     Some((Held { entry, file }, custody))
+}
+
+/// What the payload behind a header of so many bytes comes to; the file is read once, and checked.
+///
+/// # Errors
+/// [`BlobError`].
+pub async fn outline(file: OpenBlob, header: u64) -> Result<PayloadOutline, BlobError> {
+    let (mut tree, mut skip, length) = (PayloadTree::new(), header, file.length());
+    let mut pieces = pin!(file.pieces(0..length));
+    while let Some(piece) = pieces.try_next().await? {
+        let of_header = skip.min(piece.len() as u64);
+        skip -= of_header;
+        tree.update(&piece[of_header as usize..]);
+    }
+    Ok(tree.outline())
 }
 
 /// Batches by their manifests, which name their leaves.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use alloy::rpc::types::{Filter, Log};
 use alloy::sol_types::SolEvent;
 use collective::contribution::SignedContribution;
-use collective::id::{BlobId, ContributorId, Leaf, NodeId};
+use collective::id::{BlobId, ContributorId, Leaf, NodeId, sha256};
 use collective::input::{Anchored, Withdrawn};
 use collective::liveness::Epoch;
 use collective::receipt::BlockRef;
@@ -22,11 +22,11 @@ use tokio::sync::watch;
 use crate::blobs::{BlobError, Blobs};
 use crate::chain::facts::{JobFact, JobState};
 use crate::chain::{Chain, ChainError};
-use crate::contributor::split_file;
 use crate::crash::Step;
 use crate::driver::is_under_way;
 use crate::fetched::Fetched;
 use crate::follower::View;
+use crate::headers;
 use crate::ledger::{Held, Ledger, LedgerError};
 use crate::pace::Pace;
 use collective_contracts::ContributionRegistry::{Revoked, RevokedAll};
@@ -226,9 +226,10 @@ impl Withdrawals {
         let header = match self.blobs.get(BlobId(held.entry.commitment.header)).await {
             Ok(header) => header,
             Err(_) => {
-                let file = self.blobs.get(held.file).await?;
-                let (bytes, _) = split_file(&file).ok_or(BlobError::Garbled(held.file))?;
-                file.slice_ref(bytes)
+                let header = headers::in_file(&self.blobs, held.file).await?;
+                header
+                    .filter(|header| sha256(header) == held.entry.commitment.header)
+                    .ok_or(BlobError::Garbled(held.file))?
             }
         };
         // Also where it is there: that it is on the disk is known only now.
