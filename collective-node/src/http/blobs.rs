@@ -1,16 +1,18 @@
 //! `POST /blobs`, `GET /blobs/{id}`: bytes by their hash. Programs and manifests come in here; what was withdrawn is gone.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use axum::Json;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{AppendHeaders, IntoResponse, Response};
 use collective::id::BlobId;
 use collective::permit::Fault;
 
 use super::{App, Problem};
-use crate::blobs::BlobError;
+use crate::blobs::{BlobError, PIECE_BYTES};
 
 /// Bytes that strangers may leave here while the node runs: over a hundred of the largest programs. A node that
 /// serves more restarts, or its operator uploads for them.
@@ -40,15 +42,72 @@ pub async fn keep(
     Ok((StatusCode::CREATED, Json(app.blobs.put(bytes).await?)))
 }
 
-/// Gives the bytes of this name.
-pub async fn give(State(app): State<App>, Path(id): Path<String>) -> Result<Bytes, Problem> {
+/// Gives the bytes of this name, or a part of them (RFC 9110 §14). A part has no name: whoever asks for it checks what it is a part
+/// of. An answer whose bytes turn out to be others breaks off before its end.
+pub async fn give(
+    State(app): State<App>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let id: BlobId = id
         .parse()
         .map_err(|_| Problem::malformed("a blob's name is 32 bytes in hex"))?;
-    match app.blobs.get(id).await {
-        Err(BlobError::Missing(_)) if app.ledger.is_dropped(id).await? => Err(gone(id)),
-        given => Ok(given?),
+    let blob = match app.blobs.open(id).await {
+        Err(BlobError::Missing(_)) if app.ledger.is_dropped(id).await? => return Err(gone(id)),
+        blob => blob?,
+    };
+    let (tag, length) = (format!("\"{id}\""), blob.length());
+    let kept = headers.get(header::IF_RANGE).is_none_or(|it| *it == *tag);
+    let asked = headers.get(header::RANGE).filter(|_| kept);
+    let asked = asked.and_then(|it| range(it.to_str().ok()?, length));
+    let common = [
+        (header::ACCEPT_RANGES, "bytes".to_owned()),
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::ETAG, tag),
+    ];
+    let (status, range) = match asked {
+        None if length <= PIECE_BYTES as u64 => {
+            return Ok((common, app.blobs.get(id).await?).into_response());
+        }
+        None => (StatusCode::OK, 0..length),
+        Some(range) if range.is_empty() => {
+            let all = [(header::CONTENT_RANGE, format!("bytes */{length}"))];
+            return Ok((StatusCode::RANGE_NOT_SATISFIABLE, all).into_response());
+        }
+        Some(range) => (StatusCode::PARTIAL_CONTENT, range),
+    };
+    let part = match status {
+        StatusCode::OK => None,
+        _ => Some(format!("bytes {}-{}/{length}", range.start, range.end - 1)),
+    };
+    let part = part.map(|part| AppendHeaders([(header::CONTENT_RANGE, part)]));
+    let bytes = [(
+        header::CONTENT_LENGTH,
+        (range.end - range.start).to_string(),
+    )];
+    let body = Body::from_stream(blob.pieces(range));
+    Ok((status, common, bytes, part, body).into_response())
+}
+
+/// The one range that `bytes=FIRST-LAST`, `bytes=FIRST-` or `bytes=-LAST BYTES` asks for, empty where nothing is there; `None` for
+/// what is to be ignored.
+fn range(asked: &str, length: u64) -> Option<Range<u64>> {
+    let (first, last) = asked.strip_prefix("bytes=")?.split_once('-')?;
+    let number = |text: &str| match text.bytes().all(|it| it.is_ascii_digit()) {
+        true => text.parse::<u64>().ok(),
+        false => None,
+    };
+    if first.is_empty() {
+        return Some(length.saturating_sub(number(last)?)..length);
     }
+    let first = number(first)?;
+    let end = match last {
+        "" => length,
+        last => number(last)
+            .filter(|last| *last >= first)?
+            .saturating_add(1),
+    };
+    Some(first..end.min(length))
 }
 
 fn gone(id: BlobId) -> Problem {
@@ -56,4 +115,31 @@ fn gone(id: BlobId) -> Problem {
         "blob {id} was the file of a contribution that was revoked or whose terms have ended: this node dropped it"
     );
     Problem::new(StatusCode::GONE, Fault::Requester, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::range;
+
+    #[test]
+    fn a_range_is_one_of_three_shapes() {
+        for (asked, expected) in [
+            ("bytes=0-9", Some(0..10)),
+            ("bytes=90-", Some(90..100)),
+            ("bytes=-10", Some(90..100)),
+            ("bytes=-200", Some(0..100)),
+            ("bytes=7-18446744073709551615", Some(7..100)),
+            ("bytes=9-8", None),
+            ("bytes=0-1,3-4", None),
+            ("bytes=+1-2", None),
+            ("bytes=-", None),
+            ("items=0-1", None),
+            ("0-1", None),
+        ] {
+            assert_eq!(range(asked, 100), expected, "{asked}");
+        }
+        for asked in ["bytes=100-", "bytes=100-200", "bytes=-0"] {
+            assert!(range(asked, 100).is_some_and(|it| it.is_empty()), "{asked}");
+        }
+    }
 }
