@@ -87,6 +87,10 @@ simulate-payouts SEEDS="10000":
         wait "$one"
     done
 
+# A GiB goes in and comes out, with the memory that it takes at both ends: 3 GiB of disk
+gibibyte:
+    cargo test --release -p collective-node --test streaming -- --ignored --nocapture
+
 # A day's audit of a million contributions: bytes, processor time, and raw SHA-256 over the same bytes
 bench-liveness:
     cargo run --release -p collective-node --example bench-liveness

@@ -58,6 +58,16 @@ pub enum BlobError {
     Store(object_store::Error),
 }
 
+impl BlobError {
+    /// The store's disk does not work.
+    pub fn disk(source: io::Error) -> Self {
+        Self::Store(object_store::Error::Generic {
+            store: "folder",
+            source: source.into(),
+        })
+    }
+}
+
 /// A store of blobs. Clones share it.
 #[derive(Clone)]
 pub struct Blobs {
@@ -129,7 +139,9 @@ impl OpenBlob {
             io::Result::Ok(bytes.into())
         };
         let read = tokio::task::spawn_blocking(read).await;
-        read.map_err(io::Error::other).flatten().map_err(failed)
+        read.map_err(io::Error::other)
+            .flatten()
+            .map_err(BlobError::disk)
     }
 
     /// The bytes of a range, piece by piece. Where that is all of them the last piece comes only once all are known to be right.
@@ -187,7 +199,7 @@ impl Blobs {
     /// # Errors
     /// [`BlobError::Store`].
     pub fn folder(path: &Path) -> Result<Self, BlobError> {
-        remove_unfinished(path).map_err(failed)?;
+        remove_unfinished(path).map_err(BlobError::disk)?;
         let place = Place::Store(Folder::open(path)?);
         Ok(Self { place })
     }
@@ -227,7 +239,7 @@ impl Blobs {
         let mark = folder.disk.mark();
         // Also where it can be read: what the disk did not take may still be in memory.
         write(&folder.blobs, id, bytes).await?;
-        folder.disk.wait(mark).await.map_err(failed)?;
+        folder.disk.wait(mark).await.map_err(BlobError::disk)?;
         Ok(id)
     }
 
@@ -237,7 +249,7 @@ impl Blobs {
     /// [`BlobError::Store`].
     pub fn unfinished(&self) -> Result<PathBuf, BlobError> {
         let folder = self.own()?.path.join("unfinished");
-        std::fs::create_dir_all(&folder).map_err(failed)?;
+        std::fs::create_dir_all(&folder).map_err(BlobError::disk)?;
         Ok(folder)
     }
 
@@ -248,8 +260,8 @@ impl Blobs {
     pub async fn settle(&self, write: impl FnOnce() -> io::Result<()>) -> Result<(), BlobError> {
         let folder = self.own()?;
         let mark = folder.disk.mark();
-        write().map_err(failed)?;
-        folder.disk.wait(mark).await.map_err(failed)
+        write().map_err(BlobError::disk)?;
+        folder.disk.wait(mark).await.map_err(BlobError::disk)
     }
 
     /// Keeps a file of [`Self::unfinished`] under the name of its bytes, which the caller worked out when they were written. The
@@ -316,7 +328,7 @@ impl Blobs {
                 length,
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(BlobError::Missing(id)),
-            Err(error) => Err(failed(error)),
+            Err(error) => Err(BlobError::disk(error)),
         }
     }
 
@@ -397,12 +409,12 @@ impl Blobs {
 
 impl Folder {
     fn open(path: &Path) -> Result<Self, BlobError> {
-        std::fs::create_dir_all(path).map_err(failed)?;
+        std::fs::create_dir_all(path).map_err(BlobError::disk)?;
         let blobs = LocalFileSystem::new_with_prefix(path).map_err(BlobError::Store)?;
         Ok(Self {
             path: path.to_owned(),
             blobs: Arc::new(blobs),
-            disk: GroupSync::new(path).map_err(failed)?,
+            disk: GroupSync::new(path).map_err(BlobError::disk)?,
         })
     }
 }
@@ -433,13 +445,6 @@ pub fn remove_file(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
-}
-
-fn failed(source: io::Error) -> BlobError {
-    BlobError::Store(object_store::Error::Generic {
-        store: "folder",
-        source: source.into(),
-    })
 }
 
 async fn write(store: &Arc<dyn ObjectStore>, id: BlobId, bytes: Bytes) -> Result<(), BlobError> {

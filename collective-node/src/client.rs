@@ -88,7 +88,7 @@ impl ClientError {
 /// A node to talk to. Clones share connections.
 #[derive(Clone, Debug)]
 pub struct Client {
-    http: reqwest::Client,
+    pub(crate) http: reqwest::Client,
     base: Url,
 }
 
@@ -367,14 +367,14 @@ impl Client {
         json(self.http.post(self.url(path)).json(body).send().await?).await
     }
 
-    fn url(&self, path: &str) -> Url {
+    pub(crate) fn url(&self, path: &str) -> Url {
         let mut url = self.base.clone();
         url.set_path(path);
         url
     }
 }
 
-async fn json<T: DeserializeOwned>(response: Response) -> Result<T, ClientError> {
+pub(crate) async fn json<T: DeserializeOwned>(response: Response) -> Result<T, ClientError> {
     Ok(ok(response).await?.json().await?)
 }
 
@@ -391,7 +391,7 @@ async fn body(response: Response, limit: usize) -> Result<Bytes, ClientError> {
     Ok(bytes.freeze())
 }
 
-async fn ok(response: Response) -> Result<Response, ClientError> {
+pub(crate) async fn ok(response: Response) -> Result<Response, ClientError> {
     let status = response.status();
     if status.is_success() {
         return Ok(response);

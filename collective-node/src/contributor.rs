@@ -3,21 +3,26 @@
 //! The plaintext and the keys stay here; what leaves is an upload.
 
 use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
 
 use alloy::primitives::{Address, B256, U256, aliases::U248};
 use alloy::signers::SignerSync;
 use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::{Eip712Domain, SolStruct, eip712_domain};
 use collective::contribution::{
-    Commitment, Contribution, PayloadLeaves, Place, SignedContribution, SignedPlace, payload_root,
+    Commitment, Contribution, PayloadLeaves, PayloadTree, Place, SignedContribution, SignedPlace,
 };
 use collective::id::{ContributorId, Point};
-use collective::seal::contribution::{self, ContributionError};
+use collective::limits::MAX_HEADER_BYTES;
+use collective::seal::SealError;
+use collective::seal::contribution::{self, ContributionError, ContributionHeader};
+use collective::seal::header::{FileKey, Header};
+use collective::seal::payload::{CHUNK, Encryptor, random_nonce};
 use collective::seal::tagged::TaggedRecipient;
-use collective::seal::{SealError, header::Header};
 use collective::terms::Terms;
 use rand::CryptoRng;
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use crate::chain::Deployment;
 use crate::http::{RelayedRevocation, SignedNonces, SignedWatermark, SignedWord};
@@ -32,6 +37,9 @@ pub enum PrepareError {
     /// The sealed file, made here or by another client, is none that the collective takes.
     #[error(transparent)]
     File(#[from] ContributionError),
+    /// What is to be sealed, or the sealed file.
+    #[error("sealing a file: {0}")]
+    Disk(#[from] io::Error),
 }
 
 /// To whom and for what somebody contributes.
@@ -57,11 +65,64 @@ pub fn prepare(
     record: &[u8],
     rng: &mut impl CryptoRng,
 ) -> Result<(SignedContribution, Vec<u8>), PrepareError> {
-    let id = ContributorId::from_address(account.address());
-    let context = sender_context(to.deployment, id, nonce);
-    let file = contribution::seal(to.recipient, &context, record, rng)?;
-    let entry = sign(to, account, nonce, &file)?;
+    let mut file = Vec::new();
+    let entry = prepare_into(to, account, nonce, record, &mut file, rng)?;
     Ok((entry, file))
+}
+
+/// The same for what does not fit into memory: seals what `record` reads into `file`, in one pass.
+///
+/// # Errors
+/// [`PrepareError`].
+pub fn prepare_into(
+    to: &Destination<'_>,
+    account: &PrivateKeySigner,
+    nonce: u64,
+    mut record: impl Read,
+    mut file: impl Write,
+    rng: &mut impl CryptoRng,
+) -> Result<SignedContribution, PrepareError> {
+    let contributor = ContributorId::from_address(account.address());
+    let context = sender_context(to.deployment, contributor, nonce);
+    let file_key = FileKey::random(rng);
+    let stanzas = contribution::wrap(to.recipient, &context, &file_key, rng).to_vec();
+    let header = Header::new(stanzas, &file_key).map_err(SealError::from)?;
+    file.write_all(header.as_bytes())?;
+    let payload = Hashed {
+        to: file,
+        tree: PayloadTree::new(),
+    };
+    let mut payload = Encryptor::new(&file_key, random_nonce(rng), payload)?;
+    let mut chunk = Zeroizing::new(vec![0; CHUNK]);
+    loop {
+        match record.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(read) => payload.write_all(&chunk[..read])?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let tree = payload.finish()?.tree;
+    let (header, _) = contribution::parse(header.as_bytes(), to.recipient, &context)?;
+    Ok(opened(to, account, nonce, &header, tree))
+}
+
+/// Passes on what it is given, and notes its tree.
+struct Hashed<W> {
+    to: W,
+    tree: PayloadTree,
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.to.write(bytes)?;
+        self.tree.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
 }
 
 /// Signs the leaf of a file that is sealed already, by this or by any other age client.
@@ -72,32 +133,48 @@ pub fn sign(
     to: &Destination<'_>,
     account: &PrivateKeySigner,
     nonce: u64,
-    file: &[u8],
+    mut file: impl Read,
 ) -> Result<SignedContribution, PrepareError> {
     let contributor = ContributorId::from_address(account.address());
     let context = sender_context(to.deployment, contributor, nonce);
-    let (header, payload) = contribution::parse(file, to.recipient, &context)?;
+    let mut head = Vec::new();
+    let most = MAX_HEADER_BYTES as u64;
+    file.by_ref().take(most).read_to_end(&mut head)?;
+    let (header, payload) = contribution::parse(&head, to.recipient, &context)?;
+    let mut tree = PayloadTree::new();
+    tree.update(payload);
+    let mut payload = Hashed {
+        to: io::sink(),
+        tree,
+    };
+    io::copy(&mut file, &mut payload)?;
+    Ok(opened(to, account, nonce, &header, payload.tree))
+}
+
+/// The signed leaf of a file of this header and payload.
+fn opened(
+    to: &Destination<'_>,
+    account: &PrivateKeySigner,
+    nonce: u64,
+    header: &ContributionHeader,
+    payload: PayloadTree,
+) -> SignedContribution {
+    let (payload, length) = payload.finish();
     let commitment = Commitment {
         header: B256::from(header.sha256()),
-        payload: payload_root(payload),
-        length: payload.len() as u64,
+        payload,
+        length,
         source: to.source.to_owned(),
     };
     let contribution = Contribution {
         collective: to.deployment.collective,
-        contributor,
+        contributor: ContributorId::from_address(account.address()),
         point: Point(B256::from(header.point_id())),
         commitment: commitment.digest(),
         terms: to.terms.digest(),
         nonce,
     };
-    Ok(signed(
-        to.deployment,
-        account,
-        contribution,
-        commitment,
-        to.terms,
-    ))
+    signed(to.deployment, account, contribution, commitment, to.terms)
 }
 
 /// Puts a signature under a leaf.
@@ -124,6 +201,16 @@ pub fn signed(
 pub fn split_file(file: &[u8]) -> Option<(&[u8], &[u8])> {
     let (_, payload) = Header::parse(file).ok()?;
     Some(file.split_at(file.len() - payload.len()))
+}
+
+/// The header of a sealed file, of which no more is read than a header can have; `None` where it begins with none.
+///
+/// # Errors
+/// [`io::Error`].
+pub fn read_header(file: impl Read) -> io::Result<Option<Vec<u8>>> {
+    let mut head = Vec::new();
+    file.take(MAX_HEADER_BYTES as u64).read_to_end(&mut head)?;
+    Ok(split_file(&head).map(|(header, _)| header.to_vec()))
 }
 
 /// What a node keeps of a file that its contributor keeps: the header, as key holders need it, and the hashes of the payload's

@@ -10,7 +10,7 @@ use alloy::primitives::{Address, U256};
 use axum::extract::DefaultBodyLimit;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, head, post};
 use axum::{Json, Router};
 use collective::id::ManifestDigest;
 use collective::permit::Fault;
@@ -37,6 +37,7 @@ mod rewards;
 pub mod serve;
 mod status;
 mod turn;
+mod uploads;
 mod votes;
 
 pub use crate::programs::deploy::Deployed;
@@ -50,6 +51,7 @@ pub use relay::{
 };
 pub use rewards::ClaimAnswer;
 pub use status::{CollectiveAnswer, StatusAnswer};
+pub use uploads::{COMPLETE, OFFSET, PARTIAL_UPLOAD};
 pub use votes::{Ballots, Delegations, MemberAnswer};
 
 /// Bytes of a program, a manifest or a charter that anybody may upload: a hundred times a usual component, or 100,000
@@ -92,7 +94,20 @@ pub fn router(app: App) -> Router {
     let cors = CorsLayer::new()
         .allow_origin(Any)
         .allow_methods(Any)
-        .allow_headers([header::CONTENT_TYPE]);
+        .allow_headers([
+            header::CONTENT_TYPE,
+            header::RANGE,
+            uploads::COMPLETE,
+            uploads::OFFSET,
+            uploads::LENGTH,
+        ])
+        .expose_headers([
+            header::LOCATION,
+            uploads::COMPLETE,
+            uploads::OFFSET,
+            uploads::LENGTH,
+            uploads::LIMIT,
+        ]);
     Router::new()
         .route("/", get(status::page))
         .route("/status", get(status::status))
@@ -113,6 +128,12 @@ pub fn router(app: App) -> Router {
         .route("/contributions/{leaf}/liveness", get(liveness::standing))
         .route("/contributions/{leaf}/header", get(contributions::header))
         .route("/contributions/{leaf}/uses", get(contributions::uses))
+        .route(
+            "/uploads/{leaf}",
+            head(uploads::progress)
+                .patch(uploads::append)
+                .delete(uploads::cancel),
+        )
         .route("/contributors/{account}", get(contributions::contributor))
         .route("/revocations", post(relay::revoke))
         .route("/claims", post(relay::claim))
@@ -194,6 +215,9 @@ impl From<IntakeRefusal> for Problem {
     fn from(refusal: IntakeRefusal) -> Self {
         let status = match &refusal {
             IntakeRefusal::Oversize => StatusCode::PAYLOAD_TOO_LARGE,
+            IntakeRefusal::Interrupted => StatusCode::REQUEST_TIMEOUT,
+            IntakeRefusal::TooManyUploads => StatusCode::TOO_MANY_REQUESTS,
+            IntakeRefusal::NoRoom => StatusCode::INSUFFICIENT_STORAGE,
             IntakeRefusal::Malformed(_) => StatusCode::BAD_REQUEST,
             IntakeRefusal::NotAdmitted(_)
             | IntakeRefusal::AnotherSigner { .. }
@@ -203,8 +227,10 @@ impl From<IntakeRefusal> for Problem {
             IntakeRefusal::Replay(_)
             | IntakeRefusal::NonceTaken(_)
             | IntakeRefusal::PointTaken
-            | IntakeRefusal::OldPlace(_) => StatusCode::CONFLICT,
-            IntakeRefusal::Unknown(_) => StatusCode::NOT_FOUND,
+            | IntakeRefusal::OldPlace(_)
+            | IntakeRefusal::AnotherOffset(_)
+            | IntakeRefusal::Superseded => StatusCode::CONFLICT,
+            IntakeRefusal::Unknown(_) | IntakeRefusal::NoUpload(_) => StatusCode::NOT_FOUND,
             IntakeRefusal::Withdrawn(_) => StatusCode::GONE,
             IntakeRefusal::Ledger(_)
             | IntakeRefusal::Blob(_)
@@ -219,7 +245,7 @@ impl From<IntakeRefusal> for Problem {
             | IntakeRefusal::AnotherHeader
             | IntakeRefusal::Truncated { .. }
             | IntakeRefusal::AnotherPayload
-            | IntakeRefusal::PayloadSize(_)
+            | IntakeRefusal::PayloadSize { .. }
             | IntakeRefusal::AnotherPlace(_)
             | IntakeRefusal::Place(_)
             | IntakeRefusal::AnotherPoint => StatusCode::UNPROCESSABLE_ENTITY,

@@ -1,7 +1,7 @@
 //! Takes a contribution in: everything that can be checked without a key, then the disk.
 //!
 //! `Upload = u32 length ‖ JSON SignedContribution ‖ age file` (SPEC "Upload"). What is acknowledged
-//! is on the disk. The plaintext is never seen here.
+//! is on the disk. The plaintext is never seen here. What is larger than a MiB comes in parts (`resumable`).
 
 use alloy::primitives::Address;
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use collective::permit::Fault;
 use collective::seal::contribution::{self, ContributionError, ContributionHeader};
 use collective::seal::proof::SenderContext;
 use collective::seal::tagged::TaggedRecipient;
+use collective::source::Source;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::watch;
@@ -26,18 +27,27 @@ use crate::crash::Step;
 use crate::follower::View;
 use crate::ledger::{Held, Kept, Ledger, LedgerError};
 use crate::places::{PlaceError, Places};
+use crate::uploads::{MAX_IDLE_SECONDS, Uploads};
+
+pub use resumable::{Appended, Progress};
+
+mod resumable;
 
 /// Bytes of the signed part: seven words, a source's name and a signature in JSON.
 pub const MAX_ENTRY_BYTES: usize = 4 * 1024;
 
-/// Bytes of an upload: a record, its header and its seals, with room to grow.
+/// Bytes of an upload in one request: a record, its header and its seals, with room to grow.
 pub const MAX_UPLOAD_BYTES: usize = 1024 * 1024;
+
+/// Bytes of a payload, whatever a source says: a year's archive of a person's conversations with their pictures, and what the
+/// disk of a small node has room for several times over.
+pub const MAX_PAYLOAD_BYTES: u64 = 1 << 30;
 
 /// Bytes of an upload whose payload stays where its contributor keeps it: the header in hexadecimal, entry and place.
 pub const MAX_CONNECTED_BYTES: usize = 2 * MAX_HEADER_BYTES + MAX_ENTRY_BYTES + 2 * MAX_PLACE_BYTES;
 
-/// Bytes of a payload that its contributor keeps: as many as of one that is uploaded, since a run has it in memory.
-pub const MAX_PAYLOAD_BYTES: u64 = MAX_UPLOAD_BYTES as u64;
+/// Bytes of a payload that its contributor keeps: it is in memory when it is fetched.
+pub const MAX_CONNECTED_PAYLOAD_BYTES: u64 = MAX_UPLOAD_BYTES as u64;
 
 /// An upload whose payload stays where its contributor keeps it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -65,8 +75,28 @@ pub enum IntakeRefusal {
     #[error("the upload is malformed: {0}")]
     Malformed(String),
     /// Over the limit.
-    #[error("the upload has more than {MAX_UPLOAD_BYTES} bytes")]
+    #[error("the upload has more than {MAX_UPLOAD_BYTES} bytes: send it in parts")]
     Oversize,
+    /// Parts are appended where the last one ended.
+    #[error("the upload stands at byte {0}: go on there")]
+    AnotherOffset(u64),
+    /// The network, most likely.
+    #[error("the part was cut off: ask where the upload stands, and go on there")]
+    Interrupted,
+    /// Of two requests the newer one goes on.
+    #[error("another request goes on with this upload")]
+    Superseded,
+    /// It never began, or is over.
+    #[error(
+        "no upload {0} is under way here: it was refused, cancelled or left alone for {MAX_IDLE_SECONDS} s, or never began"
+    )]
+    NoUpload(Leaf),
+    /// One contributor's share.
+    #[error("the contributor has several uploads under way: finish or cancel one of them")]
+    TooManyUploads,
+    /// All are in the way of each other.
+    #[error("this node has no room for another upload just now: send it again later")]
+    NoRoom,
     /// For somebody else.
     #[error("the contribution names collective {0}, this node serves another")]
     AnotherCollective(Address),
@@ -118,9 +148,14 @@ pub enum IntakeRefusal {
     /// The file was changed.
     #[error("the payload's bytes are not those that the commitment names")]
     AnotherPayload,
-    /// Nothing, or more than a run could read.
-    #[error("a payload has 1 to {MAX_PAYLOAD_BYTES} bytes, the commitment names {0}")]
-    PayloadSize(u64),
+    /// Nothing, or more than is taken.
+    #[error("a payload has 1 to {limit} bytes here, the commitment names {found}")]
+    PayloadSize {
+        /// Taken.
+        limit: u64,
+        /// Signed.
+        found: u64,
+    },
     /// The place of another contribution.
     #[error("the place is that of leaf {0}, another contribution")]
     AnotherPlace(Leaf),
@@ -173,9 +208,12 @@ impl IntakeRefusal {
     /// Who has to act.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Ledger(_) | Self::Blob(_) | Self::Busy | Self::NoCharter | Self::NoCommittee => {
-                Fault::Operator
-            }
+            Self::Ledger(_)
+            | Self::Blob(_)
+            | Self::Busy
+            | Self::NoRoom
+            | Self::NoCharter
+            | Self::NoCommittee => Fault::Operator,
             _ => Fault::Contributor,
         }
     }
@@ -192,10 +230,14 @@ pub struct Intake {
     pub ledger: Ledger,
     /// Sealed files.
     pub blobs: Blobs,
+    /// Those that are on their way.
+    pub uploads: Uploads,
     /// Those that contributors keep.
     pub places: Places,
     /// Whether contributors may keep their files themselves.
     pub connected: bool,
+    /// Bytes of a payload that the operator takes, whatever the source says.
+    pub max_payload: u64,
 }
 
 impl Intake {
@@ -236,18 +278,11 @@ impl Intake {
             header,
             place,
         } = upload;
-        if !(1..=MAX_PAYLOAD_BYTES).contains(&entry.commitment.length) {
-            return Err(IntakeRefusal::PayloadSize(entry.commitment.length));
-        }
+        check_length(&entry, MAX_CONNECTED_PAYLOAD_BYTES)?;
         self.check(&entry, |recipient, proof_required| {
             let (_, rest) =
                 check_header(&entry, &header, &self.deployment, recipient, proof_required)?;
-            match rest {
-                [] => Ok(()),
-                _ => Err(IntakeRefusal::Malformed(
-                    "something follows the header".into(),
-                )),
-            }
+            no_payload(rest)
         })?;
         let contribution = entry.contribution.clone();
         self.check_place(&place, &entry)?;
@@ -316,6 +351,11 @@ impl Intake {
         Ok(PayloadLeaves::of(&payload))
     }
 
+    /// Bytes of a payload of this source: a record of columns needs no more than one request takes, unless the operator takes more.
+    pub fn max_payload(&self, _source: &Source) -> u64 {
+        self.max_payload.min(MAX_PAYLOAD_BYTES)
+    }
+
     fn check(
         &self,
         entry: &SignedContribution,
@@ -333,11 +373,10 @@ impl Intake {
                 view.committee.proof_required(),
             )
         };
-        if charter.source(&entry.commitment.source).is_none() {
-            return Err(IntakeRefusal::UnknownSource(
-                entry.commitment.source.clone(),
-            ));
-        }
+        let source = charter
+            .source(&entry.commitment.source)
+            .ok_or_else(|| IntakeRefusal::UnknownSource(entry.commitment.source.clone()))?;
+        check_length(entry, self.max_payload(source))?;
         let admitted = |id| {
             charter
                 .admission
@@ -406,10 +445,8 @@ pub async fn fetch_payload(
     entry: &SignedContribution,
     header: usize,
 ) -> Result<Bytes, IntakeRefusal> {
+    check_length(entry, MAX_CONNECTED_PAYLOAD_BYTES)?;
     let (header, length) = (header as u64, entry.commitment.length);
-    if length > MAX_PAYLOAD_BYTES {
-        return Err(IntakeRefusal::PayloadSize(length));
-    }
     // One byte more than there should be: a longer file is another one.
     let payload = places.read(place, header..header + length + 1).await?;
     check_payload(entry, &payload)?;
@@ -476,6 +513,22 @@ pub fn check_payload(entry: &SignedContribution, payload: &[u8]) -> Result<(), I
     Ok(())
 }
 
+fn check_length(entry: &SignedContribution, limit: u64) -> Result<(), IntakeRefusal> {
+    match entry.commitment.length {
+        length if (1..=limit).contains(&length) => Ok(()),
+        found => Err(IntakeRefusal::PayloadSize { limit, found }),
+    }
+}
+
+fn no_payload(rest: &[u8]) -> Result<(), IntakeRefusal> {
+    match rest {
+        [] => Ok(()),
+        _ => Err(IntakeRefusal::Malformed(
+            "something follows the header".into(),
+        )),
+    }
+}
+
 /// What a sender proof is bound to.
 pub fn sender_context(
     deployment: &Deployment,
@@ -504,6 +557,15 @@ fn split(upload: &Bytes) -> Result<(SignedContribution, Bytes), IntakeRefusal> {
     if upload.len() > MAX_UPLOAD_BYTES {
         return Err(IntakeRefusal::Oversize);
     }
+    let (entry, file) = parse_entry(upload)?;
+    Ok((entry, upload.slice_ref(file)))
+}
+
+/// The entry that an upload begins with, and what follows it.
+///
+/// # Errors
+/// [`IntakeRefusal::Malformed`].
+pub fn parse_entry(upload: &[u8]) -> Result<(SignedContribution, &[u8]), IntakeRefusal> {
     let malformed = |what: &str| IntakeRefusal::Malformed(what.into());
     let (length, rest) = upload
         .split_first_chunk::<4>()
@@ -512,7 +574,8 @@ fn split(upload: &Bytes) -> Result<(SignedContribution, Bytes), IntakeRefusal> {
     if length > MAX_ENTRY_BYTES || length > rest.len() {
         return Err(malformed("the length prefix does not fit"));
     }
-    let entry = serde_json::from_slice(&rest[..length])
+    let (entry, file) = rest.split_at(length);
+    let entry = serde_json::from_slice(entry)
         .map_err(|error| IntakeRefusal::Malformed(error.to_string()))?;
-    Ok((entry, upload.slice(4 + length..)))
+    Ok((entry, file))
 }

@@ -39,6 +39,8 @@ pub mod rewards;
 pub mod run;
 pub mod sandbox;
 pub mod told;
+pub mod transfer;
+pub mod uploads;
 pub mod verify;
 pub mod wire;
 pub mod withdrawal;

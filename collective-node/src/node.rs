@@ -34,6 +34,7 @@ use crate::programs::deploy::{self, Deploy};
 use crate::rebuild::{RebuildError, rebuild};
 use crate::rewards::Rewards;
 use crate::sandbox::{Cache, Fault, Layer, Sandbox};
+use crate::uploads::Uploads;
 use crate::wire;
 use crate::withdrawal::Withdrawals;
 
@@ -53,6 +54,8 @@ pub struct NodeConfig {
     pub programs: deploy::Settings,
     /// Whether contributors may keep their files themselves: whoever does can hold up every job that would read them.
     pub connected: bool,
+    /// Bytes of a payload that it takes.
+    pub max_payload: u64,
     /// Where they may keep them although it is without TLS, or at an address that is not public.
     pub private_places: Private,
     /// The binary whose hidden role `sandbox-child` runs programs.
@@ -212,8 +215,10 @@ impl Node {
                 view: view.clone(),
                 ledger: ledger.clone(),
                 blobs: blobs.clone(),
+                uploads: Uploads::open(blobs.clone())?,
                 places: places.clone(),
                 connected: config.connected,
+                max_payload: config.max_payload,
             }),
             ledger: ledger.clone(),
             blobs: blobs.clone(),

@@ -20,6 +20,7 @@ use collective::id::BlobId;
 use collective::permit::Fault;
 use collective_node::client::ClientError;
 use collective_node::http::ContributionState;
+use collective_node::intake::parse_entry;
 use disk::{Disk, Mode};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -169,6 +170,50 @@ fn a_full_disk_acknowledges_nothing_and_works_again_when_there_is_space() {
     contributor.check_anchored(&kept);
     drop(node);
     let node = disk.start();
+    contributor.check_anchored(&kept);
+    drop(node);
+}
+
+#[test]
+fn an_upload_in_parts_goes_on_after_each_call_that_failed_and_when_there_is_space_again() {
+    let temporary = tempfile::tempdir().expect("a temporary folder");
+    let (mut contributor, disk) = world(temporary.path());
+    let mut node = Some(disk.start());
+    let mut modes = [Mode::EioOnce, Mode::Full]
+        .into_iter()
+        .chain(KILLING)
+        .cycle();
+    let mut kept = vec![];
+    for place in [1, 2, 3, 5, 8, 13, 21, 34, 55, 89] {
+        let mode = modes.next().expect("a cycle");
+        let upload = contributor
+            .uploads(1, &[7; 700_000])
+            .pop_front()
+            .expect("one");
+        let path = temporary.path().join("upload.age");
+        std::fs::write(&path, &upload.file).expect("written");
+        disk.arm(mode, place);
+        let sent = {
+            let (entry, _) = parse_entry(&upload.bytes).expect("an entry");
+            let (client, path) = (contributor.client.clone(), path.clone());
+            contributor.runtime.spawn(async move {
+                let sent = collective_node::transfer::upload(&client, &entry, &path, |_, _| {});
+                sent.await.map(|taken| taken.leaf)
+            })
+        };
+        disk.wait();
+        println!("{mode:?} at call {place}: {}", disk.fired());
+        disk.arm(Mode::Nothing, 0);
+        if KILLING.contains(&mode) {
+            // Killed here, where it did not come that far.
+            drop(node.take());
+            node = Some(disk.start());
+        }
+        let leaf = contributor.runtime.block_on(sent).expect("it ends");
+        assert_eq!(leaf.expect("taken in"), upload.leaf);
+        kept.push(upload);
+        contributor.check(&kept);
+    }
     contributor.check_anchored(&kept);
     drop(node);
 }

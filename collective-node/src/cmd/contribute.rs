@@ -8,7 +8,7 @@ use alloy::signers::local::PrivateKeySigner;
 use anyhow::{Context, Result, ensure};
 use clap::{ArgGroup, Args};
 use collective::contribution::{Place, PlaceUrl, SignedContribution, SignedPlace};
-use collective::id::{BlobId, Leaf};
+use collective::id::{BlobId, ContributorId, Leaf, sha256};
 use collective::limits::MAX_RECORD_BYTES;
 use collective::seal::tagged::TaggedRecipient;
 use collective::terms::{Purpose, Terms};
@@ -17,12 +17,16 @@ use zeroize::Zeroizing;
 
 use super::place::{MaybeChainAt, NodeAt};
 use super::secret;
-use super::show::show;
+use super::show::{Working, byte_bar, show};
 use crate::chain::{Chain, Deployment};
 use crate::client::Client;
-use crate::contributor::{Destination, place, prepare, sign, split_file};
+use crate::contributor::{Destination, place, prepare, read_header, sign, split_file};
 use crate::http::CollectiveAnswer;
-use crate::intake::{ConnectedUpload, MAX_UPLOAD_BYTES, join};
+use crate::intake::{ConnectedUpload, MAX_ENTRY_BYTES, MAX_UPLOAD_BYTES, join};
+use crate::transfer::upload;
+
+/// Bytes of a sealed file that goes to the node in one request.
+const MAX_SEALED_BYTES: u64 = (MAX_UPLOAD_BYTES - MAX_ENTRY_BYTES - 4) as u64;
 
 /// Seconds for which terms hold where the contributor names no end: a year, after which consent is
 /// asked for again rather than taken for granted.
@@ -34,6 +38,8 @@ const TERMS_HOLD: u64 = 365 * 86_400;
 /// fetches from there what it needs: once now, a KiB a day, and all of it for a run. With --rpc and --deployment the key that the
 /// node gives is compared with the one that the members accepted on chain, and refused if it is
 /// another.
+///
+/// A sealed file of more than a MiB is sent in parts. After a cut the same command goes on: until then the signed leaf is in FILE.leaf.
 #[derive(Debug, Args)]
 #[command(
     group = ArgGroup::new("kept").args(["keep", "sealed"]),
@@ -104,26 +110,30 @@ impl Contribute {
                 expiry: self.expiry.unwrap_or(now()? + TERMS_HOLD),
             },
         };
-        let (entry, file) = match (&self.record, &self.sealed) {
+        let client = self.node.client()?;
+        let leaf = match (&self.record, &self.sealed) {
             (Some(path), _) => {
                 let record = self.checked(path, &answer)?;
-                prepare(&to, &account, self.nonce, &record, &mut rand::rng())?
+                let rng = &mut rand::rng();
+                let (entry, file) = prepare(&to, &account, self.nonce, &record, rng)?;
+                self.send(&client, &to, &account, entry, &file).await?
             }
             (None, Some(path)) => {
-                let file = read(path, MAX_UPLOAD_BYTES)?;
-                let entry = sign(&to, &account, self.nonce, &file)?;
-                (entry, file.to_vec())
+                let reading = || format!("reading {}", path.display());
+                let length = match path == Path::new("-") {
+                    true => 0,
+                    false => path.metadata().with_context(reading)?.len(),
+                };
+                match self.place.is_some() || length <= MAX_SEALED_BYTES {
+                    true => {
+                        let file = read(path, MAX_UPLOAD_BYTES)?;
+                        let entry = sign(&to, &account, self.nonce, &file[..])?;
+                        self.send(&client, &to, &account, entry, &file).await?
+                    }
+                    false => self.send_in_parts(&client, &to, &account, path).await?,
+                }
             }
             (None, None) => unreachable!("clap requires one of the two"),
-        };
-        let client = self.node.client()?;
-        let leaf = match &self.place {
-            None => client.contribute(join(&entry, &file)).await?.leaf,
-            Some(url) => {
-                let leaf = entry.contribution.leaf();
-                let place = placed(&deployment, &account, leaf, url)?;
-                self.connect(&client, entry, &file, place).await?
-            }
         };
         let rows = [
             ("leaf", leaf.to_string()),
@@ -132,6 +142,94 @@ impl Contribute {
         ];
         show(self.json, &json!({ "leaf": leaf }), &rows)?;
         Ok(true)
+    }
+
+    /// Sends a file that one request takes, or where it is kept.
+    async fn send(
+        &self,
+        client: &Client,
+        to: &Destination<'_>,
+        account: &PrivateKeySigner,
+        entry: SignedContribution,
+        file: &[u8],
+    ) -> Result<Leaf> {
+        let Some(url) = &self.place else {
+            return Ok(client.contribute(join(&entry, file)).await?.leaf);
+        };
+        let leaf = entry.contribution.leaf();
+        let place = placed(to.deployment, account, leaf, url)?;
+        self.connect(client, entry, file, place).await
+    }
+
+    /// Sends a file that takes several requests. The signed leaf is kept beside it until it is there: the same command goes on with
+    /// the same leaf, and does not read all of the file again.
+    async fn send_in_parts(
+        &self,
+        client: &Client,
+        to: &Destination<'_>,
+        account: &PrivateKeySigner,
+        path: &Path,
+    ) -> Result<Leaf> {
+        let opening = || format!("reading {}", path.display());
+        let open = || std::fs::File::open(path).with_context(opening);
+        let mut kept = path.as_os_str().to_owned();
+        kept.push(".leaf");
+        let kept = PathBuf::from(kept);
+        let begun = std::fs::read(&kept).ok();
+        let begun = begun.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let file = open()?;
+        let entry = match begun.filter(|entry| self.goes_on(entry, to, account, &file)) {
+            Some(entry) => entry,
+            None => {
+                let _working = Working::on("hashing the file");
+                let entry = sign(to, account, self.nonce, open()?)?;
+                let writing = || format!("writing {}", kept.display());
+                std::fs::write(&kept, serde_json::to_vec(&entry)?).with_context(writing)?;
+                entry
+            }
+        };
+        let bar = byte_bar();
+        let sent = upload(client, &entry, path, |there, all| {
+            bar.set_length(all);
+            bar.set_position(there);
+        });
+        let sent = sent.await;
+        bar.finish_and_clear();
+        match sent {
+            Err(error) if error.is_cut() => Err(error).with_context(|| {
+                let file = path.display();
+                format!("not all of {file} is there; the same command goes on within a day")
+            }),
+            sent => {
+                // It is there, or refused for good: nothing goes on.
+                let _ = std::fs::remove_file(kept);
+                Ok(sent?.leaf)
+            }
+        }
+    }
+
+    /// Whether an entry is what this command would sign, but for the end of its terms where none is named.
+    fn goes_on(
+        &self,
+        entry: &SignedContribution,
+        to: &Destination<'_>,
+        account: &PrivateKeySigner,
+        file: &std::fs::File,
+    ) -> bool {
+        let (contribution, commitment) = (&entry.contribution, &entry.commitment);
+        let header = read_header(file).ok().flatten().unwrap_or_default();
+        let length = file.metadata().map_or(0, |file| file.len());
+        entry.check(&to.deployment.registry()).is_ok()
+            && contribution.collective == to.deployment.collective
+            && contribution.contributor == ContributorId::from_address(account.address())
+            && contribution.nonce == self.nonce
+            && commitment.source == to.source
+            && commitment.header == sha256(&header)
+            && header.len() as u64 + commitment.length == length
+            && entry.terms.purposes == to.terms.purposes
+            && self
+                .expiry
+                .is_none_or(|expiry| entry.terms.expiry == expiry)
     }
 
     /// Keeps the sealed file, and sends what the node has to have of it.

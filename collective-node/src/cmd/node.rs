@@ -17,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
 
 use super::{place, secret};
+use crate::intake::MAX_UPLOAD_BYTES;
 use crate::keystore::Keystore;
 use crate::node;
 use crate::places::Private;
@@ -61,6 +62,7 @@ A configuration:
   passphrase_file = \"passphrase\"       # optional
   required_layers = [\"seccomp\"]        # optional: all layers
   connected = true                     # optional: members may keep their files themselves, at https://
+  max_payload = 1073741824             # optional: bytes of one sealed payload that it takes; a MiB
   private_places = [\"10.0.0.9:9000\"]   # optional: members may keep files there, too: without TLS, and in this network
 
   [programs]                           # optional: what the node may do with programs' repositories
@@ -98,6 +100,8 @@ struct Config {
     required_layers: Vec<Layer>,
     #[serde(default)]
     connected: bool,
+    #[serde(default = "one_request")]
+    max_payload: u64,
     #[serde(default)]
     private_places: Private,
     #[serde(default)]
@@ -155,6 +159,10 @@ fn all_layers() -> Vec<Layer> {
     Layer::ALL.to_vec()
 }
 
+fn one_request() -> u64 {
+    MAX_UPLOAD_BYTES as u64
+}
+
 impl Node {
     pub async fn run(self) -> Result<bool> {
         match (self.verb, self.config) {
@@ -189,6 +197,7 @@ async fn stay(config: &Path) -> Result<bool> {
         required_layers: config.required_layers,
         programs,
         connected: config.connected,
+        max_payload: config.max_payload,
         private_places: config.private_places,
         executable: crate::demo::executable()?,
         poll: POLL,

@@ -50,6 +50,12 @@ impl Drop for Working {
     }
 }
 
+/// Shows on a terminal how many bytes of how many are done. Writes nothing into a pipe.
+pub fn byte_bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:30} {bytes} of {total_bytes}, {bytes_per_sec}");
+    ProgressBar::no_length().with_style(style.expect("the template names known fields"))
+}
+
 /// A stranger's text without what moves a terminal's cursor, has no width or turns the direction of reading: such letters are
 /// shown as escapes. Line breaks and tabs stay.
 pub fn printable(text: &str) -> String {

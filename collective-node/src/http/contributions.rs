@@ -4,30 +4,35 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
 use collective::contribution::{Batch, BatchReceipt, SignedPlace};
 use collective::id::{ContributorId, Leaf};
 use collective::input::Withdrawn;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{App, Problem, Uses, address};
+use super::{App, Problem, Uses, address, uploads};
 use crate::headers::{self, HeadersError};
 use crate::intake::{Acknowledgement, IntakeRefusal};
 use crate::rewards::Inputs;
 use crate::verify;
 
-/// Takes an upload in. 201 means that it is on this node's disk.
+/// Takes an upload in, or opens one whose payload comes in parts. 201 means that it is on this node's disk.
 pub async fn contribute(
     State(app): State<App>,
+    headers: HeaderMap,
     upload: Result<Bytes, BytesRejection>,
-) -> Result<(StatusCode, Json<Acknowledgement>), Problem> {
+) -> Result<Response, Problem> {
     let upload = upload.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => IntakeRefusal::Oversize,
         _ => IntakeRefusal::Malformed(rejection.to_string()),
     })?;
+    if uploads::is_complete(&headers)? == Some(false) {
+        return Ok(uploads::begun(app.intake.begin(upload).await?));
+    }
     let acknowledgement = app.intake.accept(upload).await?;
-    Ok((StatusCode::CREATED, Json(acknowledgement)))
+    Ok((StatusCode::CREATED, Json(acknowledgement)).into_response())
 }
 
 /// Takes a contribution in whose file its contributor keeps. 201 means that its place was asked, the right file is there, and all
