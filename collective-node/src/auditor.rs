@@ -513,7 +513,9 @@ impl Stored {
                 if made.root() != commitment.payload {
                     return Ok(None);
                 }
-                blobs.put_beside(id, made.to_bytes().into()).await?;
+                if let Err(error) = blobs.put_beside(id, made.to_bytes().into()).await {
+                    tracing::warn!(%error, "an outline is not kept: it is made again next time");
+                }
                 made
             }
         };
