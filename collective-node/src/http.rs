@@ -15,7 +15,7 @@ use axum::{Json, Router};
 use collective::id::ManifestDigest;
 use collective::permit::Fault;
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tower_http::cors::{Any, CorsLayer};
 
 use crate::blobs::{BlobError, Blobs};
@@ -42,6 +42,7 @@ mod votes;
 
 pub use crate::programs::deploy::Deployed;
 pub use crate::verify::Uses;
+pub use blobs::MAX_STREAMS;
 pub use contributions::{ContributionState, ContributorAnswer};
 pub use jobs::JobAnswer;
 pub use liveness::{Day, StandingAnswer};
@@ -63,6 +64,8 @@ pub const MAX_BLOB_BYTES: usize = 8 * 1024 * 1024;
 pub struct App {
     /// Taking contributions in.
     pub intake: Arc<Intake>,
+    /// Answers that may read a file as slowly as their clients do.
+    pub streams: Arc<Semaphore>,
     /// Contributions and runs.
     pub ledger: Ledger,
     /// Programs, manifests, outputs, input lists.

@@ -10,7 +10,7 @@ use alloy::rpc::client::RpcClient;
 use collective::id::NodeId;
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, oneshot, watch};
+use tokio::sync::{Mutex, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::anchor::Anchor;
@@ -25,8 +25,8 @@ use crate::headers::Headers;
 use crate::holder::door::Door;
 use crate::holder::{Holder, HolderRefusal, LogFile, LogFileError};
 use crate::http::serve::{Limits, serve};
-use crate::http::{App, router};
-use crate::intake::Intake;
+use crate::http::{App, MAX_STREAMS, router};
+use crate::intake::{Intake, IntakeRefusal};
 use crate::keystore::Keystore;
 use crate::ledger::{Ledger, LedgerError};
 use crate::places::{Places, Private};
@@ -90,6 +90,9 @@ pub enum StartError {
     /// The holder's log.
     #[error(transparent)]
     Log(#[from] LogFileError),
+    /// Uploads that an earlier life left.
+    #[error(transparent)]
+    Intake(#[from] IntakeRefusal),
     /// The shares.
     #[error(transparent)]
     Holder(#[from] HolderRefusal),
@@ -209,17 +212,20 @@ impl Node {
             settings: config.programs,
             shown: watch::Sender::default(),
         };
+        let intake = Intake {
+            deployment: config.deployment,
+            view: view.clone(),
+            ledger: ledger.clone(),
+            blobs: blobs.clone(),
+            uploads: Uploads::open(blobs.clone())?,
+            places: places.clone(),
+            connected: config.connected,
+            max_payload: config.max_payload,
+        };
+        intake.drop_taken_in().await?;
         let app = App {
-            intake: Arc::new(Intake {
-                deployment: config.deployment,
-                view: view.clone(),
-                ledger: ledger.clone(),
-                blobs: blobs.clone(),
-                uploads: Uploads::open(blobs.clone())?,
-                places: places.clone(),
-                connected: config.connected,
-                max_payload: config.max_payload,
-            }),
+            intake: Arc::new(intake),
+            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
             ledger: ledger.clone(),
             blobs: blobs.clone(),
             chain: chain.clone(),

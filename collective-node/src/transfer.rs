@@ -240,6 +240,16 @@ fn has(answer: &Response, name: &HeaderName, value: &str) -> bool {
 }
 
 impl TransferError {
+    /// Whether the node refused for good what was sent.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Client(ClientError::Refused(problem)) => {
+                matches!(problem.status, 403 | 409 | 422)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether to ask where the upload stands, and go on there: the network, a node that restarts or is busy, another sender.
     pub fn is_cut(&self) -> bool {
         let status = match self {

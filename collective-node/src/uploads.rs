@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use collective::contribution::{PayloadOutline, PayloadTree, SignedContribution};
+use collective::contribution::{Contribution, PayloadOutline, PayloadTree, SignedContribution};
 use collective::id::{BlobId, ContributorId, Leaf};
 use tokio::sync::{OwnedMutexGuard, watch};
 
@@ -49,6 +49,7 @@ pub enum NoPlace {
 pub struct Uploads {
     blobs: Blobs,
     open: Arc<Mutex<HashMap<Leaf, Arc<Upload>>>>,
+    taking_in: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// One that is under way.
@@ -73,7 +74,7 @@ enum Received {
     Unread,
     /// Open.
     Here(Box<Part>),
-    /// Dropped or taken in: whoever waited for it waits for nothing.
+    /// Dropped, taken in, or not to be trusted any more: whoever waited for it waits for nothing.
     Gone,
 }
 
@@ -102,6 +103,7 @@ impl Uploads {
         Ok(Self {
             blobs,
             open: Arc::new(Mutex::new(open)),
+            taking_in: Arc::default(),
         })
     }
 
@@ -109,6 +111,16 @@ impl Uploads {
     /// who made it and this node, as a fresh point of the curve is in it.
     pub fn get(&self, leaf: Leaf) -> Option<Arc<Upload>> {
         self.state().get(&leaf).cloned()
+    }
+
+    /// Leaves of all that are under way.
+    pub fn leaves(&self) -> Vec<Leaf> {
+        self.state().keys().copied().collect()
+    }
+
+    /// Held while one is taken in: of several with one nonce, one becomes a blob.
+    pub async fn taking_in(&self) -> impl Drop + use<> {
+        self.taking_in.clone().lock_owned().await
     }
 
     /// Opens an upload whose entry and header were checked; one that is open stays as it is. It is on the disk then.
@@ -130,6 +142,7 @@ impl Uploads {
             }
             let folder = self.blobs.unfinished().map_err(NoPlace::Blob)?;
             drop_idle(&mut open);
+            drop_earlier(&mut open, &entry.contribution);
             let header = header.len() as u64;
             has_place(
                 &open,
@@ -143,23 +156,43 @@ impl Uploads {
             open.insert(leaf, upload.clone());
             (upload, turn.expect("nobody else has it yet"))
         };
-        // The entry last: without it nothing was opened.
-        let write = || {
-            std::fs::write(upload.path("age"), &header)?;
-            std::fs::write(upload.path("entry"), &before)
-        };
-        match self.blobs.settle(write).await {
-            Ok(()) => Ok(upload),
-            Err(error) => {
-                self.forget(&upload, turn);
-                Err(NoPlace::Blob(error))
+        // To its end, whoever waits for it: what is found open is on the disk.
+        let uploads = self.clone();
+        let opened = tokio::spawn(async move {
+            // The entry last: without it nothing was opened.
+            let write = || {
+                std::fs::write(upload.path("age"), &header)?;
+                std::fs::write(upload.path("entry"), &before)
+            };
+            match uploads.blobs.settle(write).await {
+                Ok(()) => Ok(upload),
+                Err(error) => {
+                    uploads.forget(&upload, turn);
+                    Err(NoPlace::Blob(error))
+                }
             }
-        }
+        });
+        opened
+            .await
+            .map_err(io::Error::other)
+            .map_err(NoPlace::disk)?
     }
 
     /// Drops an upload and what came of it.
     pub fn drop_upload(&self, upload: &Upload, turn: Turn) {
         self.forget(upload, turn.received);
+    }
+
+    /// Drops one that has ended, if that was not done; another one of this leaf stays.
+    pub fn drop_ended(&self, upload: &Arc<Upload>) {
+        let mut open = self.state();
+        if open
+            .get(&upload.leaf())
+            .is_some_and(|it| Arc::ptr_eq(it, upload))
+        {
+            upload.remove();
+            open.remove(&upload.leaf());
+        }
     }
 
     fn forget(&self, upload: &Upload, mut received: OwnedMutexGuard<Received>) {
@@ -203,17 +236,21 @@ fn left(folder: &Path) -> io::Result<HashMap<Leaf, Arc<Upload>>> {
 fn drop_idle(open: &mut HashMap<Leaf, Arc<Upload>>) {
     let limit = Duration::from_secs(MAX_IDLE_SECONDS);
     open.retain(|leaf, upload| {
-        // One that is in somebody's hands is not idle.
-        let Ok(mut received) = upload.received.try_lock() else {
-            return true;
-        };
-        if upload.idle().is_some_and(|idle| idle <= limit) {
-            return true;
+        let is_idle = upload.idle().is_none_or(|idle| idle > limit);
+        let ended = is_idle && upload.end();
+        if ended {
+            tracing::info!(%leaf, "dropped an upload that nobody went on with");
         }
-        tracing::info!(%leaf, "dropped an upload that nobody went on with");
-        *received = Received::Gone;
-        upload.remove();
-        false
+        !ended
+    });
+}
+
+/// Of one nonce there is one contribution: what its contributor signs now takes the place of what was begun before.
+fn drop_earlier(open: &mut HashMap<Leaf, Arc<Upload>>, new: &Contribution) {
+    open.retain(|_, upload| {
+        let old = &upload.entry.contribution;
+        let is_same = (old.contributor, old.nonce) == (new.contributor, new.nonce);
+        !is_same || !upload.end()
     });
 }
 
@@ -276,17 +313,18 @@ impl Upload {
         self.newest.send_modify(|newest| *newest += 1);
         let newer = self.newest.subscribe();
         let mut received = self.received.clone().lock_owned().await;
-        match *received {
-            Received::Here(_) => {}
-            Received::Gone => return Ok(None),
-            Received::Unread => {
-                let (path, header) = (self.file(), self.header);
-                let read = tokio::task::spawn_blocking(move || Part::read(&path, header)).await;
-                let read = read.map_err(io::Error::other).flatten();
-                *received = Received::Here(Box::new(read.map_err(BlobError::disk)?));
-            }
+        if let Received::Unread = *received {
+            let (path, header) = (self.file(), self.header);
+            // What was read stays, also where nobody waits for it any more.
+            let read = tokio::task::spawn_blocking(move || {
+                *received = Received::Here(Box::new(Part::read(&path, header)?));
+                Ok(received)
+            });
+            let read = read.await.map_err(io::Error::other).flatten();
+            received = read.map_err(BlobError::disk)?;
         }
-        Ok(Some(Turn { received, newer }))
+        let is_gone = matches!(*received, Received::Gone);
+        Ok((!is_gone).then_some(Turn { received, newer }))
     }
 
     /// Bytes that are still to come, as far as the disk knows.
@@ -300,6 +338,16 @@ impl Upload {
         let idle = SystemTime::now().duration_since(changed.ok()?);
         // A clock that was put back makes nothing idle.
         Some(idle.unwrap_or_default())
+    }
+
+    /// Ends it unless it is in somebody's hands; says whether it did.
+    fn end(&self) -> bool {
+        let Ok(mut received) = self.received.try_lock() else {
+            return false;
+        };
+        *received = Received::Gone;
+        self.remove();
+        true
     }
 
     /// What cannot be removed is written over by the next one of this leaf, or found by the next start.
@@ -344,15 +392,28 @@ impl Turn {
     /// # Errors
     /// Where nothing was appended.
     pub async fn append(self, bytes: Bytes) -> (Self, io::Result<()>) {
-        self.blocking(move |part| part.append(&bytes)).await
+        self.blocking(move |received, mut part| {
+            let appended = part.append(&bytes);
+            *received = Received::Here(part);
+            appended
+        })
+        .await
     }
 
     /// Returns once all that is here is on the disk.
     ///
     /// # Errors
-    /// Where that is unknown: what is here may be read and yet be lost.
+    /// Where that is unknown: what is here may be read and yet be lost. The kernel tells it once, so nobody goes on with it.
     pub async fn sync(self) -> (Self, io::Result<()>) {
-        self.blocking(|part| part.file.sync_data()).await
+        self.blocking(|received, part| {
+            let synced = part.file.sync_data();
+            *received = match synced {
+                Ok(()) => Received::Here(part),
+                Err(_) => Received::Gone,
+            };
+            synced
+        })
+        .await
     }
 
     /// What the bytes came to. Whoever asks once more has the file read again.
@@ -366,11 +427,12 @@ impl Turn {
     /// Moves the turn into the work: where nobody waits for it any more, it is still done before the next turn.
     async fn blocking(
         mut self,
-        work: impl FnOnce(&mut Part) -> io::Result<()> + Send + 'static,
+        work: impl FnOnce(&mut Received, Box<Part>) -> io::Result<()> + Send + 'static,
     ) -> (Self, io::Result<()>) {
         let worked = tokio::task::spawn_blocking(move || {
-            let done = match &mut *self.received {
-                Received::Here(part) => work(part),
+            let received = &mut *self.received;
+            let done = match std::mem::replace(received, Received::Gone) {
+                Received::Here(part) => work(received, part),
                 Received::Unread | Received::Gone => Err(io::Error::other("the upload is over")),
             };
             (self, done)
@@ -420,7 +482,7 @@ impl Part {
 #[cfg(test)]
 mod tests {
     use alloy::primitives::{Address, B256, Signature};
-    use collective::contribution::{Commitment, Contribution};
+    use collective::contribution::Commitment;
     use collective::terms::Terms;
 
     use super::*;

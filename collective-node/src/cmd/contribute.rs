@@ -196,12 +196,12 @@ impl Contribute {
         let sent = sent.await;
         bar.finish_and_clear();
         match sent {
-            Err(error) if error.is_cut() => Err(error).with_context(|| {
+            Err(error) if !error.is_final() => Err(error).with_context(|| {
                 let file = path.display();
                 format!("not all of {file} is there; the same command goes on within a day")
             }),
             sent => {
-                // It is there, or refused for good: nothing goes on.
+                // Nothing goes on.
                 let _ = std::fs::remove_file(kept);
                 Ok(sent?.leaf)
             }

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use collective::id::BlobId;
 use collective::permit::Fault;
+use futures_util::StreamExt;
 
 use super::{App, Problem};
 use crate::blobs::{BlobError, PIECE_BYTES};
@@ -17,6 +18,10 @@ use crate::blobs::{BlobError, PIECE_BYTES};
 /// Bytes that strangers may leave here while the node runs: over a hundred of the largest programs. A node that
 /// serves more restarts, or its operator uploads for them.
 const MAX_GUEST_BYTES: u64 = 1 << 30;
+
+/// Large files that are given at the same time: each is open, of the descriptors that `http::serve` leaves to everything else, for as
+/// long as its client reads.
+pub const MAX_STREAMS: usize = 64;
 
 /// Keeps bytes and says their name.
 pub async fn keep(
@@ -52,6 +57,8 @@ pub async fn give(
     let id: BlobId = id
         .parse()
         .map_err(|_| Problem::malformed("a blob's name is 32 bytes in hex"))?;
+    // Before the file is opened, and until its last byte is sent.
+    let turn = app.streams.clone().try_acquire_owned();
     let blob = match app.blobs.open(id).await {
         Err(BlobError::Missing(_)) if app.ledger.is_dropped(id).await? => return Err(gone(id)),
         blob => blob?,
@@ -76,6 +83,11 @@ pub async fn give(
         }
         Some(range) => (StatusCode::PARTIAL_CONTENT, range),
     };
+    let turn = turn.map_err(|_| {
+        Problem::operator(format!(
+            "{MAX_STREAMS} files are being given already: ask again"
+        ))
+    })?;
     let part = match status {
         StatusCode::OK => None,
         _ => Some(format!("bytes {}-{}/{length}", range.start, range.end - 1)),
@@ -85,7 +97,10 @@ pub async fn give(
         header::CONTENT_LENGTH,
         (range.end - range.start).to_string(),
     )];
-    let body = Body::from_stream(blob.pieces(range));
+    let pieces = blob.pieces(range).inspect(move |_| {
+        let _held = &turn;
+    });
+    let body = Body::from_stream(pieces);
     Ok((status, common, bytes, part, body).into_response())
 }
 

@@ -2,6 +2,7 @@
 //! payload in as many parts as it takes.
 
 use std::fs::File;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use collective::contribution::PayloadOutline;
@@ -63,7 +64,11 @@ impl Intake {
             NoPlace::Anywhere => IntakeRefusal::NoRoom,
             NoPlace::Blob(error) => error.into(),
         })?;
-        self.stand(&upload).await
+        match self.stand(&upload).await {
+            // It ended in the meantime: sent again it begins anew.
+            Err(IntakeRefusal::NoUpload(_)) => Err(IntakeRefusal::Interrupted),
+            stands => stands,
+        }
     }
 
     /// How far an upload has come, or that it is taken in.
@@ -72,12 +77,6 @@ impl Intake {
     /// [`IntakeRefusal::NoUpload`].
     pub async fn progress(&self, leaf: Leaf) -> Result<Progress, IntakeRefusal> {
         if let Some((held, _)) = self.ledger.contribution(leaf).await? {
-            // The power failed before it was dropped.
-            if let Some(upload) = self.uploads.get(leaf)
-                && let Some(turn) = upload.turn().await?
-            {
-                self.uploads.drop_upload(&upload, turn);
-            }
             let header = headers::held(&self.ledger, &self.blobs, &held.entry).await;
             let header = header.ok().flatten().ok_or(IntakeRefusal::NoUpload(leaf))?;
             let length = join(&held.entry, &header).len() as u64 + held.entry.commitment.length;
@@ -89,7 +88,7 @@ impl Intake {
             });
         }
         let upload = self.uploads.get(leaf);
-        self.stand(&*upload.ok_or(IntakeRefusal::NoUpload(leaf))?)
+        self.stand(&upload.ok_or(IntakeRefusal::NoUpload(leaf))?)
             .await
     }
 
@@ -108,7 +107,7 @@ impl Intake {
             .uploads
             .get(leaf)
             .ok_or(IntakeRefusal::NoUpload(leaf))?;
-        let mut turn = turn(&upload).await?;
+        let mut turn = self.turn(&upload).await?;
         let stands_at = upload.before + turn.length();
         if offset != stands_at {
             return Err(IntakeRefusal::AnotherOffset(stands_at));
@@ -140,14 +139,34 @@ impl Intake {
             return Err(IntakeRefusal::Truncated { expected, found });
         }
         let (file, outline) = turn.finish().ok_or(IntakeRefusal::NoUpload(leaf))?;
-        match self.take_in(&upload, file, outline).await {
-            // Not the contributor's fault: the same last part may be sent again.
-            Err(error) if error.fault() == Fault::Operator => Err(error),
-            taken => {
-                self.uploads.drop_upload(&upload, turn);
-                Ok(Appended::Over(taken))
+        // To its end, whoever waits for it: what is kept must not lie here under a second name.
+        let intake = self.clone();
+        let ended = tokio::spawn(async move {
+            match intake.take_in(&upload, file, outline).await {
+                // Not the contributor's fault: the same last part may be sent again.
+                Err(error) if error.fault() == Fault::Operator => Err(error),
+                taken => {
+                    intake.uploads.drop_upload(&upload, turn);
+                    Ok(Appended::Over(taken))
+                }
+            }
+        });
+        ended.await.map_err(|_| IntakeRefusal::Interrupted)?
+    }
+
+    /// Drops what an earlier life took in, and did not come to drop.
+    ///
+    /// # Errors
+    /// The ledger, or the disk.
+    pub async fn drop_taken_in(&self) -> Result<(), IntakeRefusal> {
+        for leaf in self.uploads.leaves() {
+            if self.ledger.contribution(leaf).await?.is_some()
+                && let Some(upload) = self.uploads.get(leaf)
+            {
+                self.uploads.drop_ended(&upload);
             }
         }
+        Ok(())
     }
 
     /// Forgets an upload.
@@ -159,7 +178,7 @@ impl Intake {
             .uploads
             .get(leaf)
             .ok_or(IntakeRefusal::NoUpload(leaf))?;
-        let turn = turn(&upload).await?;
+        let turn = self.turn(&upload).await?;
         self.uploads.drop_upload(&upload, turn);
         Ok(())
     }
@@ -182,6 +201,7 @@ impl Intake {
             check_header(entry, &header, &self.deployment, recipient, proof_required).map(drop)
         })?;
         let contribution = &entry.contribution;
+        let _alone = self.uploads.taking_in().await;
         let kept = match self.ledger.used(contribution).await? {
             Some(used) => used,
             None => {
@@ -198,9 +218,18 @@ impl Intake {
         acknowledge(contribution, kept)
     }
 
-    async fn stand(&self, upload: &Upload) -> Result<Progress, IntakeRefusal> {
-        let turn = self.synced(upload, turn(upload).await?).await?;
+    async fn stand(&self, upload: &Arc<Upload>) -> Result<Progress, IntakeRefusal> {
+        let turn = self.synced(upload, self.turn(upload).await?).await?;
         Ok(progress(upload, &turn))
+    }
+
+    /// Ends an earlier request that goes on with this upload.
+    async fn turn(&self, upload: &Arc<Upload>) -> Result<Turn, IntakeRefusal> {
+        if let Some(turn) = upload.turn().await? {
+            return Ok(turn);
+        }
+        self.uploads.drop_ended(upload);
+        Err(IntakeRefusal::NoUpload(upload.entry.contribution.leaf()))
     }
 
     /// Where the disk may have lost some of what was read back from memory, nothing of it can be acknowledged: it begins again.
@@ -212,13 +241,6 @@ impl Intake {
         }
         Ok(turn)
     }
-}
-
-/// Ends an earlier request that goes on with this upload.
-async fn turn(upload: &Upload) -> Result<Turn, IntakeRefusal> {
-    let leaf = upload.entry.contribution.leaf();
-    let turn = upload.turn().await?;
-    turn.ok_or(IntakeRefusal::NoUpload(leaf))
 }
 
 fn progress(upload: &Upload, turn: &Turn) -> Progress {
