@@ -97,6 +97,7 @@ pub fn described(
             price: described.payment.price,
             bond: described.payment.bond,
             rule: described.payment.rule,
+            distinct: folder.source().has_documents(),
             contributors_bps: described.payment.contributors_bps,
             node_bps: described.payment.node_bps,
         },

@@ -154,10 +154,18 @@ pub struct Payment {
     pub bond: U256,
     /// How the contributors' share is divided among them.
     pub rule: SplitRule,
+    /// Contributions with equal contents earn once: the one that was anchored first. So it is where the source has documents,
+    /// and nowhere else: two people may well give the same answers.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub distinct: bool,
     /// Contributors' share of the price, in hundredths of a per cent.
     pub contributors_bps: u16,
     /// Node's share; the treasury gets the rest.
     pub node_bps: u16,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// How the contributors' share is divided.

@@ -11,6 +11,7 @@ pub mod charter;
 pub mod committee;
 pub mod contribution;
 mod decimal;
+pub mod document;
 pub mod epochs;
 pub mod groups;
 pub mod id;

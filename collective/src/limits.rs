@@ -35,6 +35,19 @@ pub const MAX_BATCH: usize = 10_000;
 /// must fit one.
 pub const MAX_RECORD_BYTES: usize = 64 * 1024;
 
+/// Bytes of one document, line feed included: a long conversation has some hundred KiB. Putting it into canonical form takes
+/// up to sixteen times that of memory, where it has many short members.
+pub const MAX_DOCUMENT_BYTES: usize = 4 << 20;
+
+/// Values within values in a document: exports of chats have eight. A reader in recursion bears several hundred.
+pub const MAX_DOCUMENT_DEPTH: usize = 64;
+
+/// Documents of one contribution: what tells equal contents takes 32 bytes for each.
+pub const MAX_DOCUMENTS: usize = 1 << 20;
+
+/// Bytes of all documents of one contribution: it is sealed and opened whole, in memory.
+pub const MAX_DOCUMENTS_BYTES: usize = 64 << 20;
+
 /// Columns of a source: what a member can still read before voting.
 pub const MAX_COLUMNS: usize = 256;
 

@@ -343,6 +343,11 @@ pub enum Refusal {
     /// A column that the source does not have.
     #[error(transparent)]
     Columns(#[from] SourceRefusal),
+    /// Equal contents earn otherwise than such a source's do.
+    #[error(
+        "`payment.distinct` is for sources of documents, and for all of them: propose a manifest that has it right"
+    )]
+    Distinct,
 }
 
 impl Refusal {
@@ -359,7 +364,8 @@ impl Refusal {
             | Self::NothingToRead
             | Self::GroupTooSmall { .. }
             | Self::AnotherDeclaration { .. }
-            | Self::Columns(_) => Fault::Requester,
+            | Self::Columns(_)
+            | Self::Distinct => Fault::Requester,
             Self::Code(CodeRefusal::NoRuntime(_)) => Fault::Operator,
             Self::Code(_) => Fault::Program,
             Self::EvidenceMissing
@@ -439,7 +445,7 @@ pub fn grant(case: &Case<'_>) -> Result<Grant, Refusal> {
 /// a [`Permit`].
 ///
 /// # Errors
-/// Those of [`grant`], and [`Refusal::Code`] when one bit of the program or its runtime differs.
+/// Those of [`grant`], [`Refusal::Code`] when one bit of the program or its runtime differs, and what does not fit the source.
 pub fn permit(
     case: &Case<'_>,
     program: Vec<u8>,
@@ -452,6 +458,9 @@ pub fn permit(
         return Err(Refusal::AnotherDeclaration { approved, found });
     }
     let columns = source.select(&grant.manifest.dataset.columns)?;
+    if grant.manifest.payment.distinct != source.has_documents() {
+        return Err(Refusal::Distinct);
+    }
     let code = Code::approved(&grant.manifest.program, program, runtime)?;
     Ok(Permit {
         grant,
@@ -562,7 +571,8 @@ fn check_node(case: &Case<'_>) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_story::{Story, contributor};
+    use crate::source::Archive;
+    use crate::test_story::{self, Story, contributor};
 
     #[test]
     fn a_case_with_every_fact_is_granted_and_permitted() {
@@ -716,5 +726,26 @@ mod tests {
         let refusal = permit(&story.case(), program, None, story.source.clone())
             .expect_err("another declaration");
         assert!(matches!(refusal, Refusal::AnotherDeclaration { .. }));
+    }
+
+    #[test]
+    fn equal_contents_earn_once_where_there_are_documents_and_nowhere_else() {
+        let archive = Archive {
+            file: "c.json".into(),
+        };
+        let documents = Source::of_documents("poll".into(), &["age"], archive).expect("good");
+        for source in [test_story::source(), documents] {
+            let mut manifest = test_story::manifest();
+            manifest.dataset.declaration = source.digest();
+            for distinct in [false, true] {
+                manifest.payment.distinct = distinct;
+                let story = Story::under(&manifest);
+                let permitted = permit(&story.case(), story.program.clone(), None, source.clone());
+                match distinct == source.has_documents() {
+                    true => assert!(permitted.is_ok()),
+                    false => assert_eq!(permitted.expect_err("the other"), Refusal::Distinct),
+                }
+            }
+        }
     }
 }

@@ -1,16 +1,20 @@
 //! A source: one kind of record, with typed columns and one canonical encoding (SPEC "Record").
 //!
 //! A record is one line of comma-separated fields without quoting, ended by a line feed.
-//! There is one spelling for each value, so equal records have equal bytes.
+//! There is one spelling for each value, so equal records have equal bytes. A source with an archive has documents instead
+//! ([`crate::document`]), whose members are its columns.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::bundle::is_hidden;
 use crate::decimal::MAX_PLAIN;
 use crate::id::BlobId;
-use crate::limits::{MAX_COLUMNS, MAX_NAME_BYTES, MAX_RECORD_BYTES};
+use crate::limits::{
+    MAX_COLUMNS, MAX_DOCUMENTS_BYTES, MAX_NAME_BYTES, MAX_PATH_BYTES, MAX_RECORD_BYTES,
+};
 
 /// What a collective declares about one kind of record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,8 +22,19 @@ use crate::limits::{MAX_COLUMNS, MAX_NAME_BYTES, MAX_RECORD_BYTES};
 pub struct Source {
     /// Name that contributions and selectors use.
     pub name: String,
-    /// Columns in the order of a record's fields.
+    /// Columns in the order of a record's fields; of documents, the members that they keep.
     pub columns: Vec<Column>,
+    /// Where a person's export has the documents; `None` for a source of records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<Archive>,
+}
+
+/// The part of a person's export that is contributed: an array of objects in one JSON file. All else stays with the person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Archive {
+    /// Name of the file, in whichever folder of the export.
+    pub file: String,
 }
 
 /// One typed column.
@@ -46,6 +61,8 @@ pub enum ColumnType {
     },
     /// One of these words.
     Choice(Vec<String>),
+    /// Any JSON value: what a document's member may be.
+    Json,
 }
 
 /// The shape of a declaration before its rules were checked.
@@ -54,6 +71,8 @@ pub enum ColumnType {
 struct Declaration {
     name: String,
     columns: Vec<Column>,
+    #[serde(default)]
+    archive: Option<Archive>,
 }
 
 /// Why a declaration is refused.
@@ -73,6 +92,16 @@ pub enum SourceRefusal {
         "column '{0}' allows no value, a number beyond 2^53, or a word with a comma or a line break"
     )]
     EmptyType(String),
+    /// JSON in a line of records, or something else in a document.
+    #[error(
+        "column '{0}': where there is an archive all columns are of type json, elsewhere none is"
+    )]
+    MixedTypes(String),
+    /// No name of a file.
+    #[error(
+        "'{0}' is no name of a file in an archive: use 1 to {MAX_PATH_BYTES} characters, without a folder"
+    )]
+    BadFile(String),
     /// A selector asks for a column that is not there.
     #[error("source '{source_name}' has no column '{column}'")]
     NoSuchColumn {
@@ -87,16 +116,40 @@ impl TryFrom<Declaration> for Source {
     type Error = SourceRefusal;
 
     fn try_from(declared: Declaration) -> Result<Self, SourceRefusal> {
-        Self::new(declared.name, declared.columns)
+        Self::checked(declared.name, declared.columns, declared.archive)
     }
 }
 
 impl Source {
-    /// Checks names and types.
+    /// A source of records. Checks names and types.
     ///
     /// # Errors
     /// The first rule that does not hold.
     pub fn new(name: String, columns: Vec<Column>) -> Result<Self, SourceRefusal> {
+        Self::checked(name, columns, None)
+    }
+
+    /// A source of documents that keep these members.
+    ///
+    /// # Errors
+    /// As [`Source::new`].
+    pub fn of_documents(
+        name: String,
+        members: &[&str],
+        archive: Archive,
+    ) -> Result<Self, SourceRefusal> {
+        let column = |name: &&str| Column {
+            name: (*name).to_owned(),
+            kind: ColumnType::Json,
+        };
+        Self::checked(name, members.iter().map(column).collect(), Some(archive))
+    }
+
+    fn checked(
+        name: String,
+        columns: Vec<Column>,
+        archive: Option<Archive>,
+    ) -> Result<Self, SourceRefusal> {
         if !is_name(&name) {
             return Err(SourceRefusal::BadName(name));
         }
@@ -113,11 +166,34 @@ impl Source {
             {
                 return Err(SourceRefusal::RepeatedColumn(column.name.clone()));
             }
+            if (column.kind == ColumnType::Json) != archive.is_some() {
+                return Err(SourceRefusal::MixedTypes(column.name.clone()));
+            }
             if !column.kind.is_usable() {
                 return Err(SourceRefusal::EmptyType(column.name.clone()));
             }
         }
-        Ok(Self { name, columns })
+        if let Some(Archive { file }) = archive.as_ref().filter(|it| !is_file(&it.file)) {
+            return Err(SourceRefusal::BadFile(file.clone()));
+        }
+        Ok(Self {
+            name,
+            columns,
+            archive,
+        })
+    }
+
+    /// Whether its contributions are documents.
+    pub fn has_documents(&self) -> bool {
+        self.archive.is_some()
+    }
+
+    /// Bytes that one contribution's plaintext may have.
+    pub fn max_bytes(&self) -> usize {
+        match self.archive {
+            None => MAX_RECORD_BYTES,
+            Some(_) => MAX_DOCUMENTS_BYTES,
+        }
     }
 
     /// SHA-256 of the declaration's canonical JSON (RFC 8785): what a manifest names.
@@ -222,6 +298,7 @@ impl ColumnType {
             Self::Choice(words) => {
                 !words.is_empty() && words.iter().all(|word| !word.contains([',', '\n', '\r']))
             }
+            Self::Json => true,
         }
     }
 
@@ -231,6 +308,8 @@ impl ColumnType {
                 .parse::<i64>()
                 .is_ok_and(|value| (*min..=*max).contains(&value) && value.to_string() == field),
             Self::Choice(words) => words.iter().any(|word| word == field),
+            // No source of records has such a column.
+            Self::Json => false,
         }
     }
 }
@@ -241,6 +320,13 @@ fn is_name(text: &str) -> bool {
         && text
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+}
+
+/// Whether `text` may name a file in an archive: no folder, nothing that does not show.
+fn is_file(text: &str) -> bool {
+    (1..=MAX_PATH_BYTES).contains(&text.len())
+        && !text.starts_with('.')
+        && !text.contains(|letter: char| letter == '/' || letter == '\\' || is_hidden(letter))
 }
 
 #[cfg(test)]
@@ -342,6 +428,32 @@ mod tests {
             refused("a", vec![rounded]),
             SourceRefusal::EmptyType(_)
         ));
+    }
+
+    #[test]
+    fn documents_have_json_alone_and_records_none() {
+        let declared = |text: &str| serde_json::from_str::<Source>(text);
+        let text = r#"{"archive":{"file":"c.json"},"columns":[{"name":"title","type":"json"}],"name":"chats"}"#;
+        let source = declared(text).expect("a good declaration");
+        let archive = Archive {
+            file: "c.json".into(),
+        };
+        let made = Source::of_documents("chats".into(), &["title"], archive);
+        assert_eq!(made.as_ref(), Ok(&source));
+        assert_eq!(source.digest(), BlobId::of(text.as_bytes()));
+        for (from, to, words) in [
+            (r#""json""#, r#"{"choice":["a"]}"#, "all columns"),
+            (r#""archive":{"file":"c.json"},"#, "", "elsewhere none"),
+            ("c.json", "a/c.json", "without a folder"),
+            ("c.json", "", "without a folder"),
+            ("c.json", "..", "without a folder"),
+            ("c.json", "a\u{202e}b", "without a folder"),
+        ] {
+            let changed = text.replace(from, to);
+            assert_ne!(changed, text);
+            let error = declared(&changed).expect_err("a defect").to_string();
+            assert!(error.contains(words), "{changed}: {error}");
+        }
     }
 
     #[test]

@@ -113,6 +113,7 @@ pub fn manifest() -> Manifest {
             price: U256::from(1_000),
             bond: U256::from(10),
             rule: SplitRule::Equal,
+            distinct: false,
             contributors_bps: 8_000,
             node_bps: 1_500,
         },
@@ -147,6 +148,14 @@ impl Story {
     pub fn of(program: &[u8]) -> Self {
         let mut manifest = manifest();
         manifest.program = Program::component(program);
+        Self {
+            program: program.to_vec(),
+            ..Self::under(&manifest)
+        }
+    }
+
+    /// The same under a manifest of [`PROGRAM`].
+    pub fn under(manifest: &Manifest) -> Self {
         let list = AdmissionList::new((0..5).map(contributor)).expect("five ids");
         let keys = KeysHash(B256::repeat_byte(0x4e));
         let block = |number: u64| BlockRef {
@@ -178,7 +187,7 @@ impl Story {
             allow: Allow {
                 block: block(10),
                 status: ApprovalStatus::Approved,
-                terms: ApprovedTerms::of(&manifest),
+                terms: ApprovedTerms::of(manifest),
                 accepted: keys,
                 admission: Admission::Root(list.root()),
                 epoch: 1,
@@ -193,7 +202,7 @@ impl Story {
             anchored: (0..5).map(|n| anchored(n, 0)).collect(),
             list,
             manifest: manifest.to_bytes(),
-            program: program.to_vec(),
+            program: PROGRAM.to_vec(),
             source: source(),
         }
     }

@@ -67,6 +67,7 @@ fn manifest() -> Manifest {
             price: U256::from(10_000_000),
             bond: U256::from(1_000_000),
             rule: SplitRule::Equal,
+            distinct: false,
             contributors_bps: 8_000,
             node_bps: 1_500,
         },
@@ -229,6 +230,13 @@ fn the_vectors_parse_back_to_what_made_them() {
         "0x4505bdf417398eea6e13963212611f94fabeb900bd691e83930a7c725fc2b1da"
     );
     assert_eq!(Manifest::parse(&bucketed.to_bytes()), Ok(bucketed));
+    let mut distinct = manifest();
+    distinct.payment.distinct = true;
+    assert_eq!(
+        distinct.digest().to_string(),
+        "0xdbaa41ee4884cf68ac94e8819bb967368eab76a929693d0ab3b0a91dc8f66495"
+    );
+    assert_eq!(Manifest::parse(&distinct.to_bytes()), Ok(distinct));
     for (name, language) in [
         ("pythonManifest", Interpreted::Python),
         ("javascriptManifest", Interpreted::Javascript),

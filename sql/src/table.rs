@@ -25,7 +25,8 @@ pub fn schema(columns: &[Column]) -> Schema {
     let field = |column: &Column| {
         let kind = match column.kind {
             ColumnType::Integer { .. } => DataType::Int64,
-            ColumnType::Choice(_) => DataType::Utf8,
+            // The parent refuses a query of documents before it starts a worker.
+            ColumnType::Choice(_) | ColumnType::Json => DataType::Utf8,
         };
         Field::new(&column.name, kind, false)
     };
@@ -36,7 +37,7 @@ pub fn schema(columns: &[Column]) -> Schema {
 pub fn ranges(columns: &[Column]) -> Vec<Range> {
     let range = |column: &Column| match column.kind {
         ColumnType::Integer { min, max } => (min.into(), max.into()),
-        ColumnType::Choice(_) => (i64::MIN.into(), i64::MAX.into()),
+        ColumnType::Choice(_) | ColumnType::Json => (i64::MIN.into(), i64::MAX.into()),
     };
     columns.iter().map(range).collect()
 }

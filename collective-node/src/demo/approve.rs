@@ -153,6 +153,7 @@ pub fn manifest(
             price: U256::from(10 * UNIT),
             bond: U256::from(UNIT),
             rule: SplitRule::Equal,
+            distinct: false,
             contributors_bps: 8_000,
             node_bps: 1_500,
         },

@@ -220,6 +220,8 @@ fn bits(kind: &ColumnType) -> f64 {
     match kind {
         ColumnType::Integer { min, max } => (max.abs_diff(*min) as f64 + 1.0).log2(),
         ColumnType::Choice(words) => (words.len() as f64).log2(),
+        // The shortest value has one byte.
+        ColumnType::Json => 8.0,
     }
 }
 

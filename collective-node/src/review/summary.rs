@@ -120,8 +120,12 @@ fn price(manifest: &Manifest) -> String {
         SplitRule::Equal => "the same to each",
         SplitRule::Bytes => "to each by the bytes of the record as it is sealed",
     };
+    let equals = match payment.distinct {
+        true => ", of equal contents to the first alone",
+        false => "",
+    };
     format!(
-        "{} a run in the smallest unit of token {}: {} % to the contributors, {rule}, {} % to the node, {} % to the \
+        "{} a run in the smallest unit of token {}: {} % to the contributors, {rule}{equals}, {} % to the node, {} % to the \
          treasury; the node stakes {}",
         payment.price,
         payment.token,

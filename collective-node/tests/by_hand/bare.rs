@@ -217,6 +217,7 @@ pub fn manifest(deployment: &Deployment, recipient: String) -> Manifest {
             price: U256::from(10_000_000),
             bond: U256::from(1_000_000),
             rule: SplitRule::Equal,
+            distinct: false,
             contributors_bps: 8_000,
             node_bps: 1_500,
         },
