@@ -9,20 +9,22 @@ use anyhow::{Context, Result, ensure};
 use clap::{ArgGroup, Args};
 use collective::contribution::{Place, PlaceUrl, SignedContribution, SignedPlace};
 use collective::id::{BlobId, ContributorId, Leaf, sha256};
-use collective::limits::MAX_RECORD_BYTES;
 use collective::seal::tagged::TaggedRecipient;
+use collective::source::Source;
 use collective::terms::{Purpose, Terms};
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::place::{MaybeChainAt, NodeAt};
+use super::program::test::warn_of_layers;
 use super::secret;
-use super::show::{Working, byte_bar, show};
+use super::show::{Working, byte_bar, printable, show};
 use crate::chain::{Chain, Deployment};
 use crate::client::Client;
 use crate::contributor::{Destination, place, prepare, read_header, sign, split_file};
 use crate::http::CollectiveAnswer;
 use crate::intake::{ConnectedUpload, MAX_ENTRY_BYTES, MAX_UPLOAD_BYTES, join};
+use crate::sandbox::{Sandbox, Summary};
 use crate::transfer::upload;
 
 /// Bytes of a sealed file that goes to the node in one request.
@@ -32,9 +34,10 @@ const MAX_SEALED_BYTES: u64 = (MAX_UPLOAD_BYTES - MAX_ENTRY_BYTES - 4) as u64;
 /// asked for again rather than taken for granted.
 const TERMS_HOLD: u64 = 365 * 86_400;
 
-/// Seal a record on this machine, sign its leaf, send both to a node.
+/// Seal a record or the documents of an export on this machine, sign the leaf, send both to a node.
 ///
-/// The record never leaves this machine in the clear. With --place the sealed file stays where the contributor keeps it, and the node
+/// Neither leaves this machine in the clear. Where the source has documents, --record names the export, a ZIP archive as it was downloaded or
+/// the JSON file in it: it is opened in the sandbox, what the source declares is kept of that one file, and nothing else is sealed. With --place the sealed file stays where the contributor keeps it, and the node
 /// fetches from there what it needs: once now, a KiB a day, and all of it for a run. With --rpc and --deployment the key that the
 /// node gives is compared with the one that the members accepted on chain, and refused if it is
 /// another.
@@ -43,10 +46,10 @@ const TERMS_HOLD: u64 = 365 * 86_400;
 #[derive(Debug, Args)]
 #[command(
     group = ArgGroup::new("kept").args(["keep", "sealed"]),
-    after_help = "Examples:\n  echo 0,7,7,1,6,6,36,3,1,1 | collective contribute --record - --source anes96 --purposes statistics --nonce 1 --key me.key\n  collective contribute --sealed record.age --source anes96 --purposes statistics,training --nonce 2 --key me.key\n  collective contribute --record - --keep record.age --place https://me.example/record.age --source anes96 --purposes statistics --nonce 3 --key me.key"
+    after_help = "Examples:\n  echo 0,7,7,1,6,6,36,3,1,1 | collective contribute --record - --source anes96 --purposes statistics --nonce 1 --key me.key\n  collective contribute --sealed record.age --source anes96 --purposes statistics,training --nonce 2 --key me.key\n  collective contribute --record - --keep record.age --place https://me.example/record.age --source anes96 --purposes statistics --nonce 3 --key me.key\n  collective contribute --record export.zip --preview --source chatgpt --purposes training --nonce 4 --key me.key"
 )]
 pub struct Contribute {
-    /// File with one record in the source's encoding; `-` reads standard input.
+    /// File with one record in the source's encoding, `-` reads standard input; or the export that the source is of.
     #[arg(
         long,
         value_name = "FILE",
@@ -58,6 +61,9 @@ pub struct Contribute {
     /// take.
     #[arg(long, value_name = "FILE")]
     sealed: Option<PathBuf>,
+    /// Show what would be sealed of an export, and end there.
+    #[arg(long, requires = "record")]
+    preview: bool,
     /// Where the node finds the sealed file, which it then does not keep; nobody else is told.
     #[arg(long, value_name = "URL", requires = "kept")]
     place: Option<String>,
@@ -111,12 +117,31 @@ impl Contribute {
             },
         };
         let client = self.node.client()?;
+        let mut export = None;
         let leaf = match (&self.record, &self.sealed) {
             (Some(path), _) => {
-                let record = self.checked(path, &answer)?;
+                let source = self.declared(&answer)?;
+                let plaintext = match source.has_documents() {
+                    true => {
+                        let (documents, summary) = self.documents(path, source).await?;
+                        export = Some(summary);
+                        documents
+                    }
+                    false => {
+                        ensure!(!self.preview, "only of an export there is a preview");
+                        checked(path, source)?
+                    }
+                };
+                if self.preview {
+                    show(self.json, &json!({ "export": export }), &[])?;
+                    return Ok(true);
+                }
                 let rng = &mut rand::rng();
-                let (entry, file) = prepare(&to, &account, self.nonce, &record, rng)?;
-                self.send(&client, &to, &account, entry, &file).await?
+                let (entry, file) = prepare(&to, &account, self.nonce, &plaintext, rng)?;
+                match self.place.is_some() || file.len() as u64 <= MAX_SEALED_BYTES {
+                    true => self.send(&client, &to, &account, entry, &file).await?,
+                    false => self.send_large(&client, &to, &account, path, &file).await?,
+                }
             }
             (None, Some(path)) => {
                 let reading = || format!("reading {}", path.display());
@@ -140,7 +165,11 @@ impl Contribute {
             ("contributor", account.address().to_string()),
             ("nonce", self.nonce.to_string()),
         ];
-        show(self.json, &json!({ "leaf": leaf }), &rows)?;
+        let mut told = json!({ "leaf": leaf });
+        if let Some(export) = export {
+            told["export"] = json!(export);
+        }
+        show(self.json, &told, &rows)?;
         Ok(true)
     }
 
@@ -159,6 +188,28 @@ impl Contribute {
         let leaf = entry.contribution.leaf();
         let place = placed(to.deployment, account, leaf, url)?;
         self.connect(client, entry, file, place).await
+    }
+
+    /// Keeps a sealed export beside the export while it is sent, so that a cut costs neither sealing nor sending it again.
+    async fn send_large(
+        &self,
+        client: &Client,
+        to: &Destination<'_>,
+        account: &PrivateKeySigner,
+        export: &Path,
+        file: &[u8],
+    ) -> Result<Leaf> {
+        let mut sealed = export.as_os_str().to_owned();
+        sealed.push(".age");
+        let sealed = PathBuf::from(sealed);
+        let shown = sealed.display();
+        let writing = || format!("writing {shown}; if it is of an earlier try, send it by --sealed");
+        let mut kept = std::fs::File::create_new(&sealed).with_context(writing)?;
+        kept.write_all(file).with_context(writing)?;
+        let sent = self.send_in_parts(client, to, account, &sealed).await;
+        let leaf = sent.with_context(|| format!("what is left is sent by --sealed {shown}"))?;
+        let _ = std::fs::remove_file(&sealed);
+        Ok(leaf)
     }
 
     /// Sends a file that takes several requests. The signed leaf is kept beside it until it is there: the same command goes on with
@@ -262,19 +313,73 @@ impl Contribute {
         Ok(connected?.leaf)
     }
 
-    /// The record, refused here if it does not fit its source: the node cannot see that.
-    fn checked(&self, path: &Path, answer: &CollectiveAnswer) -> Result<Zeroizing<Vec<u8>>> {
-        let record = read(path, MAX_RECORD_BYTES)?;
-        let charter = answer
-            .charter
-            .as_ref()
-            .context("the collective has set no charter yet")?;
-        let source = charter
-            .source(&self.source)
-            .with_context(|| format!("the collective declares no source '{}'", self.source))?;
-        source.parse(&record)?;
-        Ok(record)
+    /// What the collective declares of the source.
+    fn declared<'a>(&self, answer: &'a CollectiveAnswer) -> Result<&'a Source> {
+        let charter = answer.charter.as_ref();
+        let charter = charter.context("the collective has set no charter yet")?;
+        let source = charter.source(&self.source);
+        source.with_context(|| format!("the collective declares no source '{}'", self.source))
     }
+
+    /// The documents of an export; who contributes sees what they are before they are sealed.
+    async fn documents(
+        &self,
+        path: &Path,
+        source: &Source,
+    ) -> Result<(Zeroizing<Vec<u8>>, Summary)> {
+        ensure!(
+            path != Path::new("-"),
+            "an export is read at several places: give it as a file"
+        );
+        let export = std::fs::File::open(path);
+        let export = export.with_context(|| format!("reading {}", path.display()))?;
+        let declared = source.clone();
+        let unpacked = tokio::task::spawn_blocking(move || {
+            Sandbox::of_this_binary(vec![], None).unpack(&export, &declared)
+        });
+        let unpacked = unpacked
+            .await
+            .context("opening the export was interrupted")?;
+        let unpacked = unpacked.with_context(|| {
+            let source = &source.name;
+            format!(
+                "nothing was contributed to '{source}' from {}",
+                path.display()
+            )
+        })?;
+        warn_of_layers(&unpacked.layers);
+        if !self.json {
+            eprint!("{}", printable(&words(&unpacked.summary)));
+        }
+        Ok((unpacked.documents, unpacked.summary))
+    }
+}
+
+/// What is sealed of an export and what is not, for whom it is of.
+fn words(summary: &Summary) -> String {
+    let members = summary
+        .members
+        .iter()
+        .map(|(name, count)| format!("{name} ({count})"));
+    let kept = format!(
+        "{} documents, {} bytes, with these members: {}\n",
+        summary.documents,
+        summary.bytes,
+        members.collect::<Vec<_>>().join(", ")
+    );
+    let named = summary.left_out.join(", ");
+    match summary.left_out_count - summary.left_out.len() as u64 {
+        _ if named.is_empty() => kept,
+        0 => format!("{kept}stays here: {named}\n"),
+        more => format!("{kept}stays here: {named}, and {more} more\n"),
+    }
+}
+
+/// The record, refused here if it does not fit its source: the node cannot see that.
+fn checked(path: &Path, source: &Source) -> Result<Zeroizing<Vec<u8>>> {
+    let record = read(path, source.max_bytes())?;
+    source.parse(&record)?;
+    Ok(record)
 }
 
 /// A signed place; its number is the time in milliseconds, so the one that was said last holds.

@@ -1,4 +1,4 @@
-//! The child's main: shut itself in, say how well that went, then compile or run one program.
+//! The child's main: shut itself in, say how well that went, then compile or run one program, or open one export.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
@@ -10,7 +10,7 @@ use collective::limits::MAX_BUNDLE_BYTES;
 use super::component::{self, World, check_world};
 use super::failure::Trap;
 use super::wire::{Kind, MAX_FRAME_BYTES, Report, TaskFrame, read_frame, write_frame};
-use super::{MAX_COMPILED_BYTES, MAX_COMPONENT_BYTES, engine, execute, jail, probe, sys};
+use super::{MAX_COMPILED_BYTES, MAX_COMPONENT_BYTES, engine, execute, jail, probe, sys, unpack};
 
 /// Bytes read from the pipe at once.
 const READ_BYTES: usize = 256 << 10;
@@ -21,6 +21,7 @@ pub fn child_main(arguments: impl Iterator<Item = String>) -> ! {
     child_main_with(arguments, |mode, mut from, mut to| match mode {
         "compile" => compile(&mut from, &mut to),
         "run" => run(from, to),
+        "unpack" => unpack::run(from, to),
         _ => Err(io::ErrorKind::InvalidInput.into()),
     })
 }
@@ -37,15 +38,17 @@ pub(super) fn child_main_with(
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let code = match arguments[..] {
         ["probe", ref without @ ..] => probe::probe(without),
-        [mode @ ("compile" | "run" | "engine"), memory, seconds] => {
-            match (memory.parse(), seconds.parse()) {
-                (Ok(memory), Ok(seconds)) => {
-                    let limits = jail::KernelLimits { memory, seconds };
-                    serve(limits, |from, to| work(mode, from, to))
-                }
-                _ => USAGE,
+        [
+            mode @ ("compile" | "run" | "unpack" | "engine"),
+            memory,
+            seconds,
+        ] => match (memory.parse(), seconds.parse()) {
+            (Ok(memory), Ok(seconds)) => {
+                let limits = jail::KernelLimits { memory, seconds };
+                serve(limits, |from, to| work(mode, from, to))
             }
-        }
+            _ => USAGE,
+        },
         _ => USAGE,
     };
     std::process::exit(code)

@@ -8,6 +8,7 @@
 //! `sandbox-child`. The child half ([`child`], [`execute`], [`jail`]) shuts itself in before it reads
 //! a byte that anybody else wrote: components, compiled programs and records are all hostile to it.
 
+mod archive;
 mod cache;
 mod child;
 mod compile;
@@ -23,6 +24,7 @@ mod sql;
 mod sql_child;
 mod stream;
 pub(crate) mod sys;
+mod unpack;
 mod wasi;
 mod wire;
 mod worker;
@@ -36,11 +38,13 @@ use std::time::{Duration, Instant};
 use collective::approval::Manifest;
 use collective::bundle::Bundle;
 use collective::id::sha256;
+use collective::limits::MAX_DOCUMENT_BYTES;
 use collective::permit::{Code, Permit};
 use collective::source::Source;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+pub use archive::{ExportRefusal, Summary};
 pub use cache::Cache;
 pub use child::child_main;
 pub use compile::CompileLimits;
@@ -55,6 +59,7 @@ pub use jail::{Layer, Layers};
 pub use records::{Defect, Rejected};
 pub use sql::{SQL_WORKER, sql_engine_id};
 pub use sql_child::{Asked, QueryEngine, Rows, query_main};
+pub use unpack::{UnpackError, Unpacked};
 
 use compile::Compiled;
 use sql::WorkerFile;
@@ -83,6 +88,8 @@ pub const MAX_LOG_BYTES: usize = 64 << 10;
 const START_LIMIT: Duration = Duration::from_secs(20);
 /// Memory of the child besides the program's own: the process, the engine, chunks in flight.
 const HOST_BYTES: u64 = 64 << 20;
+/// Memory of the child besides that where there are documents: putting the longest one into canonical form.
+const DOCUMENT_BYTES: u64 = 16 * MAX_DOCUMENT_BYTES as u64;
 /// Memory of the child for each byte of compiled program: its data where the program has it, and what the engine notes.
 const COPIES: u64 = 2;
 
@@ -314,8 +321,13 @@ impl Sandbox {
 
     /// Starts a child and hands it program and task. None: it cannot load this compiled form.
     fn load(&self, task: &Task, compiled: &Compiled) -> Result<Option<(Worker, Layers)>, Failure> {
+        let documents = match task.source.has_documents() {
+            true => DOCUMENT_BYTES,
+            false => 0,
+        };
+        let host = HOST_BYTES + documents + COPIES * compiled.length as u64;
         let limits = WorkerLimits {
-            memory_bytes: task.limits.memory_bytes + HOST_BYTES + COPIES * compiled.length as u64,
+            memory_bytes: task.limits.memory_bytes + host,
             seconds: task.limits.seconds + 1,
         };
         let deadline = Instant::now() + START_LIMIT;

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::engine::EngineId;
-use super::failure::{Failure, Fault};
+use super::failure::{Failure, Fault, Trap};
 use super::grouping::{Grouping, MAX_GROUPS_BYTES, bits};
 use super::jail::Layers;
 use super::stream::{GRACE, ended_badly, feed_all};
@@ -213,6 +213,13 @@ impl Sandbox {
         let Code::Sql(query) = &task.code else {
             return Err(NO_QUERY.into());
         };
+        if task.source.has_documents() {
+            let reason = format!(
+                "source '{}' has documents, of which no table is made: read it by a program",
+                task.source.name
+            );
+            return Err(Failure::before_start(Trap::Query(reason)));
+        }
         if !self.sql_worker.is_file() {
             return Err(Fault::NoSqlWorker(self.sql_worker.clone()).into());
         }
@@ -316,7 +323,7 @@ impl Running<'_> {
         let deadline = self.deadline;
         let fetching = AtomicBool::new(false);
         let feed = self.worker.take_feed(deadline);
-        let worker = &mut self.worker;
+        let (worker, source) = (&mut self.worker, &self.task.source);
         let ((feed, fed), ended) = std::thread::scope(|scope| {
             let listener = scope.spawn(|| {
                 let ended = worker.collect(deadline, Kind::Groups, MAX_GROUPS_BYTES);
@@ -328,7 +335,7 @@ impl Running<'_> {
                 }
                 (ended, was_fetching)
             });
-            let feed = feed_all(feed, records, &fetching);
+            let feed = feed_all(feed, source, records, &fetching);
             (feed, listener.join())
         });
         let (ended, fetching) = ended.map_err(|_| Fault::Protocol("the listener panicked"))?;

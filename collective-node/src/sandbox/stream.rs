@@ -4,6 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use collective::source::Source;
 use zeroize::Zeroizing;
 
 use super::failure::{Failure, Fault, Trap};
@@ -37,7 +38,7 @@ pub(super) fn stream(
         });
         // The feed stays open until the listener is done: its end would be the child's end. Only a
         // panic of `records` drops it earlier, which then ends the child and the wait for it.
-        let (kept, _) = feed_all(feed, records, &fetching);
+        let (kept, _) = feed_all(feed, &task.source, records, &fetching);
         let ended = listener.join();
         drop(kept);
         ended
@@ -106,6 +107,7 @@ pub(super) fn ended_badly(
 /// known by the error.
 pub(super) fn feed_all(
     mut feed: Feed,
+    source: &Source,
     mut records: impl Iterator<Item = Zeroizing<Vec<u8>>>,
     fetching: &AtomicBool,
 ) -> (Feed, io::Result<u64>) {
@@ -118,7 +120,11 @@ pub(super) fn feed_all(
             let ended = feed.end();
             return (feed, ended.map(|()| count));
         };
-        if let Err(error) = feed.record(&record) {
+        let fed = match source.has_documents() {
+            true => feed.documents(&record),
+            false => feed.record(&record),
+        };
+        if let Err(error) = fed {
             return (feed, Err(error));
         }
         count += 1;

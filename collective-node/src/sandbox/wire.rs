@@ -26,8 +26,10 @@ pub(super) enum Kind {
     Go = b'G',
     /// Parent: [`TaskFrame`]; the bundle is complete; load the compiled form.
     Task = b'T',
-    /// Parent: one record, cut to one byte over the limit.
+    /// Parent: one record, cut to one byte over the limit; or the last piece of a contribution of documents.
     Record = b'R',
+    /// Parent: another piece of a contribution of documents, or the piece of an export that was asked for.
+    Piece = b'Q',
     /// Parent: no more records.
     End = b'E',
     /// Parent: a bit for each group of a query that may be told.
@@ -40,6 +42,8 @@ pub(super) enum Kind {
     Stale = b'S',
     /// Child: a piece of who is in which group of a query. Its [`Report`] is not yet the last.
     Groups = b'M',
+    /// Child: which piece of an export it wants: its place (8 bytes, little endian) and length (4).
+    Ask = b'A',
     /// Child: a piece of the output.
     Output = b'O',
     /// Child: a log line.
@@ -48,22 +52,24 @@ pub(super) enum Kind {
     Compiled = b'C',
     /// Child: the text of a returned error.
     Text = b'X',
-    /// Child: [`Report`]; the last frame.
+    /// Child: [`Report`], or what came of an export; the last frame.
     Report = b'D',
 }
 
 impl Kind {
     /// The kind that a byte names.
     pub(super) fn of(byte: u8) -> Option<Self> {
-        const ALL: [Kind; 16] = [
+        const ALL: [Kind; 18] = [
             Kind::Program,
             Kind::Bundle,
             Kind::Go,
             Kind::Task,
             Kind::Record,
+            Kind::Piece,
             Kind::End,
             Kind::Keep,
             Kind::Groups,
+            Kind::Ask,
             Kind::Layers,
             Kind::Ready,
             Kind::Stale,

@@ -18,6 +18,9 @@ use super::{MAX_LOG_BYTES, sys};
 /// Records are gathered up to this many bytes before they are written to the pipe.
 const BATCH_BYTES: usize = 256 << 10;
 
+/// Bytes of documents in one frame: some fill a batch.
+const PIECE_BYTES: usize = 64 << 10;
+
 /// Limits that the child sets on itself with the kernel before anything else.
 #[derive(Clone, Copy)]
 pub(super) struct WorkerLimits {
@@ -270,7 +273,7 @@ impl Drop for Worker {
 }
 
 /// Appends without leaving an unwiped copy behind when the buffer moves.
-fn grow(bytes: &mut Zeroizing<Vec<u8>>, more: &[u8]) {
+pub(super) fn grow(bytes: &mut Zeroizing<Vec<u8>>, more: &[u8]) {
     if bytes.capacity() - bytes.len() < more.len() {
         let mut larger = Zeroizing::new(Vec::with_capacity((bytes.len() + more.len()) * 2));
         larger.extend_from_slice(bytes);
@@ -324,6 +327,15 @@ impl Feed {
             Kind::Record,
             &record[..record.len().min(MAX_RECORD_BYTES + 1)],
         )
+    }
+
+    /// Queues the documents of one contribution, in pieces.
+    pub(super) fn documents(&mut self, mut plaintext: &[u8]) -> io::Result<()> {
+        while let Some((piece, rest)) = plaintext.split_at_checked(PIECE_BYTES) {
+            self.frame(Kind::Piece, piece)?;
+            plaintext = rest;
+        }
+        self.frame(Kind::Record, plaintext)
     }
 
     /// Says that there are no more, and writes what is queued.
