@@ -617,6 +617,7 @@ impl Driver {
             engine: engine.into(),
             engine_id: B256::from(engine_id.0),
             layers: published.layers,
+            duplicates: published.duplicates,
         };
         let description = serde_json::to_vec(&description).expect("plain JSON values");
         let sandbox = self.blobs.put(Bytes::from(description)).await?;

@@ -32,6 +32,7 @@ pub mod places;
 pub mod plugin;
 pub mod programs;
 pub mod rebuild;
+pub mod receipts;
 pub mod registration;
 pub mod requester;
 pub mod review;

@@ -1,9 +1,13 @@
 //! One permitted run: opens the granted files one after another, feeds the sandbox, and lets out what everybody may see.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use alloy::primitives::B256;
+use bytes::Bytes;
+use collective::document::content_digest;
 use collective::groups::Member;
 use collective::id::BlobId;
 use collective::input::Anchored;
@@ -79,6 +83,14 @@ pub async fn run(
     sandbox: &Arc<Sandbox>,
     memory: Memory,
 ) -> Result<Published, RunError> {
+    // Before the clock, and before the program: it has no part in this.
+    let (files, duplicates) = match permit.grant().manifest().payment.distinct {
+        true => {
+            let (files, duplicates) = find_duplicates(files).await?;
+            (files, Some(duplicates))
+        }
+        false => (files, None),
+    };
     let (started, runtime) = (Instant::now(), Handle::current());
     let source = &permit.grant().manifest().dataset.source;
     let pause = memory.pause(source).await.map_err(TellError::Ledger);
@@ -86,7 +98,7 @@ pub async fn run(
     let (sealed, mut queue) = mpsc::channel(AHEAD);
     let reader = tokio::spawn(read(files.blobs, files.fetched, files.members, sealed));
     let (keys, sandbox) = (files.keys, sandbox.clone());
-    let ran = tokio::task::spawn_blocking(move || {
+    let ran: Result<Published, RunError> = tokio::task::spawn_blocking(move || {
         let manifest = permit.grant().manifest().clone();
         let handed = RefCell::new(Handed {
             expected,
@@ -132,7 +144,9 @@ pub async fn run(
             Err(error) => return Err(RunError::Tell(error)),
         };
         // Deciding is not the query's own time.
-        publish(&manifest, started + deciding, ran)
+        let mut published = publish(&manifest, started + deciding, ran)?;
+        published.duplicates = duplicates;
+        Ok(published)
     })
     .await
     .map_err(|error| RunError::Missing(format!("the run was interrupted: {error}")))?;
@@ -169,27 +183,100 @@ fn open(
     }
 }
 
+/// Places in the input set of contributions whose content another account's has, too, which was anchored before: they earn
+/// nothing (SPEC "Rewards"). Opens every file whole, and lets go of it: whatever a program reads, and however it ends, this is the same.
+async fn find_duplicates(files: Files) -> Result<(Files, Vec<u32>), RunError> {
+    let runtime = Handle::current();
+    let found = tokio::task::spawn_blocking(move || {
+        let mut contents = Vec::with_capacity(files.members.len());
+        for ((member, file), key) in files.members.iter().zip(&files.keys) {
+            let content = match key {
+                None => None,
+                Some(key) => {
+                    let sealed = read_one(&files.blobs, &files.fetched, member, *file);
+                    let sealed = runtime.block_on(sealed)?;
+                    let plaintext = open(key, &files.deployment, &files.view, member, &sealed);
+                    plaintext.and_then(|plaintext| content_digest(&plaintext))
+                }
+            };
+            contents.push((member.block, content));
+        }
+        Ok((files, later_ones(&contents)))
+    });
+    let interrupted = |error| RunError::Missing(format!("comparing was interrupted: {error}"));
+    found.await.map_err(interrupted)?
+}
+
+/// Of equal contents all places but that of the first: the one in the lowest block and, in one block, at the lowest place.
+fn later_ones(contents: &[(u64, Option<B256>)]) -> Vec<u32> {
+    let known = contents.iter().zip(0_u32..);
+    let known = known.filter_map(|((block, content), place)| Some(((*block, place), (*content)?)));
+    let mut in_order: Vec<_> = known.collect();
+    in_order.sort_unstable();
+    let mut first = HashMap::new();
+    let later = in_order.into_iter().filter_map(|((_, place), content)| {
+        (*first.entry(content).or_insert(place) != place).then_some(place)
+    });
+    let mut later: Vec<_> = later.collect();
+    later.sort_unstable();
+    later
+}
+
 async fn read(
     blobs: Blobs,
     fetched: Arc<Fetched>,
     members: Vec<(Anchored, Option<BlobId>)>,
-    to: mpsc::Sender<(Anchored, bytes::Bytes)>,
+    to: mpsc::Sender<(Anchored, Bytes)>,
 ) -> Result<(), RunError> {
     for (member, file) in members {
-        let leaf = member.entry.contribution.leaf();
-        let stalled = |_| RunError::Missing(format!("the store did not give {leaf} in time"));
-        let read = async {
-            match file {
-                Some(file) => Ok(blobs.get(file).await?),
-                None => Ok::<_, RunError>(fetched.read(&member.entry).await?),
-            }
-        };
-        let read = tokio::time::timeout(READ_LIMIT, read).await;
-        let bytes = read.map_err(stalled)??;
+        let bytes = read_one(&blobs, &fetched, &member, file).await?;
         if to.send((member, bytes)).await.is_err() {
             // The program ended early; it is for the program to say why.
             break;
         }
     }
     Ok(())
+}
+
+/// One sealed file, from the store or from where it was fetched to.
+async fn read_one(
+    blobs: &Blobs,
+    fetched: &Fetched,
+    member: &Anchored,
+    file: Option<BlobId>,
+) -> Result<Bytes, RunError> {
+    let leaf = member.entry.contribution.leaf();
+    let stalled = |_| RunError::Missing(format!("the store did not give {leaf} in time"));
+    let read = async {
+        match file {
+            Some(file) => Ok(blobs.get(file).await?),
+            None => Ok::<_, RunError>(fetched.read(&member.entry).await?),
+        }
+    };
+    let read = tokio::time::timeout(READ_LIMIT, read).await;
+    read.map_err(stalled)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_equal_contents_the_one_that_was_anchored_first_earns() {
+        let content = |byte| Some(B256::repeat_byte(byte));
+        let contents = [
+            (9, content(1)),
+            (7, content(2)),
+            (8, content(1)),
+            (8, None),
+            (8, content(1)),
+            (9, None),
+            (9, content(3)),
+            (7, content(1)),
+        ];
+        assert_eq!(later_ones(&contents), [0, 2, 4]);
+        assert_eq!(later_ones(&contents[..3]), [0]);
+        assert_eq!(later_ones(&contents[1..6]), [3]);
+        assert_eq!(later_ones(&[]), [0_u32; 0]);
+    }
 }

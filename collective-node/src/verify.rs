@@ -3,14 +3,12 @@
 //! The input set is derived again from the anchored batches; everything on chain is read with
 //! proofs; blobs are checked against their names. What cannot be checked is said.
 
-use alloy::primitives::{Address, U256};
-use alloy::rpc::types::Filter;
-use alloy::sol_types::SolEvent;
+use alloy::primitives::Address;
 use collective::approval::Manifest;
 use collective::id::BlobId;
 use collective::input::InputSet;
 use collective::permit::{ApprovalStatus, ApprovedTerms};
-use collective::receipt::{BlockRef, Outcome, Receipt, Release, Usage};
+use collective::receipt::{BlockRef, Receipt, Release};
 use thiserror::Error;
 
 use crate::blobs::{BlobError, Blobs};
@@ -20,8 +18,8 @@ use crate::decision;
 use crate::driver::SandboxDescription;
 use crate::follower::{FollowError, Follower};
 use crate::headers::Headers;
+use crate::receipts::{duplicates, receipt_on_chain};
 use crate::rewards::RewardError;
-use collective_contracts::JobEscrow;
 pub use liveness::liveness;
 pub use logs::Asked;
 pub use rewards::rewards;
@@ -112,6 +110,7 @@ pub async fn receipt(
         return Err(VerifyError::NoReceipt(job, fact.state));
     }
     let receipt = receipt_on_chain(chain, job, &fact).await?;
+    let receipt = receipt.ok_or(VerifyError::NoReceipt(job, fact.state))?;
     note(
         "the receipt in the log is the one in the contract's proven storage",
         receipt.struct_hash() == fact.receipt,
@@ -178,8 +177,8 @@ pub async fn receipt(
     let quorum = quorum::check(chain, blobs, &released, &receipt, &mut note).await?;
     output::check(blobs, &manifest, &receipt, &mut note).await?;
     output::check_figures(&manifest, &receipt, &mut note);
-    let description = blobs.get(BlobId(receipt.sandbox)).await?;
-    let description: Option<SandboxDescription> = serde_json::from_slice(&description).ok();
+    let bytes = blobs.get(BlobId(receipt.sandbox)).await?;
+    let description: Option<SandboxDescription> = serde_json::from_slice(&bytes).ok();
     let told = description
         .as_ref()
         .map(|d| format!("{}, {} layers", d.engine, d.layers.on.len()));
@@ -188,6 +187,16 @@ pub async fn receipt(
         description.is_some(),
         told.unwrap_or_default(),
     );
+    if manifest.payment.distinct {
+        let duplicates = duplicates(&bytes, receipt.input_count);
+        note(
+            "it is said which contributions earn nothing, as others have the same content",
+            duplicates.is_some(),
+            duplicates.map_or_else(String::new, |places| {
+                format!("{} of {}", places.len(), receipt.input_count)
+            }),
+        );
+    }
     let read = logs::check(chain, holders, &released, &quorum, &mut findings).await?;
     Ok(Verdict {
         findings,
@@ -211,21 +220,6 @@ fn release(fact: &JobFact, allow: BlockRef, deny: BlockRef) -> Release {
         input_count: fact.input_count,
         epoch: lease.epoch,
     }
-}
-
-async fn receipt_on_chain(chain: &Chain, job: u64, fact: &JobFact) -> Result<Receipt, VerifyError> {
-    let deployment = chain.deployment();
-    let filter = Filter::new()
-        .address(deployment.escrow)
-        .event_signature(JobEscrow::Completed::SIGNATURE_HASH)
-        .topic1(U256::from(job));
-    let newest = chain.latest().await?.number;
-    let logs = chain.logs(filter, deployment.first_block, newest).await?;
-    let event = logs
-        .iter()
-        .find_map(|log| JobEscrow::Completed::decode_log(&log.inner).ok());
-    let event = event.ok_or(VerifyError::NoReceipt(job, fact.state))?;
-    Ok(from_chain(&event.data.receipt))
 }
 
 /// The blocks that the receipt names by hash, as the chain has them at the lease's heights.
@@ -259,33 +253,4 @@ async fn derive(
     let view = view.borrow().clone();
     let view = view.of_epoch(chain, fact.lease.epoch).await?;
     Ok(decision::input_set(chain, &view, manifest, allow, deny).await?)
-}
-
-fn from_chain(receipt: &JobEscrow::Receipt) -> Receipt {
-    Receipt {
-        job: receipt.job.saturating_to(),
-        attempt: receipt.attempt,
-        manifest: receipt.manifest.into(),
-        allow_hash: receipt.allowHash,
-        deny_hash: receipt.denyHash,
-        input_root: receipt.inputRoot,
-        input_count: receipt.inputCount,
-        // The contract knows no other outcome.
-        outcome: if receipt.outcome == 1 {
-            Outcome::Ran
-        } else {
-            Outcome::Failed
-        },
-        output: receipt.output.into(),
-        output_bytes: receipt.outputBytes,
-        usage: Usage {
-            fuel: receipt.fuel,
-            memory_bytes: receipt.memoryBytes,
-            milliseconds: receipt.milliseconds,
-        },
-        sandbox: receipt.sandbox,
-        evidence: receipt.evidence,
-        lag: receipt.lag,
-        quorum: receipt.quorum.into(),
-    }
 }

@@ -38,6 +38,10 @@ pub struct SandboxDescription {
     pub engine_id: B256,
     /// Layers of the jail that were on, and those that the machine denied.
     pub layers: Layers,
+    /// Places in the input set, ascending, of contributions that earn nothing, as another one that was anchored before has the
+    /// same content. There where the manifest says so (`payment.distinct`), whether there is an output or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duplicates: Option<Vec<u32>>,
 }
 
 /// A receipt as JobEscrow takes it.

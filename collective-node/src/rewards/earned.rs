@@ -8,7 +8,7 @@ use std::fmt;
 use alloy::primitives::{Address, B256, U256};
 use alloy::rpc::types::{Filter, Log};
 use alloy::sol_types::SolEvent;
-use collective::approval::{Manifest, SplitRule};
+use collective::approval::{Manifest, Payment};
 use collective::id::{BlobId, ContributorId, Leaf};
 use collective::reward::{Earning, RewardLedger};
 
@@ -16,8 +16,9 @@ use super::inputs::derived;
 use super::{Epochs, Inputs, RewardError};
 use crate::blobs::Blobs;
 use crate::chain::Chain;
-use crate::chain::facts::JobState;
+use crate::chain::facts::{JobFact, JobState};
 use crate::follower::View;
+use crate::receipts::{duplicates, receipt_on_chain};
 use collective_contracts::{JobEscrow, LivenessRegistry};
 
 /// Something that paid contributors.
@@ -195,7 +196,7 @@ impl Sources<'_> {
         if terms.token != deployment.token || amount.is_zero() {
             return Ok(Found::Nothing);
         }
-        let Some(rule) = self.rule(BlobId(digest.0)).await else {
+        let Some(payment) = self.payment(BlobId(digest.0)).await else {
             return Ok(Found::Missing("its manifest"));
         };
         let leaves = match (self.inputs.of(job, &fact).await?, self.inputs) {
@@ -211,17 +212,42 @@ impl Sources<'_> {
         let Some(owned) = owned.collect::<Option<Vec<_>>>() else {
             return Ok(Found::Missing("a batch that anchored what it read"));
         };
-        let shares = owned.into_iter().map(|(id, bytes)| (id, rule.share(bytes)));
+        let unpaid = match payment.distinct {
+            true => self.duplicates(job, &fact).await?,
+            false => Some(vec![]),
+        };
+        let Some(unpaid) = unpaid else {
+            return Ok(Found::Missing("what its receipt says of equal contents"));
+        };
+        let paid = (0_u32..).zip(owned);
+        let paid = paid.filter(|(place, _)| !unpaid.contains(place));
+        let shares = paid.map(|(_, (id, bytes))| (id, payment.rule.share(bytes)));
         Ok(Found::Earning(Earning {
             amount,
             shares: shares.collect(),
         }))
     }
 
+    /// Places in the input set that earn nothing, as the receipt's node says; none where the run was abandoned, or where it says so
+    /// in a way that no run does. `None` where nobody gives what the receipt names.
+    async fn duplicates(&self, job: u64, fact: &JobFact) -> Result<Option<Vec<u32>>, RewardError> {
+        if fact.state == JobState::Abandoned {
+            return Ok(Some(vec![]));
+        }
+        let Some(receipt) = receipt_on_chain(self.chain, job, fact).await? else {
+            return Ok(None);
+        };
+        let Ok(bytes) = self.blobs.get(BlobId(receipt.sandbox)).await else {
+            return Ok(None);
+        };
+        let places = duplicates(&bytes, fact.input_count);
+        Ok(Some(places.unwrap_or_default()))
+    }
+
     /// How members decided that contributors' money is divided.
-    async fn rule(&self, manifest: BlobId) -> Option<SplitRule> {
+    async fn payment(&self, manifest: BlobId) -> Option<Payment> {
         let bytes = self.blobs.get(manifest).await.ok()?;
-        Some(Manifest::parse(&bytes).ok()?.payment.rule)
+        Some(Manifest::parse(&bytes).ok()?.payment)
     }
 }
 

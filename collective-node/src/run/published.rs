@@ -41,6 +41,8 @@ pub struct Published {
     pub failure: Option<&'static str>,
     /// What stood around the program.
     pub layers: Layers,
+    /// Places of contributions that earn nothing, as others have the same content; where that is approved. No program has a part in it.
+    pub duplicates: Option<Vec<u32>>,
     /// Nothing of the run may show before.
     pub at: Instant,
 }
@@ -84,6 +86,7 @@ pub fn publish(
         usage,
         failure,
         layers,
+        duplicates: None,
         at: started + around(manifest) + bucket,
     })
 }

@@ -241,7 +241,7 @@ const CENTRAL_BYTES: usize = 46;
 const LOCAL_BYTES: usize = 30;
 /// Encrypted (0), with a strong cipher (6), with the directory masked (13).
 const ENCRYPTED: u16 = 1 | 1 << 6 | 1 << 13;
-/// Sizes and checksum follow the bytes; in the entry's own header they may be zero.
+/// Sizes and checksum follow the bytes; in the entry's own header each of them may be zero.
 const DEFERRED: u16 = 1 << 3;
 /// As it is.
 const STORED: u16 = 0;
@@ -527,8 +527,9 @@ fn start(export: &mut impl ReadAt, entry: &Entry) -> Result<u64, Stop> {
         && header[LOCAL_BYTES..] == entry.raw_name;
     let told = [14, 18, 22].map(|at| u64::from(u32_at(&header, at)));
     let known = [u64::from(entry.crc), entry.packed, entry.size];
-    let deferred = entry.flags & DEFERRED != 0 && told == [0; 3];
-    if !same || (told != known && !deferred) {
+    let deferred = entry.flags & DEFERRED != 0;
+    let fits = |(told, known): (&u64, &u64)| told == known || (deferred && *told == 0);
+    if !same || !told.iter().zip(&known).all(fits) {
         return Err(lies());
     }
     let start = entry.offset + length as u64 + u64::from(u16_at(&header, 28));

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
-use collective::limits::MAX_RECORD_BYTES;
+use collective::limits::{MAX_DOCUMENTS_BYTES, MAX_RECORD_BYTES};
 use zeroize::Zeroizing;
 
 use super::failure::{Fault, MAX_TEXT_BYTES, ProgramText};
@@ -329,8 +329,9 @@ impl Feed {
         )
     }
 
-    /// Queues the documents of one contribution, in pieces.
-    pub(super) fn documents(&mut self, mut plaintext: &[u8]) -> io::Result<()> {
+    /// Queues the documents of one contribution, in pieces. What is beyond the limit is left out; the line that it cuts is none.
+    pub(super) fn documents(&mut self, plaintext: &[u8]) -> io::Result<()> {
+        let mut plaintext = &plaintext[..plaintext.len().min(MAX_DOCUMENTS_BYTES)];
         while let Some((piece, rest)) = plaintext.split_at_checked(PIECE_BYTES) {
             self.frame(Kind::Piece, piece)?;
             plaintext = rest;

@@ -209,7 +209,7 @@ async fn one(
         state: newest.state,
         receipt: Some(newest.receipt).filter(|receipt| !receipt.is_zero()),
         contributors: fact.input_count,
-        share: (payment.rule == SplitRule::Equal)
+        share: (payment.rule == SplitRule::Equal && !payment.distinct)
             .then(|| all / U256::from(fact.input_count.max(1))),
         token: payment.token,
         root: fact.input_root,

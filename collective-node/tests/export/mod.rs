@@ -60,11 +60,16 @@ pub fn repacked(conversations: &[Value]) -> Vec<u8> {
     turned.reverse();
     turned.push(turned[0].clone());
     let text = serde_json::to_string_pretty(&turned).expect("JSON");
+    // A Mac writes checksum and length behind the bytes.
+    let deferred = |it: &mut Item| {
+        it.flags = 8;
+        it.told_again = [0, 0, it.told[2]];
+    };
     let items = [
-        Item::new("mine/", b""),
+        Item::stored("mine/", b""),
         Item::new("__MACOSX/._mine", b"junk"),
         Item::new("mine/.DS_Store", b"junk"),
-        Item::new("mine/conversations.json", text.as_bytes()),
+        Item::new("mine/conversations.json", text.as_bytes()).with(deferred),
         Item::new("__MACOSX/mine/._conversations.json", b"junk"),
         Item::new("mine/user.json", b"{}"),
     ];
