@@ -194,7 +194,7 @@ impl Founding {
         let contributions = self.contract("ContributionRegistry", by, call).await?;
         let call = NodeRegistry::deploy_builder(by);
         let nodes = self.contract("NodeRegistry", by, call).await?;
-        let call = RewardDistributor::deploy_builder(by, code, nodes);
+        let call = RewardDistributor::deploy_builder(by, code, nodes, contributions);
         let rewards = self.contract("RewardDistributor", by, call).await?;
         let call = JobEscrow::deploy_builder(by, code, nodes, rewards);
         let escrow = self.contract("JobEscrow", by, call).await?;
@@ -387,7 +387,11 @@ async fn check_singletons(by: &DynProvider, singletons: &Singletons) -> Result<(
     );
     // What a contract was deployed with stands as words in its code: these have no getters.
     for (address, name, knows) in [
-        (rewards, "RewardDistributor", &[code, nodes][..]),
+        (
+            rewards,
+            "RewardDistributor",
+            &[code, nodes, contributions][..],
+        ),
         (escrow, "JobEscrow", &[code, nodes, rewards]),
         (
             liveness,

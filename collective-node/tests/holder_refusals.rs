@@ -102,7 +102,7 @@ async fn take_back(world: &CommitteeWorld, row: usize) {
     let registry = ContributionRegistry::new(deployment.contributions, by);
     let deadline = U256::from(signed.deadline);
     let call = registry.revokeBySig(
-        signed.contributor,
+        signed.contributor.into_word(),
         U248::from(words[0].word),
         words[0].mask,
         deadline,

@@ -7,7 +7,7 @@ import {MerkleProof} from "@openzeppelin/contracts/utils/cryptography/MerkleProo
 import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
 
 import {addressOf, contributorIdOf} from "./ContributorId.sol";
-import {Contribution, IContributionRegistry} from "./interfaces/IContributionRegistry.sol";
+import {Contribution, IContributionRegistry, Recovery} from "./interfaces/IContributionRegistry.sol";
 
 /// @title ContributionRegistry
 /// @notice See IContributionRegistry, which is the manual.
@@ -19,9 +19,15 @@ contract ContributionRegistry is IContributionRegistry, EIP712 {
         keccak256("Revoke(bytes32 contributorId,uint248 word,uint256 mask,uint256 deadline)");
     bytes32 private constant REVOKE_ALL_TYPEHASH =
         keccak256("RevokeAll(bytes32 contributorId,uint256 watermark,uint256 deadline)");
+    bytes32 private constant NAME_RECOVERY_TYPEHASH =
+        keccak256("NameRecovery(bytes32 contributorId,address recovery,uint32 sequence,uint256 deadline)");
+    bytes32 private constant START_RECOVERY_TYPEHASH =
+        keccak256("StartRecovery(bytes32 contributorId,address next,uint32 sequence,uint256 deadline)");
 
     /// @inheritdoc IContributionRegistry
     bytes32 public constant OPEN = bytes32(type(uint256).max);
+    /// @inheritdoc IContributionRegistry
+    uint64 public constant RECOVERY_SECONDS = 30 days;
 
     /// @inheritdoc IContributionRegistry
     mapping(address collective => mapping(address aggregator => bytes32)) public head;
@@ -33,6 +39,8 @@ contract ContributionRegistry is IContributionRegistry, EIP712 {
     mapping(bytes32 contributorId => uint256) public watermark;
     /// @inheritdoc IContributionRegistry
     mapping(address collective => bytes32) public admission;
+
+    mapping(bytes32 contributorId => Recovery) private _recoveries;
 
     constructor() EIP712("ContributionRegistry", "1") {}
 
@@ -51,6 +59,7 @@ contract ContributionRegistry is IContributionRegistry, EIP712 {
     function contribute(Contribution calldata c) external {
         bytes32 id = contributorIdOf(msg.sender);
         require(c.contributorId == id, NotContributor(id, c.contributorId));
+        require(_recoveries[id].rotatedAt == 0, ContributorRotated(id));
 
         bytes32 next = keccak256(abi.encode(directHead[c.collective], leaf(c)));
         directHead[c.collective] = next;
@@ -60,31 +69,82 @@ contract ContributionRegistry is IContributionRegistry, EIP712 {
     // Revocation
 
     /// @inheritdoc IContributionRegistry
-    function revoke(uint248 word, uint256 mask) external {
-        _revoke(contributorIdOf(msg.sender), word, mask);
+    function revoke(bytes32 contributorId, uint248 word, uint256 mask) external {
+        _checkController(contributorId);
+        _revoke(contributorId, word, mask);
     }
 
     /// @inheritdoc IContributionRegistry
-    function revokeBySig(address contributor, uint248 word, uint256 mask, uint256 deadline, bytes calldata signature)
+    function revokeBySig(bytes32 contributorId, uint248 word, uint256 mask, uint256 deadline, bytes calldata signature)
         external
     {
-        bytes32 id = contributorIdOf(contributor);
-        bytes32 structHash = keccak256(abi.encode(REVOKE_TYPEHASH, id, word, mask, deadline));
-        _checkRelayed(contributor, structHash, deadline, signature);
-        _revoke(id, word, mask);
+        bytes32 structHash = keccak256(abi.encode(REVOKE_TYPEHASH, contributorId, word, mask, deadline));
+        _checkRelayed(controllerOf(contributorId), structHash, deadline, signature);
+        _revoke(contributorId, word, mask);
     }
 
     /// @inheritdoc IContributionRegistry
-    function revokeAll(uint256 below) external {
-        _revokeAll(contributorIdOf(msg.sender), below);
+    function revokeAll(bytes32 contributorId, uint256 below) external {
+        _checkController(contributorId);
+        _revokeAll(contributorId, below);
     }
 
     /// @inheritdoc IContributionRegistry
-    function revokeAllBySig(address contributor, uint256 below, uint256 deadline, bytes calldata signature) external {
-        bytes32 id = contributorIdOf(contributor);
-        bytes32 structHash = keccak256(abi.encode(REVOKE_ALL_TYPEHASH, id, below, deadline));
-        _checkRelayed(contributor, structHash, deadline, signature);
-        _revokeAll(id, below);
+    function revokeAllBySig(bytes32 contributorId, uint256 below, uint256 deadline, bytes calldata signature) external {
+        bytes32 structHash = keccak256(abi.encode(REVOKE_ALL_TYPEHASH, contributorId, below, deadline));
+        _checkRelayed(controllerOf(contributorId), structHash, deadline, signature);
+        _revokeAll(contributorId, below);
+    }
+
+    // Recovery
+
+    /// @inheritdoc IContributionRegistry
+    function nameRecovery(bytes32 contributorId, address recovery) external {
+        _checkController(contributorId);
+        _nameRecovery(contributorId, recovery);
+    }
+
+    /// @inheritdoc IContributionRegistry
+    function nameRecoveryBySig(bytes32 contributorId, address recovery, uint256 deadline, bytes calldata signature)
+        external
+    {
+        uint32 sequence = _recoveries[contributorId].sequence;
+        bytes32 structHash = keccak256(abi.encode(NAME_RECOVERY_TYPEHASH, contributorId, recovery, sequence, deadline));
+        _checkRelayed(controllerOf(contributorId), structHash, deadline, signature);
+        _nameRecovery(contributorId, recovery);
+    }
+
+    /// @inheritdoc IContributionRegistry
+    function startRecovery(bytes32 contributorId, address next) external {
+        address recovery = _recoveries[contributorId].recovery;
+        require(msg.sender == recovery, NotRecovery(recovery, msg.sender));
+        _startRecovery(contributorId, next);
+    }
+
+    /// @inheritdoc IContributionRegistry
+    function startRecoveryBySig(bytes32 contributorId, address next, uint256 deadline, bytes calldata signature)
+        external
+    {
+        Recovery storage stored = _recoveries[contributorId];
+        require(stored.recovery != address(0), NotRecovery(address(0), msg.sender));
+        bytes32 structHash =
+            keccak256(abi.encode(START_RECOVERY_TYPEHASH, contributorId, next, stored.sequence, deadline));
+        _checkRelayed(stored.recovery, structHash, deadline, signature);
+        _startRecovery(contributorId, next);
+    }
+
+    /// @inheritdoc IContributionRegistry
+    function finishRecovery(bytes32 contributorId) external {
+        Recovery storage stored = _recoveries[contributorId];
+        address next = stored.next;
+        require(next != address(0), NoRecovery(contributorId));
+        require(block.timestamp >= stored.finishableAt, RecoveryTooEarly(stored.finishableAt));
+
+        stored.controller = next;
+        if (stored.rotatedAt == 0) stored.rotatedAt = uint64(block.number);
+        stored.sequence += 1;
+        _endRecovery(stored);
+        emit RecoveryFinished(contributorId, next);
     }
 
     // Admission
@@ -96,6 +156,17 @@ contract ContributionRegistry is IContributionRegistry, EIP712 {
     }
 
     // Views
+
+    /// @inheritdoc IContributionRegistry
+    function controllerOf(bytes32 contributorId) public view returns (address controller) {
+        controller = _recoveries[contributorId].controller;
+        if (controller == address(0)) controller = addressOf(contributorId);
+    }
+
+    /// @inheritdoc IContributionRegistry
+    function recoveryOf(bytes32 contributorId) external view returns (Recovery memory) {
+        return _recoveries[contributorId];
+    }
 
     /// @inheritdoc IContributionRegistry
     function isRevoked(bytes32 contributorId, uint256 nonce) external view returns (bool) {
@@ -139,19 +210,26 @@ contract ContributionRegistry is IContributionRegistry, EIP712 {
 
     // Internal
 
-    function _checkRelayed(address contributor, bytes32 structHash, uint256 deadline, bytes calldata signature)
+    function _checkController(bytes32 contributorId) private view {
+        address controller = controllerOf(contributorId);
+        require(msg.sender == controller, NotController(controller, msg.sender));
+    }
+
+    function _checkRelayed(address account, bytes32 structHash, uint256 deadline, bytes calldata signature)
         private
         view
     {
         require(block.timestamp <= deadline, SignatureExpired(deadline));
-        bool valid = _isSigned(contributor, _hashTypedDataV4(structHash), signature);
-        require(valid, InvalidSignature(contributor));
+        bool valid = _isSigned(account, _hashTypedDataV4(structHash), signature);
+        require(valid, InvalidSignature(account));
     }
 
     /// @dev The key first, although there may be code: an account that delegated its code (EIP-7702) still speaks by its
     /// key, and must never be unable to revoke because its delegate knows no ERC-1271.
     function _isSigned(address account, bytes32 hash, bytes calldata signature) private view returns (bool) {
         (address signer, ECDSA.RecoverError error,) = ECDSA.tryRecoverCalldata(hash, signature);
+        // Keys are compared, which are equal or not: no sum that a stranger could move.
+        // slither-disable-next-line incorrect-equality
         if (error == ECDSA.RecoverError.NoError && signer == account) return true;
         return SignatureChecker.isValidERC1271SignatureNowCalldata(account, hash, signature);
     }
@@ -166,5 +244,31 @@ contract ContributionRegistry is IContributionRegistry, EIP712 {
         if (below <= watermark[contributorId]) return;
         watermark[contributorId] = below;
         emit RevokedAll(contributorId, below);
+    }
+
+    function _nameRecovery(bytes32 contributorId, address recovery) private {
+        Recovery storage stored = _recoveries[contributorId];
+        address next = stored.next;
+        stored.recovery = recovery;
+        stored.sequence += 1;
+        _endRecovery(stored);
+        if (next != address(0)) emit RecoveryVetoed(contributorId, next);
+        emit RecoveryNamed(contributorId, recovery);
+    }
+
+    function _startRecovery(bytes32 contributorId, address next) private {
+        Recovery storage stored = _recoveries[contributorId];
+        require(next != address(0), NextMissing());
+        // One at a time: else the same signatures, sent again in turn, would begin the delay anew for ever.
+        require(stored.next == address(0), RecoveryUnderWay(stored.next));
+
+        stored.next = next;
+        stored.finishableAt = uint64(block.timestamp) + RECOVERY_SECONDS;
+        stored.sequence += 1;
+        emit RecoveryStarted(contributorId, next, stored.finishableAt);
+    }
+
+    function _endRecovery(Recovery storage stored) private {
+        (stored.next, stored.finishableAt) = (address(0), 0);
     }
 }

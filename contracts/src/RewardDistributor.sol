@@ -7,8 +7,8 @@ import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/Reentrancy
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {MerkleProof} from "@openzeppelin/contracts/utils/cryptography/MerkleProof.sol";
 
-import {addressOf} from "./ContributorId.sol";
 import {ICodeRegistry} from "./interfaces/ICodeRegistry.sol";
+import {IContributionRegistry} from "./interfaces/IContributionRegistry.sol";
 import {INodeRegistry} from "./interfaces/INodeRegistry.sol";
 import {Claim, IRewardDistributor, Pool} from "./interfaces/IRewardDistributor.sol";
 
@@ -26,6 +26,7 @@ contract RewardDistributor is IRewardDistributor, EIP712, ReentrancyGuardTransie
 
     ICodeRegistry private immutable _codeRegistry;
     INodeRegistry private immutable _nodeRegistry;
+    IContributionRegistry private immutable _contributionRegistry;
 
     mapping(address collective => mapping(address token => Pool)) private _pools;
 
@@ -34,9 +35,13 @@ contract RewardDistributor is IRewardDistributor, EIP712, ReentrancyGuardTransie
 
     /// @param codeRegistry knows the guardians
     /// @param nodeRegistry knows the committees
-    constructor(ICodeRegistry codeRegistry, INodeRegistry nodeRegistry) EIP712("RewardDistributor", "1") {
+    /// @param contributionRegistry knows whose key speaks for an id, and so is paid
+    constructor(ICodeRegistry codeRegistry, INodeRegistry nodeRegistry, IContributionRegistry contributionRegistry)
+        EIP712("RewardDistributor", "1")
+    {
         _codeRegistry = codeRegistry;
         _nodeRegistry = nodeRegistry;
+        _contributionRegistry = contributionRegistry;
     }
 
     /// @inheritdoc IRewardDistributor
@@ -184,7 +189,9 @@ contract RewardDistributor is IRewardDistributor, EIP712, ReentrancyGuardTransie
         // The root's own leaves could add up to more than it declared; the money of other collectives is in here too.
         uint256 all = stored.claimed + amount;
         require(all <= stored.total, Overclaimed(stored.total, all));
-        address payee = addressOf(contributorId);
+        // The registry is ours, and calls nobody.
+        // slither-disable-next-line calls-loop
+        address payee = _contributionRegistry.controllerOf(contributorId);
 
         stored.claimed = all;
         claimed[collective][token][contributorId] = cumulative;

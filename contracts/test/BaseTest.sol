@@ -56,7 +56,7 @@ abstract contract BaseTest {
         codes = new CodeRegistry();
         contributions = new ContributionRegistry();
         nodes = new NodeRegistry();
-        rewards = new RewardDistributor(codes, nodes);
+        rewards = new RewardDistributor(codes, nodes, contributions);
         escrow = new JobEscrow(codes, nodes, rewards);
 
         address[] memory funded = new address[](3);

@@ -126,9 +126,9 @@ contract ContributionRegistryTest is BaseTest {
 
     function testFuzz_revoke_sets_exactly_these_bits(uint248 word, uint256 mask, uint256 more, uint256 nonce) public {
         vm.prank(contributor);
-        contributions.revoke(word, mask);
+        contributions.revoke(id, word, mask);
         vm.prank(contributor);
-        contributions.revoke(word, more);
+        contributions.revoke(id, word, more);
         vm.assertEq(contributions.revocations(id, word), mask | more);
         bool inMask = nonce >> 8 == word && ((mask | more) >> (nonce & 255)) & 1 == 1;
         vm.assertEq(contributions.isRevoked(id, nonce), inMask);
@@ -139,17 +139,31 @@ contract ContributionRegistryTest is BaseTest {
     function testFuzz_revoke_touches_only_the_own_space(bytes32 other, uint248 word, uint256 mask) public {
         vm.assume(other != id);
         vm.prank(contributor);
-        contributions.revoke(word, mask);
+        contributions.revoke(id, word, mask);
         vm.assertEq(contributions.revocations(other, word), uint256(0));
+    }
+
+    function test_revoke_refuses_another_sender() public {
+        bytes memory refused =
+            abi.encodeWithSelector(IContributionRegistry.NotController.selector, contributor, stranger);
+        vm.expectRevert(refused);
+        vm.prank(stranger);
+        contributions.revoke(id, 0, 1);
+        vm.expectRevert(refused);
+        vm.prank(stranger);
+        contributions.revokeAll(id, 1);
+        vm.expectRevert(abi.encodeWithSelector(NotAnAddress.selector, bytes32(type(uint256).max)));
+        vm.prank(stranger);
+        contributions.revokeAll(bytes32(type(uint256).max), 1);
     }
 
     function testFuzz_revokeAll_is_exclusive_and_never_falls(uint256 mark, uint256 lower) public {
         vm.assume(mark > 0);
         lower = _bound(lower, 0, mark - 1);
         vm.prank(contributor);
-        contributions.revokeAll(mark);
+        contributions.revokeAll(id, mark);
         vm.prank(contributor);
-        contributions.revokeAll(lower);
+        contributions.revokeAll(id, lower);
         vm.assertEq(contributions.watermark(id), mark);
         vm.assertTrue(contributions.isRevoked(id, mark - 1));
         vm.assertFalse(contributions.isRevoked(id, mark));
@@ -158,9 +172,9 @@ contract ContributionRegistryTest is BaseTest {
     function testFuzz_revokeBySig_by_anyone_any_number_of_times(uint248 word, uint256 mask) public {
         uint256 deadline = block.timestamp;
         bytes memory signature = _sign(contributorKey, _revokeDigest(id, word, mask, deadline));
-        contributions.revokeBySig(contributor, word, mask, deadline, signature);
+        contributions.revokeBySig(id, word, mask, deadline, signature);
         vm.prank(stranger);
-        contributions.revokeBySig(contributor, word, mask, deadline, signature);
+        contributions.revokeBySig(id, word, mask, deadline, signature);
         vm.assertEq(contributions.revocations(id, word), mask);
     }
 
@@ -169,17 +183,17 @@ contract ContributionRegistryTest is BaseTest {
         bytes memory signature = _sign(contributorKey, _revokeDigest(id, 1, 2, deadline));
         bytes memory invalid = abi.encodeWithSelector(IContributionRegistry.InvalidSignature.selector, contributor);
         vm.expectRevert(invalid);
-        contributions.revokeBySig(contributor, 2, 2, deadline, signature);
+        contributions.revokeBySig(id, 2, 2, deadline, signature);
         vm.expectRevert(invalid);
-        contributions.revokeBySig(contributor, 1, 3, deadline, signature);
+        contributions.revokeBySig(id, 1, 3, deadline, signature);
         vm.expectRevert(invalid);
-        contributions.revokeBySig(contributor, 1, 2, deadline + 1, signature);
+        contributions.revokeBySig(id, 1, 2, deadline + 1, signature);
         bytes memory foreign = _sign(_key("stranger"), _revokeDigest(id, 1, 2, deadline));
         vm.expectRevert(invalid);
-        contributions.revokeBySig(contributor, 1, 2, deadline, foreign);
+        contributions.revokeBySig(id, 1, 2, deadline, foreign);
         vm.warp(deadline + 1);
         vm.expectRevert(abi.encodeWithSelector(IContributionRegistry.SignatureExpired.selector, deadline));
-        contributions.revokeBySig(contributor, 1, 2, deadline, signature);
+        contributions.revokeBySig(id, 1, 2, deadline, signature);
         vm.assertEq(contributions.revocations(id, 1), uint256(0));
     }
 
@@ -188,12 +202,12 @@ contract ContributionRegistryTest is BaseTest {
         bytes memory signature = _sign(contributorKey, _revokeAllDigest(id, 10, deadline));
         bytes memory invalid = abi.encodeWithSelector(IContributionRegistry.InvalidSignature.selector, contributor);
         vm.expectRevert(invalid);
-        contributions.revokeAllBySig(contributor, 11, deadline, signature);
-        contributions.revokeAllBySig(contributor, 10, deadline, signature);
+        contributions.revokeAllBySig(id, 11, deadline, signature);
+        contributions.revokeAllBySig(id, 10, deadline, signature);
         vm.assertEq(contributions.watermark(id), 10);
         vm.warp(deadline + 1);
         vm.expectRevert(abi.encodeWithSelector(IContributionRegistry.SignatureExpired.selector, deadline));
-        contributions.revokeAllBySig(contributor, 10, deadline, signature);
+        contributions.revokeAllBySig(id, 10, deadline, signature);
     }
 
     // Admission

@@ -49,10 +49,10 @@ contract GasTest is GovernanceBase {
         _note("contribute, next");
 
         vm.prank(contributor);
-        contributions.revoke(0, 1 << 7);
+        contributions.revoke(contributorIdOf(contributor), 0, 1 << 7);
         _note("revoke, first of 256");
         vm.prank(contributor);
-        contributions.revoke(0, 1 << 8);
+        contributions.revoke(contributorIdOf(contributor), 0, 1 << 8);
         _note("revoke, next of 256");
         bytes32 structHash = keccak256(
             abi.encode(
@@ -64,14 +64,44 @@ contract GasTest is GovernanceBase {
             )
         );
         bytes memory signature = _sign(_key("contributor"), _digest(structHash));
-        contributions.revokeBySig(contributor, 0, 2, block.timestamp, signature);
+        contributions.revokeBySig(contributorIdOf(contributor), 0, 2, block.timestamp, signature);
         _note("revokeBySig, next of 256");
         vm.prank(contributor);
-        contributions.revokeAll(1_000);
+        contributions.revokeAll(contributorIdOf(contributor), 1_000);
         _note("revokeAll, first");
         vm.prank(collective);
         contributions.setAdmission(ROOT, MANIFEST);
         _note("setAdmission, first");
+    }
+
+    function test_gas_recovery() public {
+        bytes32 id = contributorIdOf(contributor);
+        vm.prank(contributor);
+        contributions.nameRecovery(id, stranger);
+        _note("nameRecovery, first");
+        vm.prank(stranger);
+        contributions.startRecovery(id, operator);
+        _note("startRecovery, first");
+        vm.prank(contributor);
+        contributions.nameRecovery(id, stranger);
+        _note("nameRecovery, as a veto");
+        vm.prank(stranger);
+        contributions.startRecovery(id, operator);
+        vm.warp(block.timestamp + contributions.RECOVERY_SECONDS());
+        contributions.finishRecovery(id);
+        _note("finishRecovery, first");
+        bytes32 structHash = keccak256(
+            abi.encode(
+                keccak256("NameRecovery(bytes32 contributorId,address recovery,uint32 sequence,uint256 deadline)"),
+                id,
+                requester,
+                5,
+                block.timestamp
+            )
+        );
+        bytes memory signature = _sign(_key("operator"), _digest(structHash));
+        contributions.nameRecoveryBySig(id, requester, block.timestamp, signature);
+        _note("nameRecoveryBySig, next");
     }
 
     function test_gas_governance() public {

@@ -21,9 +21,9 @@ contract StorageTest is BaseTest {
         vm.prank(contributor);
         contributions.contribute(c);
         vm.prank(contributor);
-        contributions.revoke(5, 9);
+        contributions.revoke(id, 5, 9);
         vm.prank(contributor);
-        contributions.revokeAll(11);
+        contributions.revokeAll(id, 11);
         vm.prank(collective);
         contributions.setAdmission(MANIFEST, MANIFEST);
 
@@ -33,6 +33,25 @@ contract StorageTest is BaseTest {
         vm.assertEq(vm.load(at, _in(bytes32(uint256(5)), _in(id, bytes32(uint256(4))))), bytes32(uint256(9)));
         vm.assertEq(vm.load(at, _in(id, bytes32(uint256(5)))), bytes32(uint256(11)));
         vm.assertEq(vm.load(at, _in(collective, bytes32(uint256(6)))), MANIFEST);
+    }
+
+    function test_recoveries() public {
+        bytes32 id = contributorIdOf(contributor);
+        vm.prank(contributor);
+        contributions.nameRecovery(id, stranger);
+        vm.prank(stranger);
+        contributions.startRecovery(id, operator);
+        address at = address(contributions);
+        uint256 slot = uint256(_in(id, bytes32(uint256(7))));
+        uint256 finishableAt = START + contributions.RECOVERY_SECONDS();
+        vm.assertEq(vm.load(at, bytes32(slot)), bytes32(uint256(2) << 224));
+        vm.assertEq(vm.load(at, bytes32(slot + 1)), contributorIdOf(stranger));
+        vm.assertEq(uint256(vm.load(at, bytes32(slot + 2))), uint256(uint160(operator)) | (finishableAt << 160));
+        vm.warp(finishableAt);
+        contributions.finishRecovery(id);
+        uint256 first = uint256(uint160(operator)) | (FIRST_BLOCK << 160) | (uint256(3) << 224);
+        vm.assertEq(uint256(vm.load(at, bytes32(slot))), first);
+        vm.assertEq(vm.load(at, bytes32(slot + 2)), bytes32(0));
     }
 
     function test_approvals() public {

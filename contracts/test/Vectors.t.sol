@@ -25,14 +25,15 @@ contract VectorsTest {
 
     CodeRegistry internal codes = new CodeRegistry();
     NodeRegistry internal nodes = new NodeRegistry();
-    RewardDistributor internal rewards = new RewardDistributor(codes, nodes);
+    ContributionRegistry internal contributions = new ContributionRegistry();
+    RewardDistributor internal rewards = new RewardDistributor(codes, nodes, contributions);
 
     function setUp() public {
         vm.chainId(31_337);
     }
 
     function test_contribution() public {
-        ContributionRegistry registry = ContributionRegistry(_at(address(new ContributionRegistry())));
+        ContributionRegistry registry = ContributionRegistry(_at(address(contributions)));
         Contribution memory c = Contribution({
             collective: COLLECTIVE, contributorId: ID, point: _word(1), commitment: _word(2), terms: _word(3), nonce: 7
         });
@@ -50,13 +51,22 @@ contract VectorsTest {
     }
 
     function test_revocations() public {
-        ContributionRegistry registry = ContributionRegistry(_at(address(new ContributionRegistry())));
+        ContributionRegistry registry = ContributionRegistry(_at(address(contributions)));
         bytes memory signature = _sign(0x745f928e2b7df547fb4aecfd6ea1aa98d5183df3233ad45e3f9c1fdc410c1242);
-        registry.revokeBySig(CONTRIBUTOR, 1, 2, DEADLINE, signature);
+        registry.revokeBySig(ID, 1, 2, DEADLINE, signature);
         signature = _sign(0x85be287079688b9584735814e7ef003809a60e9b48bd400e389ccffbe0034a4d);
-        registry.revokeAllBySig(CONTRIBUTOR, 7, DEADLINE, signature);
+        registry.revokeAllBySig(ID, 7, DEADLINE, signature);
         vm.assertTrue(registry.isRevoked(ID, 257));
         vm.assertTrue(registry.isRevoked(ID, 6));
+    }
+
+    function test_recoveries() public {
+        ContributionRegistry registry = ContributionRegistry(_at(address(contributions)));
+        bytes memory signature = _sign(0xcb0a57d0e056f7af2ec8674694357c5076ebdd756cd5726d21d4e7cdfbbcfcd8);
+        registry.nameRecoveryBySig(ID, CONTRIBUTOR, DEADLINE, signature);
+        signature = _sign(0x915dd840de99db4597851b28b3a2e5f501801217affba0ba0f4358e18b2b50bf);
+        registry.startRecoveryBySig(ID, address(0xDD), DEADLINE, signature);
+        vm.assertEq(registry.recoveryOf(ID).next, address(0xDD));
     }
 
     function test_nodes() public {

@@ -5,6 +5,7 @@ pragma solidity ^0.8.34;
 interface Vm {
     function addr(uint256 key) external pure returns (address);
     function assertEq(address left, address right) external pure;
+    function assertEq(address left, address right, string calldata message) external pure;
     function assertEq(bool left, bool right) external pure;
     function assertEq(bytes32 left, bytes32 right) external pure;
     function assertEq(string calldata left, string calldata right) external pure;

@@ -159,6 +159,7 @@ impl Revoke {
     }
 
     async fn send(&self, account: PrivateKeySigner, nonces: &Nonces) -> Result<bool> {
+        let id = account.address().into_word();
         let chain = self.chain.signer(account).await?;
         let chain = chain.context("--own-gas needs --rpc and --deployment")?;
         let contributions = chain.deployment().contributions;
@@ -166,13 +167,13 @@ impl Revoke {
         let mut block = 0;
         match nonces {
             Nonces::Below(watermark) => {
-                let sent = chain.submit(registry.revokeAll(*watermark)).await?;
+                let sent = chain.submit(registry.revokeAll(id, *watermark)).await?;
                 block = block.max(sent.block_number.unwrap_or_default());
             }
             Nonces::Words(words) => {
                 for (word, mask) in words {
                     let sent = chain
-                        .submit(registry.revoke(U248::from(*word), *mask))
+                        .submit(registry.revoke(id, U248::from(*word), *mask))
                         .await?;
                     block = block.max(sent.block_number.unwrap_or_default());
                 }

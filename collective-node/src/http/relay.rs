@@ -202,7 +202,7 @@ async fn send(
     match revocation.revoked {
         SignedNonces::Below(to) => {
             if held.iter().any(|nonce| open(&nonce)) {
-                let call = registry.revokeAllBySig(account, to.watermark, deadline, to.signature);
+                let call = registry.revokeAllBySig(id.0, to.watermark, deadline, to.signature);
                 let call = call.gas(REVOCATION_GAS);
                 sent.push(call.send().await.map_err(ChainError::from)?);
             }
@@ -216,7 +216,7 @@ async fn send(
                 } else if mine.any(|nonce| open(&nonce)) {
                     let (place, mask) = (U248::from(word.word), word.mask);
                     let signature = word.signature;
-                    let call = registry.revokeBySig(account, place, mask, deadline, signature);
+                    let call = registry.revokeBySig(id.0, place, mask, deadline, signature);
                     calls.push(call.gas(REVOCATION_GAS));
                 }
             }

@@ -17,9 +17,25 @@ struct Contribution {
     uint256 nonce;
 }
 
-/// @title Anchors, revocations and admission of contributions.
-/// @notice One instance serves every collective and has no owner. Nothing here is ever undone: heads only grow, and
-/// what is revoked stays revoked.
+/// @dev Who speaks for a contributor's id, and who may take it over. The first word is what readers of the index prove.
+/// @param controller key that alone speaks for the id; zero while that is the id's own account
+/// @param rotatedAt block in which another key first took over; zero while none has
+/// @param sequence changes so far: each signature is for one of them
+/// @param recovery key that may start a recovery; zero is none
+/// @param next key that takes over when the recovery that is under way is finished; zero while none is
+/// @param finishableAt Unix seconds from which anybody may finish it
+struct Recovery {
+    address controller;
+    uint64 rotatedAt;
+    uint32 sequence;
+    address recovery;
+    address next;
+    uint64 finishableAt;
+}
+
+/// @title Anchors, revocations, recovery and admission of contributions.
+/// @notice One instance serves every collective and has no owner. Nothing here is ever undone: heads only grow, what is
+/// revoked stays revoked, and an id that another key has taken over contributes nothing more.
 interface IContributionRegistry {
     /// @notice An aggregator anchored a batch.
     /// @param head the chain of (collective, aggregator) after this batch
@@ -50,6 +66,18 @@ interface IContributionRegistry {
     /// @notice All nonces below `watermark` are revoked.
     event RevokedAll(bytes32 indexed contributorId, uint256 watermark);
 
+    /// @notice The controller of an id named its recovery key, zero for none.
+    event RecoveryNamed(bytes32 indexed contributorId, address recovery);
+
+    /// @notice The recovery key of an id started a recovery to `next`.
+    event RecoveryStarted(bytes32 indexed contributorId, address next, uint64 finishableAt);
+
+    /// @notice The controller ended the recovery to `next`.
+    event RecoveryVetoed(bytes32 indexed contributorId, address next);
+
+    /// @notice `controller` alone speaks for the id from now on.
+    event RecoveryFinished(bytes32 indexed contributorId, address controller);
+
     /// @notice A collective changed who may contribute.
     event AdmissionSet(address indexed collective, bytes32 root, bytes32 manifest);
 
@@ -59,7 +87,28 @@ interface IContributionRegistry {
     /// @notice Only the contributor may use the direct path; `expected` is the id of the sender.
     error NotContributor(bytes32 expected, bytes32 given);
 
-    /// @notice The relayed revocation's deadline has passed.
+    /// @notice Another key has taken the id over: nothing more is contributed under it.
+    error ContributorRotated(bytes32 contributorId);
+
+    /// @notice The sender is not the key that speaks for the id.
+    error NotController(address controller, address sender);
+
+    /// @notice The sender is not the key that was named for recovery, or none was.
+    error NotRecovery(address recovery, address sender);
+
+    /// @notice A recovery needs a key that takes over.
+    error NextMissing();
+
+    /// @notice A recovery to `next` is under way: it is finished, or vetoed, before another starts.
+    error RecoveryUnderWay(address next);
+
+    /// @notice No recovery is under way.
+    error NoRecovery(bytes32 contributorId);
+
+    /// @notice The recovery can be vetoed until then, and not be finished.
+    error RecoveryTooEarly(uint64 finishableAt);
+
+    /// @notice The deadline of the relayed signature has passed.
     error SignatureExpired(uint256 deadline);
 
     /// @notice The signature is not `signer`'s.
@@ -74,25 +123,49 @@ interface IContributionRegistry {
     /// @param manifest digest of the list of leaves with their signatures
     function commitBatch(address collective, bytes32 root, uint32 count, bytes32 manifest) external;
 
-    /// @notice Anchors one contribution without an aggregator: the way round a node that refuses or ignores someone.
+    /// @notice Anchors one contribution without an aggregator: the way round a node that refuses or ignores someone. Only by
+    /// the id's own account, and only while no other key has taken the id over.
     /// @dev Warning: admission is not checked here; readers apply `isAdmitted` to both paths alike.
     function contribute(Contribution calldata contribution) external;
 
-    /// @notice Revokes nonces of the sender: for each bit i of `mask`, nonce `word * 256 + i`.
+    /// @notice Revokes nonces of an id that the sender controls: for each bit i of `mask`, nonce `word * 256 + i`.
     /// @dev Warning: for ever, and for the future only: what was released before stays known to whoever got it.
-    function revoke(uint248 word, uint256 mask) external;
+    function revoke(bytes32 contributorId, uint248 word, uint256 mask) external;
 
-    /// @notice `revoke` for `contributor`, who signed `Revoke(bytes32 contributorId,uint248 word,uint256 mask,uint256
+    /// @notice `revoke` for the controller, who signed `Revoke(bytes32 contributorId,uint248 word,uint256 mask,uint256
     /// deadline)`. Replaying it changes nothing, so no replay state is kept.
-    function revokeBySig(address contributor, uint248 word, uint256 mask, uint256 deadline, bytes calldata signature)
+    function revokeBySig(bytes32 contributorId, uint248 word, uint256 mask, uint256 deadline, bytes calldata signature)
         external;
 
-    /// @notice Revokes all nonces of the sender that are lower than `below`; less than the present watermark changes nothing.
-    function revokeAll(uint256 below) external;
+    /// @notice Revokes all nonces below `below` of an id that the sender controls; less than the present watermark changes nothing.
+    function revokeAll(bytes32 contributorId, uint256 below) external;
 
-    /// @notice `revokeAll` for `contributor`, who signed `RevokeAll(bytes32 contributorId,uint256 watermark,uint256
+    /// @notice `revokeAll` for the controller, who signed `RevokeAll(bytes32 contributorId,uint256 watermark,uint256
     /// deadline)`.
-    function revokeAllBySig(address contributor, uint256 below, uint256 deadline, bytes calldata signature) external;
+    function revokeAllBySig(bytes32 contributorId, uint256 below, uint256 deadline, bytes calldata signature) external;
+
+    /// @notice Names the recovery key of an id that the sender controls, in the place of the one before; zero for none. Ends a
+    /// recovery that is under way: to veto is to name the same key again, or better another.
+    /// @dev Warning: holds at once. It is for a controller's key that is lost: whoever has stolen that key can veto and name,
+    /// too.
+    function nameRecovery(bytes32 contributorId, address recovery) external;
+
+    /// @notice `nameRecovery` for the controller, who signed `NameRecovery(bytes32 contributorId,address recovery,uint32
+    /// sequence,uint256 deadline)` with the id's present sequence.
+    function nameRecoveryBySig(bytes32 contributorId, address recovery, uint256 deadline, bytes calldata signature)
+        external;
+
+    /// @notice Starts a recovery, by the recovery key: `next` takes the id over after RECOVERY_SECONDS, once anybody finishes it.
+    /// @dev Warning: a `next` whose key nobody has takes over all the same. The recovery key stays named, so it can start again.
+    function startRecovery(bytes32 contributorId, address next) external;
+
+    /// @notice `startRecovery` for the recovery key, which signed `StartRecovery(bytes32 contributorId,address next,uint32
+    /// sequence,uint256 deadline)` with the id's present sequence.
+    function startRecoveryBySig(bytes32 contributorId, address next, uint256 deadline, bytes calldata signature)
+        external;
+
+    /// @notice Has `next` take the id over, once the time for a veto has passed; by anyone.
+    function finishRecovery(bytes32 contributorId) external;
 
     /// @notice Sets who may contribute to the sender's collective.
     /// @param root 0 closes, `OPEN` opens to all, else the root of a tree over `admissionLeaf` of every admitted id
@@ -101,6 +174,15 @@ interface IContributionRegistry {
 
     /// @notice Value of `admission` that admits everybody. Rules on groups and equal rewards are then advisory.
     function OPEN() external view returns (bytes32);
+
+    /// @notice How long a recovery can be vetoed before it can be finished: longer than people are away from their keys.
+    function RECOVERY_SECONDS() external view returns (uint64);
+
+    /// @notice The key that speaks for the id: that of its own account, until a recovery is finished.
+    function controllerOf(bytes32 contributorId) external view returns (address);
+
+    /// @notice All that is known of an id's recovery.
+    function recoveryOf(bytes32 contributorId) external view returns (Recovery memory);
 
     /// @notice Chain of an aggregator: keccak256(abi.encode(previous, root, count, manifest)) over its batches, from 0.
     function head(address collective, address aggregator) external view returns (bytes32);
@@ -126,7 +208,8 @@ interface IContributionRegistry {
         view
         returns (bool);
 
-    /// @notice Whether the contributor signed this contribution (ECDSA, or ERC-1271 for contract accounts).
+    /// @notice Whether the id's own account signed this contribution (ECDSA, or ERC-1271 for contract accounts), whoever
+    /// controls the id now: what was anchored before a recovery stays signed.
     /// @dev Warning: an ERC-1271 answer may change from block to block; whoever relies on one stores the block.
     function verify(Contribution calldata contribution, bytes calldata signature) external view returns (bool);
 

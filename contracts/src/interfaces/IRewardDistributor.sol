@@ -113,7 +113,8 @@ interface IRewardDistributor {
     /// @notice Makes the pending root count after its challenge window; by anyone. A claim does the same on its way.
     function activate(address collective, address token) external;
 
-    /// @notice Pays a contributor what is due by the active root; sent by anyone, paid to the id's address.
+    /// @notice Pays a contributor what is due by the active root; sent by anyone, paid to the key that speaks for the id
+    /// then (`IContributionRegistry.controllerOf`).
     /// @param cumulative sum of all rewards of the id, as in its leaf
     /// @return amount paid
     function claim(

@@ -3,7 +3,7 @@ pragma solidity ^0.8.34;
 
 import {contributorIdOf} from "../../src/ContributorId.sol";
 import {Status, Terms} from "../../src/interfaces/ICodeRegistry.sol";
-import {Contribution} from "../../src/interfaces/IContributionRegistry.sol";
+import {Contribution, Recovery} from "../../src/interfaces/IContributionRegistry.sol";
 import {BaseTest} from "../BaseTest.sol";
 import {FuzzSelector, vm} from "../Vm.sol";
 
@@ -14,6 +14,7 @@ contract RegistryHandler is BaseTest {
 
     mapping(address contributor => mapping(uint248 word => uint256)) public revoked;
     mapping(address contributor => uint256) public mark;
+    mapping(address contributor => Recovery) internal recoveries;
     mapping(address collective => mapping(address aggregator => bytes32)) public replay;
     mapping(address collective => bytes32) public directReplay;
     mapping(address collective => mapping(bytes32 manifest => Status)) public decided;
@@ -25,17 +26,60 @@ contract RegistryHandler is BaseTest {
         codes.setGuardian(guardian);
     }
 
-    function revoke(uint256 who, uint248 word, uint256 mask) external {
+    function revoke(uint256 who, uint256 whose, uint248 word, uint256 mask) external {
         word %= uint248(WORDS);
         vm.prank(actor(who));
-        contributions.revoke(word, mask);
-        revoked[actor(who)][word] |= mask;
+        try contributions.revoke(contributorIdOf(actor(whose)), word, mask) {
+            vm.assertEq(controller(whose), actor(who), "revoked by another");
+            revoked[actor(whose)][word] |= mask;
+        } catch {
+            vm.assertTrue(controller(whose) != actor(who), "the controller was refused");
+        }
     }
 
-    function revokeAll(uint256 who, uint16 below) external {
+    function revokeAll(uint256 who, uint256 whose, uint16 below) external {
         vm.prank(actor(who));
-        contributions.revokeAll(below);
-        if (below > mark[actor(who)]) mark[actor(who)] = below;
+        try contributions.revokeAll(contributorIdOf(actor(whose)), below) {
+            vm.assertEq(controller(whose), actor(who), "revoked by another");
+            if (below > mark[actor(whose)]) mark[actor(whose)] = below;
+        } catch {
+            vm.assertTrue(controller(whose) != actor(who), "the controller was refused");
+        }
+    }
+
+    function nameRecovery(uint256 who, uint256 whose, uint256 key) external {
+        vm.prank(actor(who));
+        try contributions.nameRecovery(contributorIdOf(actor(whose)), actor(key)) {
+            vm.assertEq(controller(whose), actor(who), "named by another");
+            recoveries[actor(whose)].recovery = actor(key);
+            recoveries[actor(whose)].next = address(0);
+        } catch {
+            vm.assertTrue(controller(whose) != actor(who), "the controller was refused");
+        }
+    }
+
+    function startRecovery(uint256 who, uint256 whose, uint256 key) external {
+        Recovery storage known = recoveries[actor(whose)];
+        bool may = known.recovery == actor(who) && known.next == address(0);
+        vm.prank(actor(who));
+        try contributions.startRecovery(contributorIdOf(actor(whose)), actor(key)) {
+            vm.assertTrue(may, "started by another, or twice");
+            known.next = actor(key);
+            known.finishableAt = uint64(block.timestamp) + contributions.RECOVERY_SECONDS();
+        } catch {
+            vm.assertFalse(may);
+        }
+    }
+
+    function finishRecovery(uint256 whose) external {
+        Recovery storage known = recoveries[actor(whose)];
+        bool may = known.next != address(0) && block.timestamp >= known.finishableAt;
+        try contributions.finishRecovery(contributorIdOf(actor(whose))) {
+            vm.assertTrue(may, "finished too early");
+            (known.controller, known.next) = (known.next, address(0));
+        } catch {
+            vm.assertFalse(may);
+        }
     }
 
     function commit(uint256 who, uint256 whom, bytes32 root, uint32 count) external {
@@ -50,10 +94,15 @@ contract RegistryHandler is BaseTest {
         Contribution memory c = _contribution(nonce);
         c.collective = actor(whom);
         c.contributorId = contributorIdOf(actor(who));
+        bool rotated = recoveries[actor(who)].controller != address(0);
         vm.prank(actor(who));
-        contributions.contribute(c);
-        bytes32 leaf = keccak256(bytes.concat(keccak256(abi.encode(c))));
-        directReplay[c.collective] = keccak256(abi.encode(directReplay[c.collective], leaf));
+        try contributions.contribute(c) {
+            vm.assertFalse(rotated);
+            bytes32 leaf = keccak256(bytes.concat(keccak256(abi.encode(c))));
+            directReplay[c.collective] = keccak256(abi.encode(directReplay[c.collective], leaf));
+        } catch {
+            vm.assertTrue(rotated, "the contributor was refused");
+        }
     }
 
     function approve(uint256 who, uint256 which, uint64 lifetime) external {
@@ -84,7 +133,12 @@ contract RegistryHandler is BaseTest {
     }
 
     function pass(uint256 time) external {
-        vm.warp(block.timestamp + _bound(time, 1, 1 days));
+        vm.warp(block.timestamp + _bound(time, 1, 20 days));
+    }
+
+    function controller(uint256 whose) public view returns (address) {
+        address known = recoveries[actor(whose)].controller;
+        return known == address(0) ? actor(whose) : known;
     }
 
     function actor(uint256 i) public view returns (address) {
@@ -102,6 +156,12 @@ contract RegistryHandler is BaseTest {
                 vm.assertEq(contributions.revocations(id, word), revoked[actor(i)][word]);
             }
             vm.assertEq(contributions.watermark(id), mark[actor(i)]);
+        }
+    }
+
+    function checkControllers() external view {
+        for (uint256 i = 0; i < 3; ++i) {
+            vm.assertEq(contributions.controllerOf(contributorIdOf(actor(i))), controller(i));
         }
     }
 
@@ -139,7 +199,7 @@ contract RegistryInvariants {
 
     function targetSelectors() public view returns (FuzzSelector[] memory selectors) {
         selectors = new FuzzSelector[](1);
-        bytes4[] memory actions = new bytes4[](8);
+        bytes4[] memory actions = new bytes4[](11);
         actions[0] = RegistryHandler.revoke.selector;
         actions[1] = RegistryHandler.revokeAll.selector;
         actions[2] = RegistryHandler.commit.selector;
@@ -148,12 +208,16 @@ contract RegistryInvariants {
         actions[5] = RegistryHandler.revokeCode.selector;
         actions[6] = RegistryHandler.guardianRevoke.selector;
         actions[7] = RegistryHandler.pass.selector;
+        actions[8] = RegistryHandler.nameRecovery.selector;
+        actions[9] = RegistryHandler.startRecovery.selector;
+        actions[10] = RegistryHandler.finishRecovery.selector;
         selectors[0] = FuzzSelector({addr: address(handler), selectors: actions});
     }
 
-    /// @dev The shadow of the revocations only ever gains bits and height, so equality says that they are monotonic.
+    /// @dev An id changes hands by a finished recovery alone. The shadow of the revocations only ever gains bits and height, so equality says that they are monotonic.
     function invariant_registries_are_what_their_owners_did() public view {
         handler.checkRevocations();
+        handler.checkControllers();
         handler.checkHeads();
         handler.checkApprovals();
     }
