@@ -225,6 +225,7 @@ impl From<IntakeRefusal> for Problem {
             IntakeRefusal::NotAdmitted(_)
             | IntakeRefusal::AnotherSigner { .. }
             | IntakeRefusal::PlaceSignature(_)
+            | IntakeRefusal::Rotated(_)
             | IntakeRefusal::EscrowOnly
             | IntakeRefusal::SignatureMismatch => StatusCode::FORBIDDEN,
             IntakeRefusal::Replay(_)

@@ -22,6 +22,7 @@ use tokio::sync::watch;
 
 use crate::blobs::{BlobError, Blobs};
 use crate::chain::Deployment;
+use crate::chain::facts::Rotation;
 use crate::contributor::{split_file, stub};
 use crate::crash::Step;
 use crate::follower::View;
@@ -112,6 +113,11 @@ pub enum IntakeRefusal {
     /// Not in the admission list.
     #[error("contributor {0} is not admitted: admission is set by the members' vote")]
     NotAdmitted(ContributorId),
+    /// The account's key was lost or stolen.
+    #[error(
+        "another key has taken over what contributor {0} has: nothing more is contributed under it; contribute under an account of your own"
+    )]
+    Rotated(ContributorId),
     /// Digests beside the leaf.
     #[error(transparent)]
     Contribution(ContributionRefusal),
@@ -335,8 +341,14 @@ impl Intake {
             return Err(IntakeRefusal::AnotherPlace(place.place.leaf));
         }
         let contributor = entry.contribution.contributor;
-        let checked = place.check(&self.deployment.registry(), contributor);
+        let speaks = |it: Rotation| ContributorId::from_address(it.controller);
+        let controller = self.rotation(contributor).map_or(contributor, speaks);
+        let checked = place.check(&self.deployment.registry(), controller);
         checked.map_err(IntakeRefusal::PlaceSignature)
+    }
+
+    fn rotation(&self, contributor: ContributorId) -> Option<Rotation> {
+        self.view.borrow().rotations.get(&contributor).copied()
     }
 
     /// The leaves of the payload that is at a place behind a header of so many bytes.
@@ -385,6 +397,9 @@ impl Intake {
         };
         if !admitted(contribution.contributor) {
             return Err(IntakeRefusal::NotAdmitted(contribution.contributor));
+        }
+        if self.rotation(contribution.contributor).is_some() {
+            return Err(IntakeRefusal::Rotated(contribution.contributor));
         }
         entry
             .check(&self.deployment.registry())

@@ -49,8 +49,8 @@ impl Index {
         }
     }
 
-    /// Takes over what one more batch anchored, in its order. `None` stands for a header that breaks a rule: nobody
-    /// opens it, and it never counts.
+    /// Takes over what one more batch anchored, in its order. `None` stands for a header that breaks a rule, or a contributor's
+    /// id that another key had taken over: nobody opens it, and it never counts.
     pub fn extend(&mut self, batch: impl IntoIterator<Item = (Anchored, Option<Sealed>)>) {
         for (anchored, sealed) in batch {
             if let Some(sealed) = sealed {

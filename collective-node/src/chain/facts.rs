@@ -16,11 +16,13 @@ use collective_contracts::JobEscrow;
 pub use liveness::EpochFact;
 pub use nodes::{Announcement, CommitteeFact, MemberFact, NodeFact, ROLE_COMPUTE, ROLE_KEYHOLDER};
 pub use pool::PoolFact;
+pub use recovery::{RecoveryFact, Rotation, UnderWay};
 
 mod decided;
 mod liveness;
 mod nodes;
 mod pool;
+mod recovery;
 
 /// The job's life in JobEscrow, in the order of its enum.
 #[derive(
