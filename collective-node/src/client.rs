@@ -18,8 +18,8 @@ use crate::governance::{SignedBallot, SignedDelegation};
 use crate::holder::published::{LogPage, MAX_PAGE_LINES};
 use crate::http::{
     ClaimAnswer, CollectiveAnswer, ContributionState, ContributorAnswer, Deployed, JobAnswer,
-    MAX_BLOB_BYTES, MemberAnswer, Problem, Relayed, RelayedClaims, RelayedRevocation,
-    RevocationAnswer, StandingAnswer, StatusAnswer, Uses,
+    MAX_BLOB_BYTES, MemberAnswer, Problem, RecoveryAnswer, Relayed, RelayedClaims, RelayedRecovery,
+    RelayedRevocation, RevocationAnswer, StandingAnswer, StatusAnswer, Uses,
 };
 use crate::intake::{Acknowledgement, ConnectedUpload};
 use crate::ledger::Audited;
@@ -186,6 +186,22 @@ impl Client {
     /// [`ClientError`].
     pub async fn contributor(&self, account: Address) -> Result<ContributorAnswer, ClientError> {
         self.get(&format!("contributors/{account}")).await
+    }
+
+    /// How the recovery of an account's id stands.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn recovery(&self, account: Address) -> Result<RecoveryAnswer, ClientError> {
+        self.get(&format!("contributors/{account}/recovery")).await
+    }
+
+    /// Has a signed change of a recovery relayed.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn recover(&self, change: &RelayedRecovery) -> Result<Relayed, ClientError> {
+        self.post("recoveries", change).await
     }
 
     /// How a member stands, and what it has to know to sign a ballot or a delegation.

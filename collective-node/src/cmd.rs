@@ -92,7 +92,7 @@ pub fn main() -> ExitCode {
             Verb::Init(init) => init.run().await,
             Verb::Node(node) => node.run().await,
             Verb::Keyholder(keyholder) => keyholder.run().await,
-            Verb::Key(key) => key.run(),
+            Verb::Key(key) => key.run().await,
             Verb::Committee(committee) => committee.run().await,
             Verb::Charter(charter) => charter.run(),
             Verb::Contribute(contribute) => contribute.run().await,

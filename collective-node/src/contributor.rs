@@ -25,7 +25,9 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::chain::Deployment;
-use crate::http::{RelayedRevocation, SignedNonces, SignedWatermark, SignedWord};
+use crate::http::{
+    RecoveryChange, RelayedRecovery, RelayedRevocation, SignedNonces, SignedWatermark, SignedWord,
+};
 use crate::intake::sender_context;
 
 /// Why a contribution could not be made.
@@ -247,14 +249,24 @@ impl FromIterator<u64> for Nonces {
     }
 }
 
-/// Signs a revocation, each word for itself; `deadline` in Unix seconds.
+/// Signs a revocation of what the account itself contributed, each word for itself; `deadline` in Unix seconds.
 pub fn revocation(
     deployment: &Deployment,
     account: &PrivateKeySigner,
     nonces: &Nonces,
     deadline: u64,
 ) -> RelayedRevocation {
-    let contributor = account.address();
+    revocation_of(deployment, account, account.address(), nonces, deadline)
+}
+
+/// The same of what `contributor` contributed, by the key that took it over.
+pub fn revocation_of(
+    deployment: &Deployment,
+    account: &PrivateKeySigner,
+    contributor: Address,
+    nonces: &Nonces,
+    deadline: u64,
+) -> RelayedRevocation {
     let sign = |hash: B256| {
         let signature = account.sign_hash_sync(&hash);
         let signature = signature.expect("a local key signs any digest");
@@ -317,6 +329,104 @@ pub fn revoke_all_hash(
     typed.eip712_signing_hash(&domain(deployment))
 }
 
+/// Signs a change of a recovery, for the id's present `sequence`; `deadline` in Unix seconds. The controller's key names, the recovery
+/// key starts.
+pub fn recovery(
+    deployment: &Deployment,
+    account: &PrivateKeySigner,
+    contributor: Address,
+    step: RecoveryStep,
+    sequence: u32,
+    deadline: u64,
+) -> RelayedRecovery {
+    let sign = |hash: B256| {
+        let signature = account.sign_hash_sync(&hash);
+        let signature = signature.expect("a local key signs any digest");
+        signature.as_bytes().into()
+    };
+    let change = match step {
+        RecoveryStep::Name(recovery) => {
+            let hash = name_recovery_hash(deployment, contributor, recovery, sequence, deadline);
+            let signature = sign(hash);
+            RecoveryChange::Name {
+                recovery,
+                signature,
+            }
+        }
+        RecoveryStep::Start(next) => {
+            let hash = start_recovery_hash(deployment, contributor, next, sequence, deadline);
+            let signature = sign(hash);
+            RecoveryChange::Start { next, signature }
+        }
+    };
+    RelayedRecovery {
+        contributor,
+        sequence,
+        deadline,
+        change,
+    }
+}
+
+/// What is signed of a recovery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecoveryStep {
+    /// The controller names this key, zero for none.
+    Name(Address),
+    /// The recovery key starts a recovery to this one.
+    Start(Address),
+}
+
+impl RecoveryStep {
+    /// What it means.
+    pub fn note(&self) -> &'static str {
+        match self {
+            Self::Name(key) if key.is_zero() => {
+                "No key can start a recovery now. One that was under way is ended."
+            }
+            Self::Name(_) => {
+                "This key alone can start a recovery from now on. One that was under way is ended."
+            }
+            Self::Start(_) => {
+                "The contributor's key can veto it for 30 days, and until it is finished; then anybody can finish it."
+            }
+        }
+    }
+}
+
+/// What the controller signs to name a recovery key (EIP-712).
+pub fn name_recovery_hash(
+    deployment: &Deployment,
+    contributor: Address,
+    recovery: Address,
+    sequence: u32,
+    deadline: u64,
+) -> B256 {
+    let typed = typed::NameRecovery {
+        contributorId: contributor.into_word(),
+        recovery,
+        sequence,
+        deadline: U256::from(deadline),
+    };
+    typed.eip712_signing_hash(&domain(deployment))
+}
+
+/// What the recovery key signs to start a recovery (EIP-712).
+pub fn start_recovery_hash(
+    deployment: &Deployment,
+    contributor: Address,
+    next: Address,
+    sequence: u32,
+    deadline: u64,
+) -> B256 {
+    let typed = typed::StartRecovery {
+        contributorId: contributor.into_word(),
+        next,
+        sequence,
+        deadline: U256::from(deadline),
+    };
+    typed.eip712_signing_hash(&domain(deployment))
+}
+
 fn domain(deployment: &Deployment) -> Eip712Domain {
     eip712_domain! {
         name: "ContributionRegistry",
@@ -330,5 +440,43 @@ mod typed {
     alloy::sol! {
         struct Revoke { bytes32 contributorId; uint248 word; uint256 mask; uint256 deadline; }
         struct RevokeAll { bytes32 contributorId; uint256 watermark; uint256 deadline; }
+        struct NameRecovery { bytes32 contributorId; address recovery; uint32 sequence; uint256 deadline; }
+        struct StartRecovery { bytes32 contributorId; address next; uint32 sequence; uint256 deadline; }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy::primitives::{address, b256};
+
+    #[test]
+    fn what_is_signed_of_a_recovery_is_what_the_contract_asks_for() {
+        let deployment = Deployment {
+            chain_id: 31_337,
+            contributions: address!("000000000000000000000000000000000000c0de"),
+            collective: Address::ZERO,
+            governor: Address::ZERO,
+            membership: Address::ZERO,
+            code: Address::ZERO,
+            nodes: Address::ZERO,
+            escrow: Address::ZERO,
+            rewards: Address::ZERO,
+            liveness: Address::ZERO,
+            token: Address::ZERO,
+            first_block: 0,
+        };
+        let contributor = address!("7E5F4552091A69125d5DfCb7b8C2659029395Bdf");
+        let next = Address::with_last_byte(0xdd);
+        let until = 4_102_444_800;
+        // By eth-account, as in contracts/test/Vectors.t.sol.
+        assert_eq!(
+            name_recovery_hash(&deployment, contributor, contributor, 0, until),
+            b256!("cb0a57d0e056f7af2ec8674694357c5076ebdd756cd5726d21d4e7cdfbbcfcd8")
+        );
+        assert_eq!(
+            start_recovery_hash(&deployment, contributor, next, 1, until),
+            b256!("915dd840de99db4597851b28b3a2e5f501801217affba0ba0f4358e18b2b50bf")
+        );
     }
 }

@@ -32,6 +32,7 @@ mod contributions;
 mod jobs;
 mod liveness;
 mod programs;
+mod recovery;
 mod relay;
 mod rewards;
 pub mod serve;
@@ -46,6 +47,9 @@ pub use blobs::MAX_STREAMS;
 pub use contributions::{ContributionState, ContributorAnswer};
 pub use jobs::JobAnswer;
 pub use liveness::{Day, StandingAnswer};
+pub use recovery::{
+    MAX_PAID_SEQUENCE, Recovering, RecoveryAnswer, RecoveryChange, RelayedRecovery,
+};
 pub use relay::{
     MAX_CLAIMS, MAX_WORDS, MIN_SIGNED_SECONDS, Relayed, RelayedClaims, RelayedRevocation,
     RevocationAnswer, Revoking, SignedNonces, SignedWatermark, SignedWord,
@@ -84,6 +88,8 @@ pub struct App {
     pub ballots: Ballots,
     /// Contributors' revocations that it has sent and not seen mined.
     pub revoking: Revoking,
+    /// Changes of contributors' recoveries that it has sent and not seen mined.
+    pub recovering: Recovering,
     /// Whose delegations the node paid for lately.
     pub delegations: Delegations,
     /// What key holders did wrong, as this node saw it.
@@ -138,6 +144,8 @@ pub fn router(app: App) -> Router {
                 .delete(uploads::cancel),
         )
         .route("/contributors/{account}", get(contributions::contributor))
+        .route("/contributors/{account}/recovery", get(recovery::state))
+        .route("/recoveries", post(recovery::change))
         .route("/revocations", post(relay::revoke))
         .route("/claims", post(relay::claim))
         .route("/members/{account}", get(votes::member))

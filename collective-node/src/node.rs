@@ -235,6 +235,7 @@ impl Node {
             guest_bytes: Arc::default(),
             ballots: Arc::default(),
             revoking: Arc::default(),
+            recovering: Arc::default(),
             delegations: Arc::default(),
             faults: committee.faults.clone(),
             programs: deploy.shown.subscribe(),

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use alloy::primitives::Address;
 use alloy::signers::local::PrivateKeySigner;
 use anyhow::{Context, Result, ensure};
 use clap::{ArgGroup, Args};
@@ -15,6 +16,7 @@ use collective::terms::{Purpose, Terms};
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use super::key::recovery;
 use super::place::{MaybeChainAt, NodeAt};
 use super::program::test::warn_of_layers;
 use super::secret;
@@ -46,7 +48,7 @@ const TERMS_HOLD: u64 = 365 * 86_400;
 #[derive(Debug, Args)]
 #[command(
     group = ArgGroup::new("kept").args(["keep", "sealed"]),
-    after_help = "Examples:\n  echo 0,7,7,1,6,6,36,3,1,1 | collective contribute --record - --source anes96 --purposes statistics --nonce 1 --key me.key\n  collective contribute --sealed record.age --source anes96 --purposes statistics,training --nonce 2 --key me.key\n  collective contribute --record - --keep record.age --place https://me.example/record.age --source anes96 --purposes statistics --nonce 3 --key me.key\n  collective contribute --record export.zip --preview --source chatgpt --purposes training --nonce 4 --key me.key"
+    after_help = "Examples:\n  echo 0,7,7,1,6,6,36,3,1,1 | collective contribute --record - --source anes96 --purposes statistics --nonce 1 --key me.key\n  collective contribute --sealed record.age --source anes96 --purposes statistics,training --nonce 2 --key me.key\n  collective contribute --record - --keep record.age --place https://me.example/record.age --source anes96 --purposes statistics --nonce 3 --key me.key\n  collective contribute --record export.zip --preview --source chatgpt --purposes training --nonce 4 --key me.key\n  collective contribute --record me.csv --source anes96 --purposes statistics --nonce 5 --key me.key --recovery 0x3C44…93BC"
 )]
 pub struct Contribute {
     /// File with one record in the source's encoding, `-` reads standard input; or the export that the source is of.
@@ -87,6 +89,9 @@ pub struct Contribute {
     /// A number that this account has not used yet.
     #[arg(long)]
     nonce: u64,
+    /// An account whose key may take over, should this one be lost; signed here and named by the node (`collective key recovery --help`).
+    #[arg(long, value_name = "ADDRESS", value_parser = recovery::checked)]
+    recovery: Option<Address>,
     /// Key file of the contributor's account.
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
@@ -160,11 +165,20 @@ impl Contribute {
             }
             (None, None) => unreachable!("clap requires one of the two"),
         };
-        let rows = [
+        if let Some(recovery) = self.recovery {
+            let named = recovery::name_with(&client, &deployment, &account, recovery).await;
+            named.with_context(|| {
+                format!(
+                    "the contribution {leaf} is taken in, but its recovery key is not named: `collective key recovery name` does it"
+                )
+            })?;
+        }
+        let mut rows = vec![
             ("leaf", leaf.to_string()),
             ("contributor", account.address().to_string()),
             ("nonce", self.nonce.to_string()),
         ];
+        rows.extend(self.recovery.map(|key| ("recovery key", key.to_string())));
         let mut told = json!({ "leaf": leaf });
         if let Some(export) = export {
             told["export"] = json!(export);

@@ -14,14 +14,20 @@ use super::secret;
 use super::show::show;
 use crate::keystore::{Keystore, random_account, write_new};
 
+use recovery::Recovery;
+
+pub(super) mod recovery;
+
 /// First line of every binary age file: what a node's keys are kept in.
 const AGE_FILE: &[u8] = b"age-encryption.org/v1\n";
 
-/// Make and look at key files.
+/// Make and look at key files; name a key for the day on which one is lost.
 #[derive(Debug, Subcommand)]
 pub enum Key {
     New(New),
     Show(Show),
+    #[command(subcommand)]
+    Recovery(Box<Recovery>),
 }
 
 /// Make new keys. A file that exists is never overwritten.
@@ -80,10 +86,11 @@ struct Public {
 }
 
 impl Key {
-    pub fn run(self) -> Result<bool> {
+    pub async fn run(self) -> Result<bool> {
         match self {
             Self::New(new) => new.run(),
             Self::Show(show) => show.run(),
+            Self::Recovery(recovery) => recovery.run().await,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use alloy::primitives::{U256, aliases::U248};
+use alloy::primitives::{Address, U256, aliases::U248};
 use alloy::signers::local::PrivateKeySigner;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
@@ -15,12 +15,12 @@ use super::contributions::words;
 use super::place::{MaybeChainAt, NodeAt};
 use super::secret;
 use super::show::show;
-use crate::contributor::{Nonces, revocation};
+use crate::contributor::{Nonces, revocation_of};
 use crate::http::{ContributionState, MAX_WORDS, RevocationAnswer};
 
 /// Seconds of block time for which the signature is good: a node that holds it back longer cannot
 /// use it any more.
-const GOOD_FOR: u64 = 3_600;
+pub(super) const GOOD_FOR: u64 = 3_600;
 
 /// Take contributions back: no job that is leased from then on reads them.
 ///
@@ -33,6 +33,7 @@ const GOOD_FOR: u64 = 3_600;
   collective revoke 4 7 0x3c…9a --key me.key
   collective revoke --from 10 --to 500 --key me.key
   collective revoke --all --key me.key
+  collective revoke --all --of 0x7099…79C8 --key new.key
   collective revoke 1 --key me.key --own-gas --rpc http://127.0.0.1:8545 --deployment deployment.json")]
 pub struct Revoke {
     /// Nonces of contributions, or their leaves.
@@ -47,10 +48,13 @@ pub struct Revoke {
     /// Everything: all nonces up to the highest that this account has used at the node. Higher ones stay free for later.
     #[arg(long, conflicts_with = "contributions")]
     all: bool,
-    /// Send it from the contributor's account, which pays; needs `--rpc` and `--deployment`.
+    /// The account that contributed, where the key is another one that has taken over by a recovery.
+    #[arg(long, value_name = "ADDRESS")]
+    of: Option<Address>,
+    /// Send it from the key's account, which pays; needs `--rpc` and `--deployment`.
     #[arg(long)]
     own_gas: bool,
-    /// Key file of the contributor's account.
+    /// Key file of the contributor's account, or of the key that has taken over.
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
     #[command(flatten)]
@@ -84,17 +88,18 @@ impl FromStr for Named {
 impl Revoke {
     pub async fn run(self) -> Result<bool> {
         let account = secret::account(&self.key)?;
-        let nonces = self.nonces(&account).await?;
+        let contributor = self.of.unwrap_or(account.address());
+        let nonces = self.nonces(contributor).await?;
         if self.own_gas {
-            self.send(account, &nonces).await
+            self.send(account, contributor, &nonces).await
         } else {
-            self.relay(&account, &nonces).await
+            self.relay(&account, contributor, &nonces).await
         }
     }
 
-    async fn nonces(&self, account: &PrivateKeySigner) -> Result<Nonces> {
+    async fn nonces(&self, contributor: Address) -> Result<Nonces> {
         if self.all {
-            let said = self.node.client()?.contributor(account.address()).await;
+            let said = self.node.client()?.contributor(contributor).await;
             let highest =
                 said.context("asking for the highest nonce; --from and --to need no node")?;
             let highest = highest.highest_nonce;
@@ -114,14 +119,14 @@ impl Revoke {
         for named in &self.contributions {
             nonces.push(match named {
                 Named::Nonce(nonce) => *nonce,
-                Named::Leaf(leaf) => self.nonce_of(*leaf, account).await?,
+                Named::Leaf(leaf) => self.nonce_of(*leaf, contributor).await?,
             });
         }
         Ok(nonces.into_iter().collect())
     }
 
     /// The node says which contribution a leaf is; the leaf is made of it.
-    async fn nonce_of(&self, leaf: Leaf, account: &PrivateKeySigner) -> Result<u64> {
+    async fn nonce_of(&self, leaf: Leaf, contributor: Address) -> Result<u64> {
         let receipt = match self.node.client()?.contribution(leaf).await? {
             ContributionState::Held => {
                 bail!("{leaf} is in no batch yet: wait for that, or name it by its nonce")
@@ -135,21 +140,26 @@ impl Revoke {
             "the node gave another contribution than {leaf}"
         );
         ensure!(
-            contribution.contributor == ContributorId::from_address(account.address()),
-            "{leaf} is a contribution of {}, whose key this is not",
+            contribution.contributor == ContributorId::from_address(contributor),
+            "{leaf} is a contribution of {}, whose key this is not; if it took over by a recovery, --of names that account",
             contribution.contributor
         );
         Ok(contribution.nonce)
     }
 
-    async fn relay(&self, account: &PrivateKeySigner, nonces: &Nonces) -> Result<bool> {
+    async fn relay(
+        &self,
+        account: &PrivateKeySigner,
+        contributor: Address,
+        nonces: &Nonces,
+    ) -> Result<bool> {
         let client = self.node.client()?;
         let deployment = match self.chain.deployment()? {
             Some(deployment) => deployment,
             None => client.collective().await?.deployment,
         };
         let deadline = client.status().await?.latest.time + GOOD_FOR;
-        let signed = revocation(&deployment, account, nonces, deadline);
+        let signed = revocation_of(&deployment, account, contributor, nonces, deadline);
         let answer = client.revoke(&signed).await?;
         show(self.json, &answer, &rows(nonces, &answer))?;
         if !answer.not_sent.is_empty() {
@@ -158,8 +168,13 @@ impl Revoke {
         Ok(answer.not_sent.is_empty())
     }
 
-    async fn send(&self, account: PrivateKeySigner, nonces: &Nonces) -> Result<bool> {
-        let id = account.address().into_word();
+    async fn send(
+        &self,
+        account: PrivateKeySigner,
+        contributor: Address,
+        nonces: &Nonces,
+    ) -> Result<bool> {
+        let id = contributor.into_word();
         let chain = self.chain.signer(account).await?;
         let chain = chain.context("--own-gas needs --rpc and --deployment")?;
         let contributions = chain.deployment().contributions;

@@ -134,15 +134,19 @@ pub async fn revoke(
             "this node holds none of these contributions; `--own-gas` needs no node",
         ));
     }
-    if !revocation.is_the_contributors(deployment(&app)) {
+    let newest = app.chain.latest().await?;
+    let fact = app.chain.recovery(&newest, contributor).await?;
+    let controller = fact.controller(revocation.contributor);
+    if !revocation.is_by(controller, deployment(&app)) {
         // A contract account decides in its own code, when the node has paid: it revokes with its own gas.
         return Err(Problem::new(
             StatusCode::FORBIDDEN,
             Fault::Contributor,
-            "a signature is not that of the contributor's key over this revocation; contract accounts revoke with `--own-gas`",
+            format!(
+                "a signature is not that of the contributor's key, {controller}, over this revocation; contract accounts revoke with `--own-gas`"
+            ),
         ));
     }
-    let newest = app.chain.latest().await?;
     if revocation.deadline < newest.time + MIN_SIGNED_SECONDS {
         return Err(Problem::malformed(format!(
             "the signature has to hold {MIN_SIGNED_SECONDS} seconds on: sign with a later deadline"
@@ -239,17 +243,17 @@ async fn send(
 }
 
 impl RelayedRevocation {
-    /// Whether the contributor's own key signed all of it.
-    fn is_the_contributors(&self, deployment: &Deployment) -> bool {
+    /// Whether this key signed all of it.
+    fn is_by(&self, key: Address, deployment: &Deployment) -> bool {
         let (account, until) = (self.contributor, self.deadline);
         match &self.revoked {
             SignedNonces::Words(words) => words.iter().all(|it| {
                 let hash = revoke_hash(deployment, account, it.word, it.mask, until);
-                is_of(&it.signature, hash, account)
+                is_of(&it.signature, hash, key)
             }),
             SignedNonces::Below(to) => {
                 let hash = revoke_all_hash(deployment, account, to.watermark, until);
-                is_of(&to.signature, hash, account)
+                is_of(&to.signature, hash, key)
             }
         }
     }
@@ -261,7 +265,7 @@ impl SignedWord {
     }
 }
 
-/// Accounts whose rewards are to be claimed. No signature: the money goes to whom it belongs.
+/// Accounts whose rewards are to be claimed. No signature: the money goes to the account, or to the key that took its id over.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RelayedClaims {
@@ -300,6 +304,6 @@ pub async fn claim(
     Step::ClaimsSentNotSeen.reached();
     Ok(Json(Relayed {
         block: receipt.block_number.unwrap_or_default(),
-        note: "Paid to each account that had something to claim under the active root.".into(),
+        note: "Paid to each account that had something to claim under the active root, or to the key that took it over.".into(),
     }))
 }
