@@ -166,7 +166,8 @@ impl Contribute {
             (None, None) => unreachable!("clap requires one of the two"),
         };
         if let Some(recovery) = self.recovery {
-            let named = recovery::name_with(&client, &deployment, &account, recovery).await;
+            let named =
+                recovery::name_with(&self.node, &self.chain, &deployment, &account, recovery).await;
             named.with_context(|| {
                 format!(
                     "the contribution {leaf} is taken in, but its recovery key is not named: `collective key recovery name` does it"

@@ -103,6 +103,11 @@ impl MaybeChainAt {
         self.deployment.as_deref().map(deployment).transpose()
     }
 
+    /// Whether both flags were given, so that a node need not be believed.
+    pub fn is_named(&self) -> bool {
+        self.rpc.is_some() && self.deployment.is_some()
+    }
+
     /// A connection that sends from this account, if both flags were given.
     pub async fn signer(&self, key: PrivateKeySigner) -> Result<Option<Chain>> {
         let (Some(rpc), Some(deployment)) = (&self.rpc, self.deployment()?) else {

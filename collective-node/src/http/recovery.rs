@@ -13,13 +13,14 @@ use serde::{Deserialize, Serialize};
 use super::relay::{MIN_SIGNED_SECONDS, Relayed};
 use super::turn::{Turn, Turns};
 use super::{App, Problem, address, deployment};
+use crate::chain::ChainError;
 use crate::chain::facts::RecoveryFact;
 use crate::contributor::{RecoveryStep, name_recovery_hash, start_recovery_hash};
 use crate::governance::is_of;
 use collective_contracts::ContributionRegistry;
 
 /// Changes of one account's recovery that a node pays for: five recoveries with a veto each, and as many namings again. An account
-/// that has had more changes them with its own gas.
+/// that has had more changes them with its own gas, but for what ends a recovery that is under way.
 pub const MAX_PAID_SEQUENCE: u32 = 16;
 
 /// Gas of a change at most: twice what the dearest one takes.
@@ -124,12 +125,13 @@ pub async fn change(
             "this node holds no contribution of this account; `--own-gas` needs no node",
         ));
     }
+    // Before the turn: who may not change anything holds nobody up.
+    asked.check(&app).await?;
     let busy = "a change of this account's recovery is on its way: ask again when it is mined";
     let turn = Turn::take(&app.recovering, asked.contributor)
         .ok_or_else(|| Problem::new(StatusCode::CONFLICT, Fault::Requester, busy))?;
-    let newest = app.chain.latest().await?;
-    let fact = app.chain.recovery(&newest, id).await?;
-    asked.check(&app, &fact, newest.time)?;
+    // Again: another may have been mined in between.
+    asked.check(&app).await?;
     let note = asked.change.note();
     let sender = app.clone();
     // In a task of its own: who hangs up does not end the turn before it is mined.
@@ -146,7 +148,10 @@ pub async fn change(
 
 impl RelayedRecovery {
     /// Refuses what the contract would, before anything is paid, and what the node does not pay for.
-    fn check(&self, app: &App, fact: &RecoveryFact, now: u64) -> Result<(), Problem> {
+    async fn check(&self, app: &App) -> Result<(), Problem> {
+        let newest = app.chain.latest().await?;
+        let id = ContributorId::from_address(self.contributor);
+        let (fact, now) = (app.chain.recovery(&newest, id).await?, newest.time);
         let conflict = |why: String| Problem::new(StatusCode::CONFLICT, Fault::Requester, why);
         if self.sequence != fact.sequence {
             return Err(conflict(format!(
@@ -154,7 +159,7 @@ impl RelayedRecovery {
                 self.sequence, fact.sequence
             )));
         }
-        if fact.sequence >= MAX_PAID_SEQUENCE {
+        if fact.sequence >= MAX_PAID_SEQUENCE && fact.under_way.is_none() {
             return Err(Problem::new(
                 StatusCode::FORBIDDEN,
                 Fault::Contributor,
@@ -238,15 +243,22 @@ impl RelayedRecovery {
                 recovery,
                 signature,
             } => {
-                let call = registry.nameRecoveryBySig(id, recovery, deadline, signature);
-                app.chain.submit(call.gas(RECOVERY_GAS)).await?
+                let call = registry
+                    .nameRecoveryBySig(id, recovery, deadline, signature)
+                    .gas(RECOVERY_GAS);
+                call.call().await.map_err(ChainError::from)?;
+                app.chain.submit(call).await?
             }
             RecoveryChange::Start { next, signature } => {
-                let call = registry.startRecoveryBySig(id, next, deadline, signature);
-                app.chain.submit(call.gas(RECOVERY_GAS)).await?
+                let call = registry
+                    .startRecoveryBySig(id, next, deadline, signature)
+                    .gas(RECOVERY_GAS);
+                call.call().await.map_err(ChainError::from)?;
+                app.chain.submit(call).await?
             }
             RecoveryChange::Finish => {
                 let call = registry.finishRecovery(id).gas(RECOVERY_GAS);
+                call.call().await.map_err(ChainError::from)?;
                 app.chain.submit(call).await?
             }
         };

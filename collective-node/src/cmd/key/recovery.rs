@@ -1,6 +1,7 @@
 //! `collective key recovery`.
 
 use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use alloy::primitives::Address;
 use alloy::signers::local::PrivateKeySigner;
@@ -14,7 +15,6 @@ use super::super::revoke::GOOD_FOR;
 use super::super::secret;
 use super::super::show::show;
 use crate::chain::{Chain, Deployment};
-use crate::client::Client;
 use crate::contributor::{RecoveryStep, recovery};
 use crate::http::{RecoveryAnswer, RecoveryChange, RelayedRecovery};
 use collective_contracts::ContributionRegistry;
@@ -68,7 +68,8 @@ pub struct Start {
 
 /// End the recovery that is under way, by the key that it would take the place of.
 ///
-/// The recovery key stays named and can start another: if somebody else has it, `name` another key, which ends this one as well.
+/// With `--rpc` the recovery key stays named and can start another: if somebody else has it, `name` another key, which ends this one as
+/// well. Without it no key is named any more, as a node's word is not signed.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  collective key recovery veto --key me.key")]
 pub struct Veto {
@@ -166,7 +167,9 @@ impl Recovery {
                     known.next.is_some(),
                     "no recovery of {contributor} is under way"
                 );
-                let step = RecoveryStep::Name(known.recovery.unwrap_or(Address::ZERO));
+                // Kept only by the chain's word: a node could name a key of its own.
+                let kept = known.recovery.filter(|_| veto.signed.at.chain.is_named());
+                let step = RecoveryStep::Name(kept.unwrap_or(Address::ZERO));
                 veto.signed.change(account, contributor, step).await
             }
             Self::Finish(finish) => finish.run().await,
@@ -257,12 +260,8 @@ impl Show {
 }
 
 impl At {
-    /// From the chain, where one was named; else by the node's word.
     async fn known(&self, account: Address) -> Result<RecoveryAnswer> {
-        let Some(chain) = self.chain.reader().await? else {
-            return Ok(self.node.client()?.recovery(account).await?);
-        };
-        on_chain(&chain, account).await
+        known(&self.node, &self.chain, account).await
     }
 
     async fn relay(&self, signed: &RelayedRecovery) -> Result<bool> {
@@ -283,19 +282,20 @@ impl At {
 
 /// Names the recovery key of who contributes just now, unless it is named already.
 pub(in crate::cmd) async fn name_with(
-    client: &Client,
+    node: &NodeAt,
+    chain: &MaybeChainAt,
     deployment: &Deployment,
     account: &PrivateKeySigner,
     recovery: Address,
 ) -> Result<()> {
     let contributor = account.address();
-    let known = client.recovery(contributor).await?;
+    let known = known(node, chain, contributor).await?;
     if known.recovery == Some(recovery) {
         return Ok(());
     }
     let step = RecoveryStep::Name(recovery);
     let signed = sign(deployment, account, contributor, step, &known);
-    client.recover(&signed).await?;
+    node.client()?.recover(&signed).await?;
     Ok(())
 }
 
@@ -309,6 +309,19 @@ fn sign(
     let deadline = known.time + GOOD_FOR;
     let sequence = known.sequence;
     recovery(deployment, account, contributor, step, sequence, deadline)
+}
+
+/// How a recovery stands: from the chain, where one was named, else by the node's word. Its clock is believed no further than this
+/// machine's, as what is signed holds for so long after it.
+async fn known(node: &NodeAt, chain: &MaybeChainAt, account: Address) -> Result<RecoveryAnswer> {
+    if let Some(chain) = chain.reader().await? {
+        return on_chain(&chain, account).await;
+    }
+    let mut known = node.client()?.recovery(account).await?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.context("this machine's clock is before 1970")?;
+    known.time = known.time.min(now.as_secs());
+    Ok(known)
 }
 
 async fn on_chain(chain: &Chain, account: Address) -> Result<RecoveryAnswer> {
