@@ -13,6 +13,7 @@ use collective::id::{ContributorId, Leaf};
 use collective::limits::MAX_HEADER_BYTES;
 use collective::permit::Fault;
 use collective::seal::contribution::{self, ContributionError, ContributionHeader};
+use collective::seal::payload::sealed_len;
 use collective::seal::proof::SenderContext;
 use collective::seal::tagged::TaggedRecipient;
 use collective::source::Source;
@@ -242,8 +243,8 @@ pub struct Intake {
     pub places: Places,
     /// Whether contributors may keep their files themselves.
     pub connected: bool,
-    /// Bytes of a payload that the operator takes, whatever the source says.
-    pub max_payload: u64,
+    /// Bytes of a payload that the operator takes, whatever the source needs.
+    pub max_payload: Option<u64>,
 }
 
 impl Intake {
@@ -363,9 +364,11 @@ impl Intake {
         Ok(PayloadLeaves::of(&payload))
     }
 
-    /// Bytes of a payload of this source: a record of columns needs no more than one request takes, unless the operator takes more.
-    pub fn max_payload(&self, _source: &Source) -> u64 {
-        self.max_payload.min(MAX_PAYLOAD_BYTES)
+    /// Bytes of a payload of this source: what the operator says, or else what one request takes or the source's longest plaintext
+    /// comes to, sealed.
+    pub fn max_payload(&self, source: &Source) -> u64 {
+        let needed = sealed_len(source.max_bytes()).max(MAX_UPLOAD_BYTES) as u64;
+        self.max_payload.unwrap_or(needed).min(MAX_PAYLOAD_BYTES)
     }
 
     fn check(

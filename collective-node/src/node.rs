@@ -54,8 +54,8 @@ pub struct NodeConfig {
     pub programs: deploy::Settings,
     /// Whether contributors may keep their files themselves: whoever does can hold up every job that would read them.
     pub connected: bool,
-    /// Bytes of a payload that it takes.
-    pub max_payload: u64,
+    /// Bytes of a payload that it takes; without it, what the payload's source needs.
+    pub max_payload: Option<u64>,
     /// Where they may keep them although it is without TLS, or at an address that is not public.
     pub private_places: Private,
     /// The binary whose hidden role `sandbox-child` runs programs.

@@ -11,7 +11,7 @@ use collective_node::blobs::Blobs;
 use collective_node::chain::facts::JobState;
 use collective_node::client::{Client, GivenLog};
 use collective_node::headers::Headers;
-use collective_node::intake::{MAX_UPLOAD_BYTES, join};
+use collective_node::intake::join;
 use collective_node::keyholder::Keyholder;
 use collective_node::node::{Node, NodeConfig};
 use collective_node::verify::{self, Asked, Verdict};
@@ -28,7 +28,7 @@ async fn start_node(world: &CommitteeWorld) -> (Node, Client) {
         required_layers: vec![],
         programs: Default::default(),
         connected: false,
-        max_payload: MAX_UPLOAD_BYTES as u64,
+        max_payload: None,
         private_places: Default::default(),
         executable: PathBuf::from(env!("CARGO_BIN_EXE_collective")),
         poll: Duration::from_millis(10),

@@ -218,7 +218,8 @@ impl Contribute {
         sealed.push(".age");
         let sealed = PathBuf::from(sealed);
         let shown = sealed.display();
-        let writing = || format!("writing {shown}; if it is of an earlier try, send it by --sealed");
+        let writing =
+            || format!("writing {shown}; if it is of an earlier try, send it by --sealed");
         let mut kept = std::fs::File::create_new(&sealed).with_context(writing)?;
         kept.write_all(file).with_context(writing)?;
         let sent = self.send_in_parts(client, to, account, &sealed).await;

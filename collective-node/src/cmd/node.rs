@@ -17,7 +17,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
 
 use super::{place, secret};
-use crate::intake::MAX_UPLOAD_BYTES;
 use crate::keystore::Keystore;
 use crate::node;
 use crate::places::Private;
@@ -62,7 +61,7 @@ A configuration:
   passphrase_file = \"passphrase\"       # optional
   required_layers = [\"seccomp\"]        # optional: all layers
   connected = true                     # optional: members may keep their files themselves, at https://
-  max_payload = 1073741824             # optional: bytes of one sealed payload that it takes; a MiB
+  max_payload = 1073741824             # optional: bytes of one sealed payload that it takes, of any source
   private_places = [\"10.0.0.9:9000\"]   # optional: members may keep files there, too: without TLS, and in this network
 
   [programs]                           # optional: what the node may do with programs' repositories
@@ -100,8 +99,7 @@ struct Config {
     required_layers: Vec<Layer>,
     #[serde(default)]
     connected: bool,
-    #[serde(default = "one_request")]
-    max_payload: u64,
+    max_payload: Option<u64>,
     #[serde(default)]
     private_places: Private,
     #[serde(default)]
@@ -157,10 +155,6 @@ impl Programs {
 
 fn all_layers() -> Vec<Layer> {
     Layer::ALL.to_vec()
-}
-
-fn one_request() -> u64 {
-    MAX_UPLOAD_BYTES as u64
 }
 
 impl Node {

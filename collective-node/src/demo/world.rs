@@ -29,7 +29,6 @@ use crate::chain::{Account, Chain, Deployment};
 use crate::client::Client;
 use crate::founding::{Founding, Plan, UNIT, Voting};
 use crate::governance::{Action, Ballot, Motion, vote};
-use crate::intake::MAX_UPLOAD_BYTES;
 use crate::keystore::Keystore;
 use crate::node::{Node, NodeConfig, blobs};
 use crate::registration::{self, BOTH_ROLES};
@@ -421,7 +420,7 @@ impl World {
             required_layers: vec![],
             programs: Default::default(),
             connected: false,
-            max_payload: MAX_UPLOAD_BYTES as u64,
+            max_payload: None,
             private_places: Default::default(),
             executable: executable()?,
             poll: Duration::from_millis(50),

@@ -24,7 +24,7 @@ use collective_node::demo::{
     DevelopmentChain, FINALITY_LAG, JOURNAL, MEAN, Setting, TERMS_EXPIRE, World, election, manifest,
 };
 use collective_node::governance::{Action, Motion};
-use collective_node::intake::{MAX_UPLOAD_BYTES, join};
+use collective_node::intake::join;
 use collective_node::keyholder::{Keyholder, KeyholderConfig};
 use collective_node::keystore::Keystore;
 use collective_node::node::{Node, NodeConfig, StartError};
@@ -79,7 +79,7 @@ impl CeremonyWorld {
             required_layers: vec![],
             programs: Default::default(),
             connected: false,
-            max_payload: MAX_UPLOAD_BYTES as u64,
+            max_payload: None,
             private_places: Default::default(),
             executable: env!("CARGO_BIN_EXE_collective").into(),
             poll: Duration::from_millis(50),

@@ -40,7 +40,6 @@ use collective_node::governance::{Action, Ballot, Motion, vote};
 use collective_node::headers::Headers;
 use collective_node::holder::serve::{HolderStatus, PARTIALS, RELEASE, STATUS};
 use collective_node::holder::{headers_of, released_files};
-use collective_node::intake::MAX_UPLOAD_BYTES;
 use collective_node::keyholder::{Keyholder, KeyholderConfig};
 use collective_node::keystore::{Keystore, random_account};
 use collective_node::node::{Node, NodeConfig, StartError, blobs};
@@ -272,7 +271,7 @@ impl CommitteeWorld {
             required_layers: vec![],
             programs: Default::default(),
             connected: false,
-            max_payload: MAX_UPLOAD_BYTES as u64,
+            max_payload: None,
             private_places: Default::default(),
             executable: PathBuf::from(env!("CARGO_BIN_EXE_collective")),
             poll: Duration::from_millis(10),

@@ -31,7 +31,7 @@ use collective_node::demo::{
 use collective_node::follower::{Follower, View};
 use collective_node::governance::{Action, Ballot, Motion, vote};
 use collective_node::headers::Headers;
-use collective_node::intake::{MAX_UPLOAD_BYTES, join};
+use collective_node::intake::join;
 use collective_node::node::{Node, NodeConfig, StartError, blobs};
 use collective_node::programs::deploy::Settings;
 use devchain::{Clock, Config, DevChain, DevTransport};
@@ -211,7 +211,7 @@ impl QuietWorld {
             required_layers: vec![],
             programs: self.programs.clone(),
             connected: false,
-            max_payload: MAX_UPLOAD_BYTES as u64,
+            max_payload: None,
             private_places: Default::default(),
             executable: PathBuf::from(env!("CARGO_BIN_EXE_collective")),
             poll: self.poll,
