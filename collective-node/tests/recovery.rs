@@ -295,9 +295,10 @@ fn a_stolen_recovery_key_gets_nowhere() {
     );
     let named = world.run(&capitals).status.code();
     assert_eq!(named, Some(0), "capitals alone are no misspelling");
+    world.refused(&format!("key recovery name {ann} --key {safe_key}"), "(404");
     world.refused(
-        &format!("key recovery name {safe} --key {safe_key}"),
-        "(404",
+        &format!("key recovery name {ann} --key {ann_key}"),
+        "has to be another one",
     );
 
     let nobody = RecoveryStep::Start(Address::ZERO);

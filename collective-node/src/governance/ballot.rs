@@ -181,9 +181,10 @@ fn signature(account: &PrivateKeySigner, digest: B256) -> Bytes {
     signature.as_bytes().into()
 }
 
-/// Whether an account's own key signed, in the one form that contracts take (EIP-2): for another they would ask the account's code.
-pub(crate) fn is_of(signature: &[u8], digest: B256, account: Address) -> bool {
-    let Ok(signature) = Signature::try_from(signature) else {
+/// Whether an account's own key signed, in the one form that contracts take (EIP-2, and a last byte of 27 or 28): for another they
+/// would ask the account's code.
+pub(crate) fn is_of(bytes: &[u8], digest: B256, account: Address) -> bool {
+    let (Ok(signature), [.., 27 | 28]) = (Signature::try_from(bytes), bytes) else {
         return false;
     };
     let signer = signature.recover_address_from_prehash(&digest);

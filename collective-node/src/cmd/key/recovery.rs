@@ -150,6 +150,7 @@ impl Recovery {
             Self::Name(name) => {
                 let recovery = name.recovery.unwrap_or(Address::ZERO);
                 let account = secret::account(&name.signed.key)?;
+                another_key(&account, recovery)?;
                 let contributor = name.of.of.unwrap_or(account.address());
                 let step = RecoveryStep::Name(recovery);
                 name.signed.change(account, contributor, step).await
@@ -288,6 +289,7 @@ pub(in crate::cmd) async fn name_with(
     account: &PrivateKeySigner,
     recovery: Address,
 ) -> Result<()> {
+    another_key(account, recovery)?;
     let contributor = account.address();
     let known = known(node, chain, contributor).await?;
     if known.recovery == Some(recovery) {
@@ -296,6 +298,15 @@ pub(in crate::cmd) async fn name_with(
     let step = RecoveryStep::Name(recovery);
     let signed = sign(deployment, account, contributor, step, &known);
     node.client()?.recover(&signed).await?;
+    Ok(())
+}
+
+/// Refuses a recovery key that is lost together with the key that it is for.
+fn another_key(account: &PrivateKeySigner, recovery: Address) -> Result<()> {
+    ensure!(
+        recovery != account.address(),
+        "{recovery} is the key that names it: a recovery key has to be another one, kept elsewhere"
+    );
     Ok(())
 }
 
