@@ -14,6 +14,7 @@ use by_hand::{PATIENCE, Session, refusal};
 use collective::approval::Program;
 use collective::source::Source;
 use collective_node::chain::Deployment;
+use collective_node::intake::MAX_UPLOAD_BYTES;
 use export::{Item, SECRET, SOURCE, conversations, files, pack, repacked};
 use serde_json::Value;
 
@@ -132,7 +133,10 @@ fn of_equal_exports_the_first_earns() {
     let collective = Collective::found(Bare::start(), &Host::here(), "--accept-unproven");
     accept(&collective);
     let (bare, session) = (&collective.bare, &collective.bare.session);
-    let (one, other) = (conversations(11, 40), conversations(12, 30));
+    // More than one request takes: it goes in parts.
+    const MANY: usize = 4_000;
+    let (one, other) = (conversations(11, 40), conversations(12, MANY));
+    assert!(serde_json::json!(other).to_string().len() > 3 * MAX_UPLOAD_BYTES / 2);
     let ann = bare.write("ann.zip", &pack(&files(&one)));
     let ben = bare.write("ben.zip", &pack(&files(&other)));
     let cleo = bare.write("cleo.zip", &repacked(&one));
@@ -156,7 +160,7 @@ fn of_equal_exports_the_first_earns() {
     contribute(&collective, "dan", &format!("--sealed {sealed}"));
 
     collective.anchored(4);
-    let ran = run(session, 40 + 30 + 41 + 2);
+    let ran = run(session, 40 + MANY + 41 + 2);
     paid(&collective, ran);
 }
 
@@ -170,7 +174,7 @@ fn recipient(session: &Session) -> collective::seal::Recipient {
 }
 
 /// Has the rows counted, and says which job that was.
-fn run(session: &Session, rows: u32) -> Value {
+fn run(session: &Session, rows: usize) -> Value {
     let (manifest, payer) = (session.path("counts.json"), session.key("payer"));
     let asked = session.json(&format!("job request --manifest {manifest} --key {payer}"));
     let job = &asked["job"];
