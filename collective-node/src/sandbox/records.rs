@@ -227,7 +227,12 @@ impl<R: Read> Records<R> {
             false => Document::parse(&self.source, line).map_err(Defect::from),
         };
         self.next += end;
-        Ok(Some(parsed.map(|document| document.cut(&self.columns))))
+        let is_approved = |column| self.columns.contains(&column);
+        match parsed {
+            // It would count somebody of whom nothing is read.
+            Ok(document) if !document.columns().any(is_approved) => Ok(None),
+            parsed => Ok(Some(parsed.map(|document| document.cut(&self.columns)))),
+        }
     }
 
     /// Reads the next piece, of this contribution or of the next.
@@ -369,11 +374,11 @@ mod tests {
             let chunk = rows.next_chunk(1 << 20).expect("frames").expect("rows");
             assert_eq!(
                 String::from_utf8(chunk).expect("text"),
-                "{\"id\":1}\n{\"id\":2}\n{\"id\":4}\n{}\n{\"id\":7}\n"
+                "{\"id\":1}\n{\"id\":2}\n{\"id\":4}\n{\"id\":7}\n"
             );
             assert_eq!(rows.next_chunk(1 << 20).expect("frames"), None);
             // Contributions, not documents: one that has none that is one does not count.
-            assert_eq!(rows.accepted, 4);
+            assert_eq!(rows.accepted, 3);
             let named = [
                 (2, Defect::NotCanonical),
                 (2, Defect::Undeclared),
@@ -385,6 +390,17 @@ mod tests {
             assert_eq!(rows.rejected.count, 6);
             assert_eq!(rows.rejected.first, named);
         }
+    }
+
+    #[test]
+    fn who_has_none_of_the_approved_members_is_not_counted() {
+        let mut contributions = vec![&b"{\"text\":\"a\"}\n"[..]; 9];
+        contributions.push(b"{\"id\":1}\n");
+        let mut rows = documents(&contributions, 7);
+        let chunk = rows.next_chunk(1 << 20).expect("frames");
+        assert_eq!(chunk.as_deref(), Some(&b"{\"id\":1}\n"[..]));
+        assert_eq!(rows.next_chunk(1 << 20).expect("frames"), None);
+        assert_eq!((rows.accepted, rows.rejected.count), (1, 0));
     }
 
     #[test]
