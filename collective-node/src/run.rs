@@ -37,6 +37,11 @@ const AHEAD: usize = 16;
 /// How long the store may take for one file. A disk takes milliseconds; one that hangs must not hold the run for ever.
 const READ_LIMIT: Duration = Duration::from_secs(60);
 
+/// A step of comparing, for each of the two that follow: a slow machine opens and hashes that much in it.
+const COMPARING: Duration = Duration::from_secs(1);
+const COMPARED_BYTES: u64 = 16 << 20;
+const COMPARED_FILES: u64 = 256;
+
 /// Why there is no result, which is not the program's fault; the attempt can be made again.
 #[derive(Debug, Error)]
 pub enum RunError {
@@ -86,7 +91,12 @@ pub async fn run(
     // Before the clock, and before the program: it has no part in this.
     let (files, duplicates) = match permit.grant().manifest().payment.distinct {
         true => {
+            let lengths = files.members.iter().map(|(member, _)| member.entry.commitment.length);
+            let (pause, began) = (comparing(files.members.len(), lengths.sum()), Instant::now());
             let (files, duplicates) = find_duplicates(files).await?;
+            let waited = tokio::task::spawn_blocking(move || wait_out(pause, began)).await;
+            let interrupted = |error| RunError::Missing(format!("waiting was interrupted: {error}"));
+            waited.map_err(interrupted)?;
             (files, Some(duplicates))
         }
         false => (files, None),
@@ -183,7 +193,7 @@ fn open(
     }
 }
 
-/// Places in the input set of contributions whose content another account's has, too, which was anchored before: they earn
+/// Places in the input set of contributions whose content another one of the set has, too, which was anchored before: they earn
 /// nothing (SPEC "Rewards"). Opens every file whole, and lets go of it: whatever a program reads, and however it ends, this is the same.
 async fn find_duplicates(files: Files) -> Result<(Files, Vec<u32>), RunError> {
     let runtime = Handle::current();
@@ -205,6 +215,13 @@ async fn find_duplicates(files: Files) -> Result<(Files, Vec<u32>), RunError> {
     });
     let interrupted = |error| RunError::Missing(format!("comparing was interrupted: {error}"));
     found.await.map_err(interrupted)?
+}
+
+/// What comparing so many files with so many bytes takes by the clock, or a whole number of times that where the machine is slow:
+/// when a run is published follows from both, which everybody knows, and not from what is in the files.
+fn comparing(files: usize, bytes: u64) -> Duration {
+    let steps = bytes / COMPARED_BYTES + files as u64 / COMPARED_FILES;
+    COMPARING.saturating_mul(1 + u32::try_from(steps).unwrap_or(u32::MAX - 1))
 }
 
 /// Of equal contents all places but that of the first: the one in the lowest block and, in one block, at the lowest place.
@@ -260,6 +277,13 @@ async fn read_one(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn comparing_takes_what_is_public_and_nothing_else() {
+        assert_eq!(comparing(0, 0), COMPARING);
+        assert_eq!(comparing(256, 32 << 20), 4 * COMPARING);
+        assert!(comparing(usize::MAX, u64::MAX) > comparing(1, 0));
+    }
 
     #[test]
     fn of_equal_contents_the_one_that_was_anchored_first_earns() {
