@@ -348,6 +348,9 @@ pub enum Refusal {
         "`payment.distinct` is for sources of documents, and for all of them: propose a manifest that has it right"
     )]
     Distinct,
+    /// A query over what no table is made of.
+    #[error("the source has documents, of which no table is made: propose a program that reads them")]
+    QueryOfDocuments,
 }
 
 impl Refusal {
@@ -365,7 +368,8 @@ impl Refusal {
             | Self::GroupTooSmall { .. }
             | Self::AnotherDeclaration { .. }
             | Self::Columns(_)
-            | Self::Distinct => Fault::Requester,
+            | Self::Distinct
+            | Self::QueryOfDocuments => Fault::Requester,
             Self::Code(CodeRefusal::NoRuntime(_)) => Fault::Operator,
             Self::Code(_) => Fault::Program,
             Self::EvidenceMissing
@@ -460,6 +464,9 @@ pub fn permit(
     let columns = source.select(&grant.manifest.dataset.columns)?;
     if grant.manifest.payment.distinct != source.has_documents() {
         return Err(Refusal::Distinct);
+    }
+    if source.has_documents() && grant.manifest.program.engine().is_some() {
+        return Err(Refusal::QueryOfDocuments);
     }
     let code = Code::approved(&grant.manifest.program, program, runtime)?;
     Ok(Permit {
@@ -747,5 +754,25 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn no_query_is_permitted_over_documents() {
+        let archive = Archive {
+            file: "c.json".into(),
+        };
+        let source = Source::of_documents("poll".into(), &["age"], archive).expect("good");
+        let mut manifest = test_story::manifest();
+        manifest.dataset.declaration = source.digest();
+        manifest.payment.distinct = true;
+        let query = b"SELECT count(*) FROM poll".to_vec();
+        manifest.program = crate::approval::Program::Sql {
+            sha256: BlobId::of(&query),
+            engine: "datafusion/1".into(),
+            origin: None,
+        };
+        let story = Story::under(&manifest);
+        let refused = permit(&story.case(), query, None, source).expect_err("no table");
+        assert_eq!(refused, Refusal::QueryOfDocuments);
     }
 }
