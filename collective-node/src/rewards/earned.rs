@@ -220,7 +220,7 @@ impl Sources<'_> {
             return Ok(Found::Missing("what its receipt says of equal contents"));
         };
         let paid = (0_u32..).zip(owned);
-        let paid = paid.filter(|(place, _)| !unpaid.contains(place));
+        let paid = paid.filter(|(place, _)| unpaid.binary_search(place).is_err());
         let shares = paid.map(|(_, (id, bytes))| (id, payment.rule.share(bytes)));
         Ok(Found::Earning(Earning {
             amount,
