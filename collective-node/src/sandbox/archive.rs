@@ -190,9 +190,9 @@ pub(super) fn documents(
     }
     export.read_at(0, &mut first)?;
     if first == *b"PK" {
-        let entries = directory(export)?;
+        let (entries, end) = directory(export)?;
         let place = find(&entries, wanted)?;
-        unpack(export, &entries, place, &mut |piece| {
+        unpack(export, (&entries, end), place, &mut |piece| {
             split.push(piece, each)
         })?;
         let left_out = entries
@@ -299,8 +299,8 @@ fn read(export: &mut impl ReadAt, offset: u64, length: usize) -> Result<Vec<u8>,
     Ok(bytes)
 }
 
-/// The archive's directory, which has to be the only one, and whole.
-fn directory(export: &mut impl ReadAt) -> Result<Vec<Entry>, Stop> {
+/// The archive's directory, which has to be the only one, and whole; and where it begins, which is where files end.
+fn directory(export: &mut impl ReadAt) -> Result<(Vec<Entry>, u64), Stop> {
     let length = export.length();
     // A comment has at most 65,535 bytes.
     let tail = length.min((END_BYTES + usize::from(u16::MAX)) as u64);
@@ -344,7 +344,7 @@ fn directory(export: &mut impl ReadAt) -> Result<Vec<Entry>, Stop> {
         return Err(ExportRefusal::NoArchive.into());
     }
     check_apart(&entries, start)?;
-    Ok(entries)
+    Ok((entries, start))
 }
 
 /// The first entry of a directory, and what follows it.
@@ -392,7 +392,8 @@ fn parse(bytes: &[u8]) -> Result<(Entry, &[u8]), ExportRefusal> {
     Ok((entry, rest))
 }
 
-/// Refuses names that stand twice, and bytes that are in two entries, or in an entry and the directory.
+/// Refuses names that stand twice, and bytes that are in two entries, or in an entry and the directory, as far as the directory
+/// tells: an own header may be longer, which is looked at of the entry that is opened alone.
 fn check_apart(entries: &[Entry], directory: u64) -> Result<(), ExportRefusal> {
     let mut names = HashSet::new();
     if let Some(again) = entries.iter().find(|it| !names.insert(&it.raw_name)) {
@@ -433,10 +434,11 @@ fn find(entries: &[Entry], wanted: &str) -> Result<usize, ExportRefusal> {
     }
 }
 
-/// Hands over the bytes of one entry, piece by piece. They count once this has returned: the checksum is at the end.
+/// Hands over the bytes of one entry, piece by piece; they end where those of the next begin, or `end`, where the directory does.
+/// They count once this has returned: the checksum is at the end.
 fn unpack(
     export: &mut impl ReadAt,
-    entries: &[Entry],
+    (entries, end): (&[Entry], u64),
     place: usize,
     each: &mut impl FnMut(&[u8]) -> Result<(), Stop>,
 ) -> Result<(), Stop> {
@@ -457,7 +459,7 @@ fn unpack(
         .map(|it| it.offset)
         .filter(|it| *it > entry.offset)
         .min();
-    if next.is_some_and(|next| start + entry.packed > next) {
+    if start + entry.packed > next.unwrap_or(end) {
         return Err(ExportRefusal::Overlap(shown()).into());
     }
     let mut bytes = Counted::default();
