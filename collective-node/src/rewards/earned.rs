@@ -46,6 +46,19 @@ pub struct Earned {
     pub earnings: Vec<(Settled, Earning)>,
     /// What cannot be worked out yet, and what for it is not here. Once it is, leaves grow by it.
     pub waiting: Vec<(Settled, &'static str)>,
+    /// Of jobs whose equal contents earn once, what the node that ran them said of it.
+    pub said: Vec<Said>,
+}
+
+/// What the node that ran a job said of equal contents: its word, which nobody else can check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// The job.
+    pub job: u64,
+    /// Contributions that earn nothing, or `None` where the list is missing or impossible: then all earn.
+    pub unpaid: Option<u32>,
+    /// Contributions of the input set.
+    pub count: u32,
 }
 
 impl Earned {
@@ -141,7 +154,7 @@ impl Sources<'_> {
         let mut earned = Earned::default();
         for what in self.settled().await? {
             let found = match what {
-                Settled::Job(job) => self.of_job(job, &owners).await?,
+                Settled::Job(job) => self.of_job(job, &owners, &mut earned.said).await?,
                 Settled::Epoch(epoch) => epochs.earning(self, epoch).await?,
             };
             match found {
@@ -182,7 +195,12 @@ impl Sources<'_> {
         Ok(first.collect())
     }
 
-    async fn of_job(&self, job: u64, owners: &Owners) -> Result<Found, RewardError> {
+    async fn of_job(
+        &self,
+        job: u64,
+        owners: &Owners,
+        said: &mut Vec<Said>,
+    ) -> Result<Found, RewardError> {
         let (deployment, finalized) = (self.chain.deployment(), &self.view.finalized);
         let fact = self.chain.job(finalized, job).await?;
         let ended = matches!(fact.state, JobState::Settled | JobState::Abandoned);
@@ -213,7 +231,7 @@ impl Sources<'_> {
             return Ok(Found::Missing("a batch that anchored what it read"));
         };
         let unpaid = match payment.distinct {
-            true => self.duplicates(job, &fact).await?,
+            true => self.duplicates(job, &fact, said).await?,
             false => Some(vec![]),
         };
         let Some(unpaid) = unpaid else {
@@ -230,7 +248,12 @@ impl Sources<'_> {
 
     /// Places in the input set that earn nothing, as the receipt's node says; none where the run was abandoned, or where it says so
     /// in a way that no run does. `None` where nobody gives what the receipt names.
-    async fn duplicates(&self, job: u64, fact: &JobFact) -> Result<Option<Vec<u32>>, RewardError> {
+    async fn duplicates(
+        &self,
+        job: u64,
+        fact: &JobFact,
+        said: &mut Vec<Said>,
+    ) -> Result<Option<Vec<u32>>, RewardError> {
         if fact.state == JobState::Abandoned {
             return Ok(Some(vec![]));
         }
@@ -241,6 +264,12 @@ impl Sources<'_> {
             return Ok(None);
         };
         let places = duplicates(&bytes, fact.input_count);
+        let unpaid = |places: &Vec<u32>| u32::try_from(places.len()).unwrap_or(u32::MAX);
+        said.push(Said {
+            job,
+            unpaid: places.as_ref().map(unpaid),
+            count: fact.input_count,
+        });
         Ok(Some(places.unwrap_or_default()))
     }
 

@@ -63,6 +63,17 @@ pub async fn rewards(chain: &Chain, node: Client) -> Result<Verdict, VerifyError
             seen: format!("{root} pays {total}: {seen}"),
         });
     }
+    findings.extend(earned.said.iter().map(|said| {
+        let all = said.count;
+        Finding {
+            what: format!("job {} says which of its contents are equal", said.job),
+            holds: said.unpaid.is_some(),
+            seen: match said.unpaid {
+                Some(unpaid) => format!("{unpaid} of {all} earn nothing, by the node's word alone"),
+                None => format!("nothing that a run says: all {all} earn"),
+            },
+        }
+    }));
     Ok(Verdict {
         findings,
         beyond: BEYOND.map(str::to_owned).to_vec(),
