@@ -42,8 +42,9 @@ pub const MAX_DOCUMENT_BYTES: usize = 4 << 20;
 /// Values within values in a document: exports of chats have eight. A reader in recursion bears several hundred.
 pub const MAX_DOCUMENT_DEPTH: usize = 64;
 
-/// Documents of one contribution: what tells equal contents takes 32 bytes for each.
-pub const MAX_DOCUMENTS: usize = 1 << 20;
+/// Documents of one contribution: what tells equal contents takes 32 bytes for each, and nobody weighs as much as so many others.
+/// Exports of chats have some thousands.
+pub const MAX_DOCUMENTS: usize = 1 << 16;
 
 /// Bytes of all documents of one contribution: it is sealed and opened whole, in memory.
 pub const MAX_DOCUMENTS_BYTES: usize = 64 << 20;

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 
 use collective::document::{Document, DocumentRefusal};
-use collective::limits::MAX_DOCUMENT_BYTES;
+use collective::limits::{MAX_DOCUMENT_BYTES, MAX_DOCUMENTS};
 use collective::source::{RecordRefusal, Source};
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +30,8 @@ pub enum Defect {
     BadField,
     /// A document that is no canonical JSON object, or has a number or a name twice that no such object has.
     NotCanonical,
+    /// More lines than a contribution may have: those that follow are passed over.
+    TooMany,
     /// A document whose values are too deep.
     TooDeep,
     /// A document that has a member that is not declared, or none that is.
@@ -86,8 +88,12 @@ pub(super) struct Records<R> {
     next: usize,
     /// Whether more of that contribution comes.
     goes_on: bool,
+    /// Bytes from `next` on in which there is no line feed.
+    scanned: usize,
     /// A line is passed over, up to its end: it is longer than any document.
     skipping: bool,
+    /// Lines of that contribution so far: past [`MAX_DOCUMENTS`] none is looked at, as each takes time whatever it is.
+    lines: usize,
     seen: u64,
     ended: bool,
     /// The contribution that a row was taken of last.
@@ -113,7 +119,9 @@ impl<R: Read> Records<R> {
             pieces: Vec::new(),
             next: 0,
             goes_on: false,
+            scanned: 0,
             skipping: false,
+            lines: 0,
             seen: 0,
             ended: false,
             taken: None,
@@ -206,23 +214,33 @@ impl<R: Read> Records<R> {
 
     /// The next document, or `None` where more has to be read for it.
     fn next_document(&mut self) -> io::Result<Option<Result<Vec<u8>, Defect>>> {
+        if self.lines > MAX_DOCUMENTS {
+            self.next = self.pieces.len();
+            return self.read_on();
+        }
         let rest = &self.pieces[self.next..];
-        let end = rest.iter().position(|byte| *byte == b'\n');
+        let scanned = std::mem::take(&mut self.scanned);
+        let end = rest[scanned..].iter().position(|byte| *byte == b'\n');
         // The last line of a contribution may lack its end, which is a defect of that line.
         let end = match end {
-            Some(end) => end + 1,
+            Some(end) => scanned + end + 1,
             None if self.goes_on => {
-                if rest.len() >= MAX_DOCUMENT_BYTES {
-                    self.skipping = true;
-                    self.next = self.pieces.len();
+                match rest.len() >= MAX_DOCUMENT_BYTES {
+                    true => {
+                        self.skipping = true;
+                        self.next = self.pieces.len();
+                    }
+                    false => self.scanned = rest.len(),
                 }
                 return self.read_on();
             }
             None if rest.is_empty() && !self.skipping => return self.read_on(),
             None => rest.len(),
         };
+        self.lines += 1;
         let line = &rest[..end];
         let parsed = match std::mem::take(&mut self.skipping) {
+            _ if self.lines > MAX_DOCUMENTS => Err(Defect::TooMany),
             true => Err(Defect::TooLong),
             false => Document::parse(&self.source, line).map_err(Defect::from),
         };
@@ -242,7 +260,10 @@ impl<R: Read> Records<R> {
         let (kind, piece) = read_frame(&mut self.from)?;
         match kind {
             Kind::Piece | Kind::Record => {
-                self.seen += u64::from(!self.goes_on);
+                if !self.goes_on {
+                    self.seen += 1;
+                    self.lines = 0;
+                }
                 self.goes_on = kind == Kind::Piece;
                 self.pieces.extend_from_slice(&piece);
             }
@@ -401,6 +422,26 @@ mod tests {
         assert_eq!(chunk.as_deref(), Some(&b"{\"id\":1}\n"[..]));
         assert_eq!(rows.next_chunk(1 << 20).expect("frames"), None);
         assert_eq!((rows.accepted, rows.rejected.count), (1, 0));
+    }
+
+    #[test]
+    fn past_the_lines_of_a_contribution_none_is_looked_at() {
+        let many = b"{\"id\":1}\n".repeat(MAX_DOCUMENTS + 5);
+        let empty = vec![b'\n'; 1 << 20];
+        for piece in [1 << 12, 1 << 20] {
+            let mut rows = documents(&[&many, &empty, b"{\"id\":2}\n"], piece);
+            let mut last = Vec::new();
+            let mut bytes = 0;
+            while let Some(chunk) = rows.next_chunk(1 << 20).expect("frames") {
+                bytes += chunk.len();
+                last = chunk;
+            }
+            assert_eq!(bytes, (MAX_DOCUMENTS + 1) * 9);
+            assert!(last.ends_with(b"{\"id\":2}\n"));
+            assert_eq!(rows.accepted, 2);
+            assert_eq!(rows.rejected.first[0], (0, Defect::TooMany));
+            assert_eq!(rows.rejected.count, 1 + MAX_DOCUMENTS as u64 + 1);
+        }
     }
 
     #[test]
