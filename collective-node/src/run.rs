@@ -91,11 +91,18 @@ pub async fn run(
     // Before the clock, and before the program: it has no part in this.
     let (files, duplicates) = match permit.grant().manifest().payment.distinct {
         true => {
-            let lengths = files.members.iter().map(|(member, _)| member.entry.commitment.length);
-            let (pause, began) = (comparing(files.members.len(), lengths.sum()), Instant::now());
+            let lengths = files
+                .members
+                .iter()
+                .map(|(member, _)| member.entry.commitment.length);
+            let (pause, began) = (
+                comparing(files.members.len(), lengths.sum()),
+                Instant::now(),
+            );
             let (files, duplicates) = find_duplicates(files).await?;
             let waited = tokio::task::spawn_blocking(move || wait_out(pause, began)).await;
-            let interrupted = |error| RunError::Missing(format!("waiting was interrupted: {error}"));
+            let interrupted =
+                |error| RunError::Missing(format!("waiting was interrupted: {error}"));
             waited.map_err(interrupted)?;
             (files, Some(duplicates))
         }

@@ -34,8 +34,10 @@ pub enum DocumentRefusal {
     /// Not text.
     #[error("it is not UTF-8")]
     NotUtf8,
-    /// No JSON text, or one with half a surrogate pair in it.
-    #[error("it is no JSON text (RFC 8259)")]
+    /// No JSON text, or one that has half a surrogate pair or a number beyond any double in it.
+    #[error(
+        "it is no JSON text (RFC 8259), or has half a surrogate pair or a number beyond a double in it"
+    )]
     NotJson,
     /// Another value.
     #[error("it is no object")]

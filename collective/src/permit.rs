@@ -349,7 +349,9 @@ pub enum Refusal {
     )]
     Distinct,
     /// A query over what no table is made of.
-    #[error("the source has documents, of which no table is made: propose a program that reads them")]
+    #[error(
+        "the source has documents, of which no table is made: propose a program that reads them"
+    )]
     QueryOfDocuments,
 }
 
