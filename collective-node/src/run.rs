@@ -11,9 +11,10 @@ use collective::document::content_digest;
 use collective::groups::Member;
 use collective::id::BlobId;
 use collective::input::Anchored;
+use collective::limits::MAX_DOCUMENTS_BYTES;
 use collective::permit::{Code, Permit};
 use collective::seal::header::FileKey;
-use collective::seal::payload;
+use collective::seal::payload::{self, sealed_len};
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -33,6 +34,12 @@ mod published;
 
 /// Sealed files that wait for the sandbox: enough to hide the disk, little enough for memory.
 const AHEAD: usize = 16;
+
+/// Sealed bytes that wait: one file of documents at its longest.
+const AHEAD_BYTES: u64 = 64 << 20;
+
+/// Bytes of a payload that is read: what the longest plaintext of any source comes to, sealed. A larger one opens for nobody.
+const READ_BYTES: u64 = sealed_len(MAX_DOCUMENTS_BYTES) as u64;
 
 /// How long the store may take for one file. A disk takes milliseconds; one that hangs must not hold the run for ever.
 const READ_LIMIT: Duration = Duration::from_secs(60);
@@ -112,7 +119,7 @@ pub async fn run(
     let source = &permit.grant().manifest().dataset.source;
     let pause = memory.pause(source).await.map_err(TellError::Ledger);
     let (pause, expected) = (pause.map_err(RunError::Tell)?, files.members.len());
-    let (sealed, mut queue) = mpsc::channel(AHEAD);
+    let (sealed, mut queue) = mpsc::channel(ahead(&files.members));
     let reader = tokio::spawn(read(files.blobs, files.fetched, files.members, sealed));
     let (keys, sandbox) = (files.keys, sandbox.clone());
     let ran: Result<Published, RunError> = tokio::task::spawn_blocking(move || {
@@ -263,12 +270,22 @@ async fn read(
 }
 
 /// One sealed file, from the store or from where it was fetched to.
+/// How many files may wait, by the longest of them.
+fn ahead(members: &[(Anchored, Option<BlobId>)]) -> usize {
+    let lengths = members.iter().map(|it| it.0.entry.commitment.length);
+    let longest = lengths.max().unwrap_or(0).max(1);
+    usize::try_from(AHEAD_BYTES / longest).map_or(AHEAD, |files| files.clamp(1, AHEAD))
+}
+
 async fn read_one(
     blobs: &Blobs,
     fetched: &Fetched,
     member: &Anchored,
     file: Option<BlobId>,
 ) -> Result<Bytes, RunError> {
+    if member.entry.commitment.length > READ_BYTES {
+        return Ok(Bytes::new());
+    }
     let leaf = member.entry.contribution.leaf();
     let stalled = |_| RunError::Missing(format!("the store did not give {leaf} in time"));
     let read = async {

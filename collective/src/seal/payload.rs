@@ -34,8 +34,12 @@ pub fn random_nonce<R: CryptoRng + ?Sized>(rng: &mut R) -> [u8; NONCE_LEN] {
 }
 
 /// Bytes of nonce and chunks for a plaintext of `len` bytes.
-pub fn sealed_len(len: usize) -> usize {
-    NONCE_LEN + len + TAG_LEN * len.div_ceil(CHUNK).max(1)
+pub const fn sealed_len(len: usize) -> usize {
+    let chunks = match len {
+        0 => 1,
+        _ => len.div_ceil(CHUNK),
+    };
+    NONCE_LEN + len + TAG_LEN * chunks
 }
 
 /// Seals `plaintext` into `out`, on up to `threads` threads. A nonce is for one plaintext only.
