@@ -25,7 +25,9 @@ use crate::chain::{Chain, Deployment};
 use crate::client::Client;
 use crate::contributor::{Destination, place, prepare, read_header, sign, split_file};
 use crate::http::CollectiveAnswer;
-use crate::intake::{ConnectedUpload, MAX_ENTRY_BYTES, MAX_UPLOAD_BYTES, join};
+use crate::intake::{
+    ConnectedUpload, MAX_CONNECTED_PAYLOAD_BYTES, MAX_ENTRY_BYTES, MAX_UPLOAD_BYTES, join,
+};
 use crate::sandbox::{Sandbox, Summary};
 use crate::transfer::upload;
 
@@ -107,6 +109,9 @@ pub struct Contribute {
 impl Contribute {
     pub async fn run(self) -> Result<bool> {
         let account = secret::account(&self.key)?;
+        if let Some(recovery) = self.recovery {
+            recovery::another_key(&account, recovery)?;
+        }
         let Told {
             answer,
             deployment,
@@ -126,7 +131,11 @@ impl Contribute {
         let leaf = match (&self.record, &self.sealed) {
             (Some(path), _) => {
                 let source = self.declared(&answer)?;
+                let sealed = beside(path, ".age");
+                let is_begun =
+                    !self.preview && sealed.exists() && beside(&sealed, ".leaf").exists();
                 let plaintext = match source.has_documents() {
+                    true if is_begun => Zeroizing::default(),
                     true => {
                         let (documents, summary) = self.documents(path, source).await?;
                         export = Some(summary);
@@ -141,11 +150,17 @@ impl Contribute {
                     show(self.json, &json!({ "export": export }), &[])?;
                     return Ok(true);
                 }
-                let rng = &mut rand::rng();
-                let (entry, file) = prepare(&to, &account, self.nonce, &plaintext, rng)?;
-                match self.place.is_some() || file.len() as u64 <= MAX_SEALED_BYTES {
-                    true => self.send(&client, &to, &account, entry, &file).await?,
-                    false => self.send_large(&client, &to, &account, path, &file).await?,
+                if is_begun && source.has_documents() {
+                    self.send_kept(&client, &to, &account, &sealed).await?
+                } else {
+                    let rng = &mut rand::rng();
+                    let (entry, file) = prepare(&to, &account, self.nonce, &plaintext, rng)?;
+                    if self.place.is_some() || file.len() as u64 <= MAX_SEALED_BYTES {
+                        self.send(&client, &to, &account, entry, &file).await?
+                    } else {
+                        keep_whole(&sealed, &file)?;
+                        self.send_kept(&client, &to, &account, &sealed).await?
+                    }
                 }
             }
             (None, Some(path)) => {
@@ -205,27 +220,20 @@ impl Contribute {
         self.connect(client, entry, file, place).await
     }
 
-    /// Keeps a sealed export beside the export while it is sent, so that a cut costs neither sealing nor sending it again.
-    async fn send_large(
+    /// Sends a sealed export that is kept beside the export for as long as that takes: the same command goes on after a cut.
+    async fn send_kept(
         &self,
         client: &Client,
         to: &Destination<'_>,
         account: &PrivateKeySigner,
-        export: &Path,
-        file: &[u8],
+        sealed: &Path,
     ) -> Result<Leaf> {
-        let mut sealed = export.as_os_str().to_owned();
-        sealed.push(".age");
-        let sealed = PathBuf::from(sealed);
-        let shown = sealed.display();
-        let writing =
-            || format!("writing {shown}; if it is of an earlier try, send it by --sealed");
-        let mut kept = std::fs::File::create_new(&sealed).with_context(writing)?;
-        kept.write_all(file).with_context(writing)?;
-        let sent = self.send_in_parts(client, to, account, &sealed).await;
-        let leaf = sent.with_context(|| format!("what is left is sent by --sealed {shown}"))?;
-        let _ = std::fs::remove_file(&sealed);
-        Ok(leaf)
+        let sent = self.send_in_parts(client, to, account, sealed).await;
+        // It is there, or it never will be: another try seals the export again.
+        if sent.is_ok() || !beside(sealed, ".leaf").exists() {
+            let _ = std::fs::remove_file(sealed);
+        }
+        sent
     }
 
     /// Sends a file that takes several requests. The signed leaf is kept beside it until it is there: the same command goes on with
@@ -239,9 +247,7 @@ impl Contribute {
     ) -> Result<Leaf> {
         let opening = || format!("reading {}", path.display());
         let open = || std::fs::File::open(path).with_context(opening);
-        let mut kept = path.as_os_str().to_owned();
-        kept.push(".leaf");
-        let kept = PathBuf::from(kept);
+        let kept = beside(path, ".leaf");
         let begun = std::fs::read(&kept).ok();
         let begun = begun.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let file = open()?;
@@ -307,6 +313,11 @@ impl Contribute {
         file: &[u8],
         place: SignedPlace,
     ) -> Result<Leaf> {
+        let length = entry.commitment.length;
+        ensure!(
+            length <= MAX_CONNECTED_PAYLOAD_BYTES,
+            "a payload that stays with its contributor has at most {MAX_CONNECTED_PAYLOAD_BYTES} bytes, this one has {length}: send it without --place"
+        );
         if let Some(keep) = &self.keep {
             let writing = || format!("writing {}", keep.display());
             let mut kept = std::fs::File::create_new(keep).with_context(writing)?;
@@ -369,6 +380,25 @@ impl Contribute {
         }
         Ok((unpacked.documents, unpacked.summary))
     }
+}
+
+/// A file with a name of its own beside another.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(ending);
+    path.into()
+}
+
+/// Writes a file that is whole once it has its name. One of an earlier try, which was not begun to be sent, gives way.
+fn keep_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let writing = || format!("writing {}", path.display());
+    let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(writing)?;
+    file.write_all(bytes).with_context(writing)?;
+    file.as_file().sync_all().with_context(writing)?;
+    file.persist(path).with_context(writing)?;
+    Ok(())
 }
 
 /// What is sealed of an export and what is not, for whom it is of.

@@ -302,7 +302,7 @@ pub(in crate::cmd) async fn name_with(
 }
 
 /// Refuses a recovery key that is lost together with the key that it is for.
-fn another_key(account: &PrivateKeySigner, recovery: Address) -> Result<()> {
+pub(in crate::cmd) fn another_key(account: &PrivateKeySigner, recovery: Address) -> Result<()> {
     ensure!(
         recovery != account.address(),
         "{recovery} is the key that names it: a recovery key has to be another one, kept elsewhere"
