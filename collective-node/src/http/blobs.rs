@@ -13,11 +13,15 @@ use collective::permit::Fault;
 use futures_util::StreamExt;
 
 use super::{App, Problem};
-use crate::blobs::{BlobError, PIECE_BYTES};
+use crate::blobs::BlobError;
 
 /// Bytes that strangers may leave here while the node runs: over a hundred of the largest programs. A node that
 /// serves more restarts, or its operator uploads for them.
 const MAX_GUEST_BYTES: u64 = 1 << 30;
+
+/// Bytes of a blob that is given from memory: the manifest of a full batch, which key holders must get however many strangers read
+/// large files slowly.
+const WHOLE_BYTES: u64 = 12 << 20;
 
 /// Large files that are given at the same time: each is open, of the descriptors that `http::serve` leaves to everything else, for as
 /// long as its client reads.
@@ -73,7 +77,7 @@ pub async fn give(
         (header::ETAG, tag),
     ];
     let (status, range) = match asked {
-        None if length <= PIECE_BYTES as u64 => {
+        None if length <= WHOLE_BYTES => {
             return Ok((common, app.blobs.get(id).await?).into_response());
         }
         None => (StatusCode::OK, 0..length),
