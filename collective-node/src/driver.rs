@@ -12,6 +12,7 @@ use bytes::Bytes;
 use collective::approval::Recipient;
 use collective::committee::assembly::Assembled;
 use collective::id::{BlobId, NodeId};
+use collective::limits::MAX_RUN_SECONDS;
 use collective::permit::{
     ApprovalStatus, ApprovedTerms, Case, Code, Fault, Grant, Permit, Refusal, grant, permit,
 };
@@ -357,6 +358,18 @@ impl Driver {
             if self.memory().is_full(&manifest.dataset.source).await? {
                 return Ok(Some(told::FULL.to_owned()));
             }
+        }
+        let longest = Duration::from_secs(manifest.limits.seconds.into());
+        let comparing = run::comparing(permit.grant().input().members());
+        // The program's clock runs while files are opened, and a run may have to be made twice within a day.
+        let most = Duration::from_secs(MAX_RUN_SECONDS.into());
+        if manifest.payment.distinct && (comparing > longest || comparing + longest > most) {
+            return Ok(Some(format!(
+                "opening what was contributed is allowed {} s, twice, and a run of this manifest {} s: the limit has to be longer than the \
+                 former, and both together within {MAX_RUN_SECONDS} s",
+                comparing.as_secs(),
+                longest.as_secs()
+            )));
         }
         let (token, own) = (manifest.payment.token, self.chain.deployment().token);
         let paid = || format!("the manifest pays in token {token}, rewards are accounted in {own}");

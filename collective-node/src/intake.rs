@@ -365,10 +365,14 @@ impl Intake {
     }
 
     /// Bytes of a payload of this source: what the operator says, or else what one request takes or the source's longest plaintext
-    /// comes to, sealed.
+    /// comes to, sealed. Of documents never more than that: nothing would read it, and it would be paid.
     pub fn max_payload(&self, source: &Source) -> u64 {
         let needed = sealed_len(source.max_bytes()).max(MAX_UPLOAD_BYTES) as u64;
-        self.max_payload.unwrap_or(needed).min(MAX_PAYLOAD_BYTES)
+        let allowed = self.max_payload.unwrap_or(needed).min(MAX_PAYLOAD_BYTES);
+        match source.has_documents() {
+            true => allowed.min(needed),
+            false => allowed,
+        }
     }
 
     fn check(

@@ -98,14 +98,9 @@ pub async fn run(
     // Before the clock, and before the program: it has no part in this.
     let (files, duplicates) = match permit.grant().manifest().payment.distinct {
         true => {
-            let lengths = files
-                .members
-                .iter()
-                .map(|(member, _)| member.entry.commitment.length);
-            let (pause, began) = (
-                comparing(files.members.len(), lengths.sum()),
-                Instant::now(),
-            );
+            let lengths = files.members.iter().map(|(member, _)| readable(member));
+            let pause = comparing_of(files.members.len(), lengths.sum());
+            let began = Instant::now();
             let (files, duplicates) = find_duplicates(files).await?;
             let waited = tokio::task::spawn_blocking(move || wait_out(pause, began)).await;
             let interrupted =
@@ -233,7 +228,12 @@ async fn find_duplicates(files: Files) -> Result<(Files, Vec<u32>), RunError> {
 
 /// What comparing so many files with so many bytes takes by the clock, or a whole number of times that where the machine is slow:
 /// when a run is published follows from both, which everybody knows, and not from what is in the files.
-fn comparing(files: usize, bytes: u64) -> Duration {
+pub fn comparing(members: &[Anchored]) -> Duration {
+    let bytes = members.iter().map(readable).sum();
+    comparing_of(members.len(), bytes)
+}
+
+fn comparing_of(files: usize, bytes: u64) -> Duration {
     let steps = bytes / COMPARED_BYTES + files as u64 / COMPARED_FILES;
     COMPARING.saturating_mul(1 + u32::try_from(steps).unwrap_or(u32::MAX - 1))
 }
@@ -269,21 +269,27 @@ async fn read(
     Ok(())
 }
 
-/// One sealed file, from the store or from where it was fetched to.
 /// How many files may wait, by the longest of them.
 fn ahead(members: &[(Anchored, Option<BlobId>)]) -> usize {
-    let lengths = members.iter().map(|it| it.0.entry.commitment.length);
+    let lengths = members.iter().map(|(member, _)| readable(member));
     let longest = lengths.max().unwrap_or(0).max(1);
     usize::try_from(AHEAD_BYTES / longest).map_or(AHEAD, |files| files.clamp(1, AHEAD))
 }
 
+/// Bytes of a payload that is read: none of one that is too long.
+fn readable(member: &Anchored) -> u64 {
+    let length = member.entry.commitment.length;
+    if length > READ_BYTES { 0 } else { length }
+}
+
+/// One sealed file, from the store or from where it was fetched to; nothing of one that is too long.
 async fn read_one(
     blobs: &Blobs,
     fetched: &Fetched,
     member: &Anchored,
     file: Option<BlobId>,
 ) -> Result<Bytes, RunError> {
-    if member.entry.commitment.length > READ_BYTES {
+    if readable(member) == 0 {
         return Ok(Bytes::new());
     }
     let leaf = member.entry.contribution.leaf();
@@ -304,9 +310,9 @@ mod tests {
 
     #[test]
     fn comparing_takes_what_is_public_and_nothing_else() {
-        assert_eq!(comparing(0, 0), COMPARING);
-        assert_eq!(comparing(256, 32 << 20), 4 * COMPARING);
-        assert!(comparing(usize::MAX, u64::MAX) > comparing(1, 0));
+        assert_eq!(comparing_of(0, 0), COMPARING);
+        assert_eq!(comparing_of(256, 32 << 20), 4 * COMPARING);
+        assert!(comparing_of(usize::MAX, u64::MAX) > comparing_of(1, 0));
     }
 
     #[test]
