@@ -1,14 +1,22 @@
 //! The file that a holder's log is kept in: appended to, synced before anything is given, never rewritten.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use collective::committee::log::{Log, LogError, LogEvent, LogHead};
 use thiserror::Error;
 use tokio::sync::Mutex;
+
+/// How long a log is waited for: a process that was ended can have left a child, which holds the log until it has become its
+/// program.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Between two tries to lock it.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Why the log cannot be read or written.
 #[derive(Debug, Error)]
@@ -65,9 +73,9 @@ impl LogFile {
             .mode(0o600)
             .open(path)
             .map_err(failed)?;
-        file.try_lock().map_err(|error| match error {
-            std::fs::TryLockError::WouldBlock => LogFileError::Taken(path.to_owned()),
-            std::fs::TryLockError::Error(error) => failed(error),
+        hold(&file).map_err(|error| match error {
+            TryLockError::WouldBlock => LogFileError::Taken(path.to_owned()),
+            TryLockError::Error(error) => failed(error),
         })?;
         let mut bytes = std::fs::read(path).map_err(failed)?;
         let whole = bytes
@@ -153,6 +161,19 @@ impl LogFile {
 
 fn earlier_write_failed() -> std::io::Error {
     std::io::Error::other("an earlier write failed: start again")
+}
+
+/// Locks the log for as long as it is open.
+fn hold(file: &File) -> Result<(), TryLockError> {
+    let began = Instant::now();
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if began.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            held => return held,
+        }
+    }
 }
 
 #[cfg(test)]
