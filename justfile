@@ -75,12 +75,12 @@ simulate-committee SEEDS="10000":
 simulate-payouts SEEDS="10000":
     #!/usr/bin/env bash
     set -euo pipefail
-    cargo test --release --test payouts --no-run
+    cargo test --release --test node --no-run
     cores=$(nproc)
     each=$((({{ SEEDS }} + cores - 1) / cores))
     running=()
     for core in $(seq 0 $((cores - 1))); do
-        SEED=$((1 + core * each)) SEEDS=$each cargo test --quiet --release --test payouts -- --nocapture &
+        SEED=$((1 + core * each)) SEEDS=$each cargo test --quiet --release --test node -- --nocapture payouts:: &
         running+=($!)
     done
     for one in "${running[@]}"; do
@@ -89,7 +89,7 @@ simulate-payouts SEEDS="10000":
 
 # A GiB goes in and comes out, with the memory that it takes at both ends: 3 GiB of disk
 gibibyte:
-    cargo test --release -p collective-node --test streaming -- --ignored --nocapture
+    cargo test --release --test node -- --ignored --nocapture streaming::
 
 # A day's audit of a million contributions: bytes, processor time, and raw SHA-256 over the same bytes
 bench-liveness:

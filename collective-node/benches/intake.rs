@@ -4,13 +4,14 @@
 //! The senders run on the same machine; what they send is sealed before. Flushes are those of the whole disk, whoever asks for
 //! them, so the second figure is a lower bound.
 
-#[path = "../tests/by_hand/mod.rs"]
+#[allow(dead_code)]
+#[path = "../tests/node/by_hand/mod.rs"]
 mod by_hand;
 #[allow(dead_code)]
-#[path = "../tests/faults/disk.rs"]
+#[path = "../tests/node/faults/disk.rs"]
 mod disk;
 #[allow(dead_code)]
-#[path = "../tests/faults/uploads.rs"]
+#[path = "../tests/node/faults/uploads.rs"]
 mod uploads;
 
 use std::collections::VecDeque;

@@ -2,10 +2,11 @@
 //! sees all that is published of a thousand runs and guesses.
 //!
 //! Real: the program, the sandbox's process, what it reports, and `run::publish`, which the driver calls with it. Of the other
-//! fields of a receipt, and of what HTTP answers, `covert_chain.rs` shows on a chain that they do not follow the bit either.
+//! fields of a receipt, and of what HTTP answers, `node/covert_chain.rs` shows on a chain that they do not follow the bit either.
 //! Simulated: nobody waits for the moment at which a run may show; the moment itself is what the observer sees. Where a vote
 //! grants several moments, a run's measured time is multiplied by a hundred before it goes through the same function.
 
+#[path = "node/bombs/mod.rs"]
 mod bombs;
 
 use std::collections::BTreeMap;
@@ -87,7 +88,7 @@ impl Exam {
         manifest.recipient = Recipient::Age(identity.recipient().to_string());
         manifest.output.schema = None;
         manifest.output.minimum_group = 2;
-        let asker = format!("(component {})", include_str!("covert/asker.wat"));
+        let asker = format!("(component {})", include_str!("node/covert/asker.wat"));
         let asker = wat::parse_str(asker).expect("the text parses");
         let sources = [("main.py".to_owned(), "# None of it is read.\n".to_owned())];
         let bundle = Bundle::new(sources.into()).expect("a bundle");
@@ -214,7 +215,7 @@ impl Exam {
 }
 
 fn leaker() -> Vec<u8> {
-    module(include_str!("covert/leaker.wat"))
+    module(include_str!("node/covert/leaker.wat"))
 }
 
 /// As many zeroes as ones in each half, in an order that the seed gives.

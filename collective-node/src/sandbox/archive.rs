@@ -729,7 +729,7 @@ impl<'a> Split<'a> {
 }
 
 #[cfg(test)]
-#[path = "../../tests/export/mod.rs"]
+#[path = "../../tests/node/export/mod.rs"]
 mod export;
 
 #[cfg(test)]

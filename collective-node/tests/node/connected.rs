@@ -1,0 +1,756 @@
+//! Files that their contributors keep: contributed, audited, moved and read by a job from a place that may lie, and from nowhere
+//! that the operator did not name. What the place was told shows nowhere.
+
+use crate::by_hand;
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::by_hand::{PATIENCE, Running, World, binary, refusal};
+use alloy::eips::BlockId;
+use alloy::primitives::Address;
+use alloy::providers::{Provider, ProviderBuilder};
+use alloy::rpc::types::Filter;
+use alloy::signers::local::PrivateKeySigner;
+use alloy::sol_types::SolEvent;
+use collective::contribution::{LEAF_BYTES, Place, PlaceUrl, SignedPlace};
+use collective::liveness::{Epoch, Results};
+use collective::terms::{Purpose, Terms};
+use collective_contracts::ContributionRegistry::BatchCommitted;
+use collective_node::chain::Deployment;
+use collective_node::client::Client;
+use collective_node::contributor::{Destination, place, prepare, split_file};
+use collective_node::demo::TERMS_EXPIRE;
+use collective_node::intake::ConnectedUpload;
+use collective_node::ledger::Audited;
+use serde_json::Value;
+
+const DAY: &str = "86400";
+
+/// Of which no log, blob or answer may have a trace.
+const TOKEN: &str = "s3cr3t-t0ken";
+
+/// How a server answers for one path.
+#[derive(Clone)]
+enum Answer {
+    /// As it should.
+    File(Vec<u8>),
+    /// The whole file, whatever was asked for.
+    Whole(Vec<u8>),
+    Status(u16),
+    To(String),
+    /// Another part than was asked for.
+    Elsewhere(Vec<u8>),
+    /// Fewer bytes than it says.
+    Cut(Vec<u8>),
+    /// As if it were compressed.
+    Packed(Vec<u8>),
+    /// A byte now and then.
+    Slow,
+    /// Bytes without end.
+    Endless,
+    /// No HTTP.
+    Noise,
+}
+
+/// A web server that may lie.
+#[derive(Clone)]
+struct Server {
+    address: SocketAddr,
+    answers: Arc<Mutex<HashMap<String, Answer>>>,
+    /// First and last byte of each range that was asked for.
+    asked: Arc<Mutex<Vec<(u64, u64)>>>,
+}
+
+impl Server {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let server = Self {
+            address: listener.local_addr().expect("an address"),
+            answers: Arc::default(),
+            asked: Arc::default(),
+        };
+        let serving = server.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let serving = serving.clone();
+                // A client that hangs up is none of its business.
+                std::thread::spawn(move || serving.answer(&stream).ok());
+            }
+        });
+        server
+    }
+
+    /// From now on.
+    fn set(&self, path: &str, answer: Answer) {
+        let mut answers = self.answers.lock().expect("no panic");
+        answers.insert(path.to_owned(), answer);
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}/{path}?token={TOKEN}", self.address)
+    }
+
+    fn answer(&self, mut stream: &TcpStream) -> std::io::Result<()> {
+        let mut lines = BufReader::new(stream).lines();
+        let request = lines.next().expect("a request")?;
+        let mut range = None;
+        for line in lines {
+            let line = line?.to_lowercase();
+            if line.is_empty() {
+                break;
+            }
+            if let Some(bytes) = line.strip_prefix("range: bytes=") {
+                let (first, last) = bytes.split_once('-').expect("a range");
+                range = Some((
+                    first.parse().expect("a number"),
+                    last.parse().expect("a number"),
+                ));
+            }
+        }
+        let path = request.split(['/', '?', ' ']).nth(2).unwrap_or_default();
+        let answer = self.answers.lock().expect("no panic").get(path).cloned();
+        let (first, last): (u64, u64) = range.expect("a node asks for ranges only");
+        self.asked.lock().expect("no panic").push((first, last));
+        let head = |status: &str, more: &str| {
+            format!("HTTP/1.1 {status}\r\nconnection: close\r\n{more}\r\n")
+        };
+        let part = |file: &[u8], first: u64| {
+            let end = file.len().min(last as usize + 1);
+            let bytes = file.get(first as usize..end).map(<[u8]>::to_vec);
+            let bytes = bytes.filter(|it| !it.is_empty())?;
+            let shown = format!("bytes {first}-{}/{}", end - 1, file.len());
+            let length = bytes.len();
+            let more = format!("content-range: {shown}\r\ncontent-length: {length}\r\n");
+            Some((more, bytes))
+        };
+        let status = |status: u16| head(&format!("{status} No"), "content-length: 0\r\n");
+        match answer.unwrap_or(Answer::Status(404)) {
+            Answer::File(file) => match part(&file, first) {
+                Some((more, bytes)) => {
+                    stream.write_all(head("206 Part", &more).as_bytes())?;
+                    stream.write_all(&bytes)
+                }
+                None => stream.write_all(status(416).as_bytes()),
+            },
+            Answer::Whole(file) => {
+                let more = format!("content-length: {}\r\n", file.len());
+                stream.write_all(head("200 OK", &more).as_bytes())?;
+                stream.write_all(&file)
+            }
+            Answer::Status(code) => stream.write_all(status(code).as_bytes()),
+            Answer::To(url) => {
+                let more = format!("location: {url}\r\ncontent-length: 0\r\n");
+                stream.write_all(head("302 Found", &more).as_bytes())
+            }
+            Answer::Elsewhere(file) => {
+                let (more, bytes) = part(&file, first - 1).expect("there is more");
+                stream.write_all(head("206 Part", &more).as_bytes())?;
+                stream.write_all(&bytes)
+            }
+            Answer::Cut(file) => {
+                let (more, bytes) = part(&file, first).expect("there is more");
+                stream.write_all(head("206 Part", &more).as_bytes())?;
+                stream.write_all(&bytes[..bytes.len() / 2])
+            }
+            Answer::Packed(file) => {
+                let (more, bytes) = part(&file, first).expect("there is more");
+                let more = format!("content-encoding: gzip\r\n{more}");
+                stream.write_all(head("206 Part", &more).as_bytes())?;
+                stream.write_all(&bytes)
+            }
+            Answer::Slow => {
+                stream.write_all(head("200 OK", "content-length: 99999\r\n").as_bytes())?;
+                loop {
+                    stream.write_all(b"x")?;
+                    std::thread::sleep(Duration::from_millis(500));
+                }
+            }
+            Answer::Endless => {
+                stream.write_all(head("200 OK", "").as_bytes())?;
+                loop {
+                    stream.write_all(&[7; 4096])?;
+                }
+            }
+            Answer::Noise => stream.write_all(b"no HTTP at all\r\n\r\n"),
+        }
+    }
+}
+
+/// A world whose node goes to one server, and a member who keeps a file there.
+struct Kept {
+    folder: tempfile::TempDir,
+    world: World,
+    node: Option<Running>,
+    server: Server,
+    /// The sealed file.
+    file: Vec<u8>,
+}
+
+impl Kept {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let world = World::start(folder.path().join("world"));
+        let server = Server::start();
+        let config = world.path("node.toml");
+        let mut text = std::fs::read_to_string(&config).expect("a configuration");
+        text.push_str(&format!(
+            "connected = true\nprivate_places = [\"{}\"]\n",
+            server.address
+        ));
+        std::fs::write(&config, text).expect("a written file");
+        let mut kept = Self {
+            folder,
+            world,
+            node: None,
+            server,
+            file: vec![],
+        };
+        kept.start_node();
+        kept
+    }
+
+    /// Everything that it says is kept.
+    fn start_node(&mut self) {
+        self.node = None;
+        let log = std::fs::File::options()
+            .append(true)
+            .create(true)
+            .open(self.log());
+        let mut node = binary();
+        node.env(
+            "RUST_LOG",
+            "info,collective_node=trace,reqwest=trace,hyper=trace",
+        );
+        node.stderr(log.expect("a log"));
+        let (node, line) = by_hand::start_node_by(node, &self.world.path("node.toml"));
+        assert!(line.contains(self.world.told("node")), "it says: {line}");
+        self.node = Some(node);
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("node.log")
+    }
+
+    fn said(&self, words: &str) -> bool {
+        let log = std::fs::read_to_string(self.log()).expect("a log");
+        log.contains(words)
+    }
+
+    /// Sends the kept file with a place, as the member types it.
+    fn contribute(&self, url: &str) -> std::process::Output {
+        let file = self.folder.path().join("record.age");
+        let line = format!("{} --sealed {} --place {url}", self.terms(), file.display());
+        self.world.run(&line)
+    }
+
+    fn terms(&self) -> String {
+        let key = self.world.key("contributor-0");
+        format!(
+            "contribute --source anes96 --purposes statistics --expiry {TERMS_EXPIRE} --nonce 7 --key {key}"
+        )
+    }
+
+    fn refuses(&self, answer: Answer, words: &str) {
+        self.server.set("liar", answer);
+        self.refuses_place(&self.server.url("liar"), words);
+    }
+
+    fn refuses_place(&self, url: &str, words: &str) {
+        let output = self.contribute(url);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!error.contains(TOKEN), "{words}: {error}");
+        assert!(error.contains("fault: contributor"), "{words}: {error}");
+        refusal(output, words, words);
+    }
+
+    /// Begins a day, and says how it was audited. Where `is_held` is false the tries take hours.
+    async fn next_day(&self, is_held: bool) -> Audited {
+        self.world.pass(DAY);
+        let newest = self.provider().get_block(BlockId::latest()).await;
+        let today = Epoch::at(
+            newest
+                .expect("an answer")
+                .expect("a block")
+                .header
+                .timestamp,
+        );
+        let began = Instant::now();
+        loop {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            if let Some(newest) = self.audits().first()
+                && newest.epoch >= today
+            {
+                return *newest;
+            }
+            assert!(began.elapsed() < PATIENCE, "no audit");
+            if !is_held {
+                self.world.pass("18001");
+            }
+        }
+    }
+
+    fn audits(&self) -> Vec<Audited> {
+        let output = self.world.run("liveness --json");
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    }
+
+    /// How the contribution stands, as anybody may ask.
+    fn standing(&self, leaf: &str) -> (String, bool) {
+        let output = self.world.run(&format!("liveness {leaf} --json"));
+        let standing: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(standing["connected"], true, "{standing}");
+        let newest = standing["days"].as_array().expect("days").last();
+        let verdict = newest.expect("a day")["verdict"].as_str().expect("a word");
+        assert_eq!(output.status.success(), verdict == "held");
+        (verdict.to_owned(), standing["earns"] == true)
+    }
+
+    fn provider(&self) -> impl Provider + use<> {
+        let rpc = self.world.told("rpc").parse().expect("an address");
+        ProviderBuilder::new().connect_http(rpc)
+    }
+
+    /// The node's account, which anchors.
+    async fn auditor(&self) -> Address {
+        let filter = Filter::new()
+            .address(self.deployment().contributions)
+            .event_signature(BatchCommitted::SIGNATURE_HASH)
+            .from_block(0);
+        let logs = self.provider().get_logs(&filter).await.expect("logs");
+        let batch = BatchCommitted::decode_log(&logs.first().expect("a batch").inner);
+        batch.expect("an event").data.aggregator
+    }
+
+    /// What was posted of a day says that its contributor kept it, and holds.
+    async fn is_verified(&self, epoch: u64, leaf: &str) {
+        let began = Instant::now();
+        let line = format!("verify liveness {epoch} --contribution {leaf} --json");
+        let verified = loop {
+            let output = self.world.run(&line);
+            if output.status.success() {
+                break String::from_utf8(output.stdout).expect("JSON");
+            }
+            assert!(began.elapsed() < PATIENCE, "{output:?}");
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        };
+        assert!(
+            verified.contains("held, kept by its contributor"),
+            "{verified}"
+        );
+    }
+
+    fn client(&self) -> Client {
+        Client::new(self.world.told("node").parse().expect("a URL")).expect("a client")
+    }
+
+    fn deployment(&self) -> Deployment {
+        let file = std::fs::read(self.world.told("deployment")).expect("written by dev");
+        serde_json::from_slice(&file).expect("a deployment")
+    }
+
+    fn account(&self, name: &str) -> PrivateKeySigner {
+        let seeded = self.world.handout["accounts"].as_array().expect("accounts");
+        let found = seeded.iter().find(|it| it["name"] == name);
+        let key = found.expect("an account")["key"].as_str().expect("a key");
+        key.parse().expect("a key")
+    }
+
+    fn url(&self, path: &str) -> PlaceUrl {
+        self.server.url(path).try_into().expect("an address")
+    }
+
+    /// No trace of the token but in the ledger.
+    fn has_kept_the_secret(&self) {
+        assert!(!self.said(TOKEN), "the log has it");
+        let mut folders = vec![PathBuf::from(self.world.path("node"))];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).expect("a folder") {
+                let path = entry.expect("an entry").path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let name = path
+                    .file_name()
+                    .expect("a name")
+                    .to_string_lossy()
+                    .into_owned();
+                let bytes = std::fs::read(&path).expect("a file");
+                let has_it = bytes.windows(TOKEN.len()).any(|it| it == TOKEN.as_bytes());
+                assert!(!has_it || name.starts_with("ledger"), "{}", path.display());
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_lies_is_refused_and_nothing_else_is_spoken_to() {
+    let mut kept = Kept::start();
+    let path = kept.folder.path().join("record.age");
+    let line = format!("{} --record -", kept.terms());
+    let record = b"0,7,7,1,6,6,36,3,1,1\n";
+    let (url, keep) = (kept.server.url("record"), path.display());
+    let without = kept
+        .world
+        .run_with(&format!("{line} --place {url}"), record);
+    assert_eq!(without.status.code(), Some(2), "nothing is kept");
+    let early = format!("{line} --place {url} --keep {keep}");
+    let early = kept.world.run_with(&early, record);
+    let how = format!("send it by --sealed {keep}");
+    refusal(early, "a file that is not there yet", &how);
+    kept.file = std::fs::read(&path).expect("the sealed file");
+
+    let file = &kept.file;
+    let bent = |at: usize| {
+        let mut bent = file.clone();
+        bent[at] ^= 4;
+        bent
+    };
+    let last = file.len() - 1;
+    let header = split_file(file).expect("a sealed file").0.len();
+    let longer = [&file[..], b"more"].concat();
+    kept.refuses(Answer::Status(404), "answered 404");
+    kept.refuses(Answer::Status(503), "answered 503");
+    kept.refuses(Answer::File(bent(last)), "bytes are not those");
+    kept.refuses(Answer::Whole(bent(header)), "bytes are not those");
+    kept.refuses(Answer::File(file[..last].to_vec()), "was cut or extended");
+    kept.refuses(Answer::File(file[..header].to_vec()), "was cut or extended");
+    kept.refuses(Answer::File(longer.clone()), "was cut or extended");
+    kept.refuses(Answer::Whole(longer), "was cut or extended");
+    kept.refuses(Answer::Elsewhere(file.clone()), "another part");
+    kept.refuses(Answer::Cut(file.clone()), "stopped in the middle");
+    kept.refuses(Answer::Packed(file.clone()), "it is encoded");
+    kept.refuses(Answer::Endless, "was cut or extended");
+    kept.refuses(Answer::Noise, "does not speak HTTP");
+    kept.refuses(Answer::Slow, "took too long");
+
+    // Nobody listens to what is said here; that nobody is spoken to is what is looked at.
+    let inside = TcpListener::bind("127.0.0.1:0").expect("a port");
+    inside.set_nonblocking(true).expect("a socket");
+    let port = inside.local_addr().expect("an address").port();
+    let not_public = "none of the public internet";
+    for (url, words) in [
+        (
+            format!("https://127.0.0.1:{port}/?token={TOKEN}"),
+            not_public,
+        ),
+        (
+            format!("https://localhost:{port}/?token={TOKEN}"),
+            not_public,
+        ),
+        (
+            format!("https://2130706433:{port}/?token={TOKEN}"),
+            not_public,
+        ),
+        (
+            format!("https://[::ffff:127.0.0.1]:{port}/?token={TOKEN}"),
+            not_public,
+        ),
+        (
+            format!("http://127.0.0.1:{port}/?token={TOKEN}"),
+            "only https",
+        ),
+        (
+            format!("ftp://127.0.0.1:{port}/?token={TOKEN}"),
+            "only https",
+        ),
+        (format!("https://me:{TOKEN}@127.0.0.1:{port}/"), "user name"),
+    ] {
+        kept.refuses_place(&url, words);
+        kept.refuses(Answer::To(url), words);
+    }
+    kept.refuses(Answer::To(kept.server.url("liar")), "redirects too often");
+    let spoken_to = inside.accept().expect_err("nobody came");
+    assert_eq!(spoken_to.kind(), ErrorKind::WouldBlock);
+
+    // A redirect within what the operator named is followed.
+    kept.server.set("record", Answer::Whole(kept.file.clone()));
+    kept.server
+        .set("liar", Answer::To(kept.server.url("record")));
+    let taken = kept.contribute(&kept.server.url("liar"));
+    assert!(taken.status.success(), "{taken:?}");
+    refusal(kept.contribute(&url), "once more", "already here");
+    kept.has_kept_the_secret();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_contributor_keeps_is_audited_moved_and_read_by_a_job() {
+    let mut kept = Kept::start();
+    let path = kept.folder.path().join("record.age");
+    let server = kept.server.clone();
+    let line = format!(
+        "{} --record - --keep {} --place {}",
+        kept.terms(),
+        path.display(),
+        server.url("record")
+    );
+    let first = kept.world.run_with(&line, b"0,7,7,1,6,6,36,3,1,1\n");
+    assert_eq!(first.status.code(), Some(1), "it is not there yet");
+    kept.file = std::fs::read(&path).expect("the sealed file");
+    server.set("record", Answer::File(kept.file.clone()));
+    let taken = kept.contribute(&format!("{} --json", server.url("record")));
+    let taken: Value = serde_json::from_slice(&taken.stdout).expect("JSON");
+    let leaf = taken["leaf"].as_str().expect("a leaf").to_owned();
+    kept.world.json(&format!("contributions {leaf} --wait"));
+
+    // All that the node has of it is the header and one hash: no blob has the payload.
+    let file = kept.file.clone();
+    let (header, payload) = split_file(&file).expect("a sealed file");
+    let given = kept.client().header(leaf.parse().expect("a leaf")).await;
+    assert_eq!(given.expect("its header"), header);
+    assert!(!has_blob_with(&kept, payload), "the node kept the payload");
+
+    a_job_reads_it(&kept, &leaf, kept.auditor().await);
+    what_was_fetched_for_a_lease_outlives_place_and_process(&mut kept);
+    assert!(!has_blob_with(&kept, payload), "the node kept the payload");
+    let fetched = std::fs::read_dir(kept.world.path("node/fetched")).expect("a folder");
+    assert_eq!(fetched.count(), 0, "dropped after the run");
+
+    let large = contribute_several_leaves(&kept).await;
+    server.asked.lock().expect("no panic").clear();
+    let audited = kept.next_day(true).await;
+    assert_eq!(u64::from(audited.counts.held), audited.asked);
+    let results = kept.client().blob(audited.results).await.expect("a blob");
+    Results::parse(&results).expect("results");
+    let letters: Value = serde_json::from_slice(&results).expect("JSON");
+    let letters = letters["verdicts"].as_str().expect("letters").to_owned();
+    assert!(letters.matches('H').count() >= 2, "{letters}");
+    assert_eq!(kept.standing(&leaf), ("held".into(), true));
+    assert_eq!(kept.standing(&large), ("held".into(), true));
+    for (first, last) in server.asked.lock().expect("no panic").drain(..) {
+        assert!(last - first < LEAF_BYTES as u64 && first >= header.len() as u64);
+    }
+
+    // A bit turns over; then the file is gone.
+    let mut bent = kept.file.clone();
+    *bent.last_mut().expect("a byte") ^= 4;
+    server.set("record", Answer::File(bent));
+    assert!(kept.next_day(false).await.counts.wrong >= 1);
+    assert_eq!(kept.standing(&leaf), ("wrong".into(), false));
+    kept.is_verified(audited.epoch, &leaf).await;
+    server.set("record", Answer::File(kept.file.clone()));
+    kept.next_day(true).await;
+    assert_eq!(kept.standing(&leaf), ("held".into(), true));
+    server.set("record", Answer::Status(404));
+    assert!(kept.next_day(false).await.counts.error >= 1);
+    assert_eq!(
+        kept.standing(&leaf),
+        ("error".into(), true),
+        "one day is borne"
+    );
+
+    it_is_moved(&kept, &leaf).await;
+    kept.next_day(true).await;
+    assert_eq!(kept.standing(&leaf).0, "held");
+
+    // A lost ledger takes the place along, and nothing else.
+    kept.node = None;
+    for name in ["ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm"] {
+        let _ = std::fs::remove_file(kept.world.path(&format!("node/{name}")));
+    }
+    kept.start_node();
+    assert!(kept.next_day(false).await.counts.error >= 2);
+    assert_eq!(
+        kept.standing(&leaf),
+        ("error".into(), false),
+        "nothing is known of before"
+    );
+    let key = kept.world.key("contributor-0");
+    let url = server.url("other");
+    kept.world.json(&format!(
+        "contributions place {leaf} --place {url} --key {key}"
+    ));
+    kept.next_day(false).await;
+    assert_eq!(kept.standing(&leaf).0, "held");
+
+    server.set("other", Answer::Status(404));
+    an_expired_request_asks_nobody(&kept);
+    it_is_withdrawn(&kept, &leaf);
+    kept.has_kept_the_secret();
+}
+
+/// A job whose file never comes ends with its request, and the requester is told.
+fn an_expired_request_asks_nobody(kept: &Kept) {
+    let manifest = kept.world.path("manifests/mean.json");
+    let requester = kept.world.key("requester");
+    let request = format!("job request --manifest {manifest} --key {requester}");
+    assert_eq!(kept.world.json(&request)["job"], 3);
+    kept.world.pass("604860");
+    let began = Instant::now();
+    let shown = || kept.world.run("job show 3 --json").stdout;
+    while !String::from_utf8_lossy(&shown()).contains("the request has expired") {
+        assert!(began.elapsed() < PATIENCE, "it is tried on");
+        std::thread::sleep(Duration::from_millis(300));
+    }
+}
+
+/// What is withdrawn has no place any more.
+fn it_is_withdrawn(kept: &Kept, leaf: &str) {
+    let key = kept.world.key("contributor-0");
+    kept.world.json(&format!("revoke {leaf} --key {key}"));
+    let began = Instant::now();
+    while kept.world.json(&format!("contributions {leaf}"))["dropped"] != true {
+        assert!(began.elapsed() < PATIENCE, "it is not dropped");
+        kept.world.pass("12");
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    let url = kept.server.url("record");
+    let moved = format!("contributions place {leaf} --place {url} --key {key}");
+    kept.world.refused(&moved, "is withdrawn");
+}
+
+/// The members let a program run, and take the node's word for what is reachable; while the file is away its job waits, and says for whom.
+fn a_job_reads_it(kept: &Kept, leaf: &str, auditor: Address) {
+    let world = &kept.world;
+    let manifest = world.path("manifests/mean.json");
+    let (program, founder) = (world.path("programs/mean.wasm"), world.key("founder-0"));
+    let opened = world.json(&format!(
+        "propose --manifest {manifest} --program {program} --key {founder}"
+    ));
+    let named = world.json(&format!("propose --auditor {auditor} --key {founder}"));
+    let ids = [&opened, &named].map(|it| it["proposal"].as_str().expect("an id"));
+    world.decide(&ids);
+    kept.server.set("record", Answer::Status(404));
+    let requester = world.key("requester");
+    world.json(&format!(
+        "job request --manifest {manifest} --key {requester}"
+    ));
+    let began = Instant::now();
+    while !kept.said(&format!("the contributor of leaf {leaf} keeps the file")) {
+        assert!(began.elapsed() < PATIENCE, "it says nothing");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(world.json("job show 1")["state"], "requested");
+    kept.server.set("record", Answer::File(kept.file.clone()));
+    let ran = world.json("job show 1 --wait");
+    assert_eq!(ran["state"], "completed", "{ran}");
+    let identity = world.told("identity");
+    let opened = world.run(&format!("job output 1 --identity {identity}"));
+    let means: Value = serde_json::from_slice(&opened.stdout).expect("the means");
+    // All who count, among them the one whose file was fetched: it was read, or there would be one fewer.
+    assert_eq!(means["n"], 850);
+}
+
+/// From the lease on the bond is at stake, and nothing depends on the place any more.
+fn what_was_fetched_for_a_lease_outlives_place_and_process(kept: &mut Kept) {
+    let manifest = kept.world.path("manifests/mean.json");
+    let requester = kept.world.key("requester");
+    let asked = kept.world.json(&format!(
+        "job request --manifest {manifest} --key {requester}"
+    ));
+    assert_eq!(asked["job"], 2);
+    let began = Instant::now();
+    while kept.world.json("job show 2")["state"] == "requested" {
+        assert!(began.elapsed() < PATIENCE, "it is not leased");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    kept.server.set("record", Answer::Status(404));
+    kept.start_node();
+    let ran = kept.world.json("job show 2 --wait");
+    assert_eq!(ran["state"], "completed", "{ran}");
+    kept.server.set("record", Answer::File(kept.file.clone()));
+}
+
+/// A record of 60 KB: what is in it only the sandbox would look at.
+async fn contribute_several_leaves(kept: &Kept) -> String {
+    let (client, deployment) = (kept.client(), kept.deployment());
+    let answer = client.collective().await.expect("a collective");
+    let recipient = answer.recipient.parse().expect("a recipient");
+    let to = Destination {
+        deployment: &deployment,
+        recipient: &recipient,
+        source: "anes96",
+        terms: Terms {
+            purposes: [Purpose::Statistics].into_iter().collect(),
+            expiry: u64::MAX,
+        },
+    };
+    let account = kept.account("contributor-1");
+    let sealed = prepare(&to, &account, 77, &vec![7; 60_000], &mut rand::rng());
+    let (entry, file) = sealed.expect("sealed");
+    let (header, _) = split_file(&file).expect("a sealed file");
+    let leaf = entry.contribution.leaf();
+    let at = Place {
+        leaf,
+        number: 1,
+        url: kept.url("large"),
+    };
+    let mut upload = ConnectedUpload {
+        entry,
+        header: header.to_vec().into(),
+        place: place(&deployment, &kept.account("contributor-2"), at.clone()),
+    };
+    kept.server.set("large", Answer::File(file));
+    let said = client.connect(&upload).await.expect_err("another's word");
+    assert!(
+        said.to_string().contains("not signed by the contributor"),
+        "{said}"
+    );
+    upload.place = place(&deployment, &account, at);
+    client.connect(&upload).await.expect("taken in");
+    kept.world.json(&format!("contributions {leaf} --wait"));
+    leaf.to_string()
+}
+
+/// The member takes the file elsewhere. Nobody else does, and no old word does.
+async fn it_is_moved(kept: &Kept, leaf: &str) {
+    let (world, server) = (&kept.world, &kept.server);
+    let key = world.key("contributor-0");
+    let line = |leaf: &str, path: &str| {
+        let url = server.url(path);
+        format!("contributions place {leaf} --place {url} --key {key}")
+    };
+    world.refused(&line(leaf, "other"), "answered 404");
+    server.set("other", Answer::Whole(kept.file.clone()));
+    let nobodys = format!("0x{}", "11".repeat(32));
+    world.refused(&line(&nobodys, "other"), "no contribution");
+    world.json(&line(leaf, "other"));
+
+    server.set("record", Answer::File(kept.file.clone()));
+    let (client, deployment) = (kept.client(), kept.deployment());
+    let at = |number: u64| Place {
+        leaf: leaf.parse().expect("a leaf"),
+        number,
+        url: kept.url("record"),
+    };
+    let owner = kept.account("contributor-0");
+    let move_to = |signed: SignedPlace| {
+        let client = client.clone();
+        async move {
+            client
+                .move_to(&signed)
+                .await
+                .expect_err("refused")
+                .to_string()
+        }
+    };
+    let old = move_to(place(&deployment, &owner, at(1))).await;
+    assert!(old.contains("a higher one is known already"), "{old}");
+    let stranger = kept.account("contributor-2");
+    let others = move_to(place(&deployment, &stranger, at(u64::MAX))).await;
+    assert!(others.contains("not signed by the contributor"), "{others}");
+    let mut altered = place(&deployment, &owner, at(1));
+    altered.place.number = u64::MAX;
+    let altered = move_to(altered).await;
+    assert!(
+        altered.contains("not signed by the contributor"),
+        "{altered}"
+    );
+    server.set("record", Answer::Status(404));
+}
+
+fn has_blob_with(kept: &Kept, bytes: &[u8]) -> bool {
+    let folders = std::fs::read_dir(kept.world.path("node/blobs")).expect("blobs");
+    let files = folders
+        .flatten()
+        .filter_map(|it| std::fs::read_dir(it.path()).ok());
+    let has_them = |file: PathBuf| {
+        let blob = std::fs::read(file).expect("a blob");
+        blob.windows(bytes.len()).any(|window| window == bytes)
+    };
+    files.flatten().flatten().any(|file| has_them(file.path()))
+}
