@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::anchor::Anchor;
 use crate::auditor::Auditor;
-use crate::blobs::{BlobError, Blobs};
+use crate::blobs::{BlobError, Blobs, Service};
 use crate::chain::{ChainError, Deployment};
 use crate::committee::Committee;
 use crate::driver::Driver;
@@ -42,6 +42,8 @@ use crate::withdrawal::Withdrawals;
 pub struct NodeConfig {
     /// Folder of ledger, blobs and compiled programs.
     pub data: PathBuf,
+    /// Where blobs are kept, if not in that folder.
+    pub bucket: Option<Service>,
     /// Where the collective lives.
     pub deployment: Deployment,
     /// This node in NodeRegistry.
@@ -134,7 +136,8 @@ impl Node {
         std::fs::create_dir_all(&config.data).map_err(StartError::Folder)?;
         let address = listener.local_addr().map_err(StartError::Listen)?;
         let chain = keys.chain(client, config.deployment).await?;
-        let blobs = blobs(&config.data)?;
+        let blobs = blobs_in(config.bucket.clone(), &config.data, config.node).await?;
+        blobs.clean_up().await?;
         let ledger = Ledger::open(&config.data.join("ledger.sqlite")).await?;
         let sandbox = Arc::new(sandbox(&config, &keys)?);
         let places = Places::new(config.private_places.clone())?;
@@ -365,6 +368,21 @@ pub(crate) async fn remember(mut view: watch::Receiver<View>, ledger: Ledger) {
         if view.changed().await.is_err() {
             return;
         }
+    }
+}
+
+/// The blobs of a node: in a bucket, or in its data folder.
+///
+/// # Errors
+/// [`BlobError`].
+pub async fn blobs_in(
+    bucket: Option<Service>,
+    data: &Path,
+    node: NodeId,
+) -> Result<Blobs, BlobError> {
+    match bucket {
+        None => blobs(data),
+        Some(bucket) => Blobs::bucket(bucket, &data.join("blobs"), node).await,
     }
 }
 

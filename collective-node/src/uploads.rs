@@ -118,7 +118,8 @@ impl Uploads {
         self.state().keys().copied().collect()
     }
 
-    /// Held while one is taken in: of several with one nonce, one becomes a blob.
+    /// Held while one is taken in: of several with one nonce, one becomes a blob, and of those that go to a bucket the parts of one
+    /// are in memory.
     pub async fn taking_in(&self) -> impl Drop + use<> {
         self.taking_in.clone().lock_owned().await
     }

@@ -27,6 +27,7 @@ use crate::sandbox::Layer;
 mod bond;
 mod keep;
 mod register;
+mod store;
 
 /// How long a stop may take: what supervisors grant before they kill.
 const STOP: Duration = Duration::from_secs(5);
@@ -63,6 +64,13 @@ A configuration:
   connected = true                     # optional: members may keep their files themselves, at https://
   max_payload = 1073741824             # optional: bytes of one sealed payload that it takes, of any source
   private_places = [\"10.0.0.9:9000\"]   # optional: members may keep files there, too: without TLS, and in this network
+
+  [store.s3]                           # optional: blobs in a bucket, by a binary built with `--features s3`
+  endpoint = \"https://s3.example\"    # an S3-compatible service; with `allow_http = true` also http://
+  bucket = \"blobs\"
+  region = \"us-east-1\"               # optional
+  prefix = \"node-1\"                  # optional: a path in the bucket, for this node alone
+  credentials = \"s3.key\"             # optional: else AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
 
   [programs]                           # optional: what the node may do with programs' repositories
   repositories = [\"https://forge.example/programs.git\"]  # it fetches from these and no others
@@ -102,6 +110,8 @@ struct Config {
     max_payload: Option<u64>,
     #[serde(default)]
     private_places: Private,
+    #[serde(default)]
+    store: store::Store,
     #[serde(default)]
     programs: Programs,
 }
@@ -184,6 +194,7 @@ async fn stay(config: &Path) -> Result<bool> {
         .with_context(|| format!("listening at {}", config.listen))?;
     let programs = config.programs.settings(&config.data)?;
     let settings = node::NodeConfig {
+        bucket: config.store.service()?,
         data: config.data,
         deployment,
         node: config.node,
@@ -217,6 +228,7 @@ impl Config {
             Some(&mut config.data),
             Some(&mut config.keys),
             config.passphrase_file.as_mut(),
+            config.store.path(),
             config.programs.deploy_key.as_mut(),
             config.programs.known_hosts.as_mut(),
         ];

@@ -412,6 +412,7 @@ impl World {
 
     async fn start_node(&mut self, listener: TcpListener) -> Result<()> {
         let config = NodeConfig {
+            bucket: None,
             data: self.data.clone(),
             deployment: self.deployment,
             node: self.node_id,

@@ -19,6 +19,7 @@ use url::Url;
 
 async fn start_node(world: &CommitteeWorld) -> (Node, Client) {
     let config = NodeConfig {
+        bucket: None,
         data: world.world.data.clone(),
         deployment: world.world.deployment,
         node: world.world.node_id,

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::Config;
 use crate::cmd::show::show;
-use crate::node::blobs;
+use crate::node::blobs_in;
 use crate::sandbox::{MAX_COMPONENT_BYTES, World, check_world, is_component};
 
 /// Add a runtime, or another large file that programs need, to this node's blobs.
@@ -44,7 +44,8 @@ impl Keep {
             let refused = || format!("{} is no runtime", self.file.display());
             check_world(&bytes, World::Runtime).with_context(refused)?;
         }
-        let id = blobs(&config.data)?.put(Bytes::from(bytes)).await?;
+        let blobs = blobs_in(config.store.service()?, &config.data, config.node).await?;
+        let id = blobs.put(Bytes::from(bytes)).await?;
         let value = json!({ "sha256": id, "bytes": length });
         let rows = [("sha256", id.to_string()), ("bytes", length.to_string())];
         show(self.json, &value, &rows)?;

@@ -71,6 +71,7 @@ impl CeremonyWorld {
         let world = World::constituted(chain, folder.path(), at, Setting::default()).await;
         let mut world = world.expect("a constituted collective");
         let config = NodeConfig {
+            bucket: None,
             data: world.data.clone(),
             deployment: world.deployment,
             node: world.node_id,

@@ -263,6 +263,7 @@ impl CommitteeWorld {
     /// Starts the compute node, which holds no share, and says how to talk to it.
     pub async fn start_node(&self) -> (Node, Client) {
         let config = NodeConfig {
+            bucket: None,
             data: self.world.data.clone(),
             deployment: self.world.deployment,
             node: self.world.node_id,

@@ -203,6 +203,7 @@ impl QuietWorld {
     pub async fn start(&mut self) -> Result<(), StartError> {
         assert!(self.node.is_none(), "the node runs");
         let config = NodeConfig {
+            bucket: None,
             data: self.world.data.clone(),
             deployment: self.world.deployment,
             node: self.world.node_id,
