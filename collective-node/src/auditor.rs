@@ -559,9 +559,14 @@ fn unreadable(error: BlobError) -> Outcome {
 #[cfg(test)]
 mod tests {
     use collective::contribution::{BLOCK_BYTES, PayloadTree};
+    use collective::id::NodeId;
     use collective::terms::Terms;
+    use object_store::ObjectStoreExt;
+    use object_store::memory::InMemory;
+    use object_store::path::Path as Key;
 
     use super::*;
+    use crate::blobs::Service;
 
     const KEPT: u64 = 3 * BLOCK_BYTES + 7;
 
@@ -658,5 +663,32 @@ mod tests {
         file[header - 3] ^= 1;
         std::fs::write(&path, &file[..file.len() - 1]).expect("cut");
         assert_eq!(ask(0).await, Outcome::Wrong);
+    }
+
+    #[tokio::test]
+    async fn what_a_bucket_lost_is_wrong_and_of_a_bucket_that_is_away_nothing_is_said() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let memory = Arc::new(InMemory::new());
+        let service = Service::new(memory.clone(), "");
+        let blobs = Blobs::bucket(service, folder.path(), NodeId(B256::ZERO)).await;
+        let blobs = blobs.expect("a store");
+        let (file, header) = file();
+        let entry = entry(&file, header);
+        let id = blobs.put(file.into()).await.expect("kept");
+        let ask = || async {
+            match Stored::open(&blobs, id, &entry).await {
+                Ok(Some(stored)) => stored.ask(&entry, 1024).await.unwrap_or_else(unreadable),
+                Ok(None) => Outcome::Wrong,
+                Err(error) => unreadable(error),
+            }
+        };
+        assert_eq!(ask().await, Outcome::Held);
+        let name = id.to_string();
+        let key = Key::from(format!("{}/{}", &name[2..4], &name[4..]));
+        memory.delete(&key).await.expect("removed");
+        assert_eq!(ask().await, Outcome::Wrong);
+        // As a bucket that was deleted, or another one, answers.
+        memory.delete(&Key::from("owner")).await.expect("removed");
+        assert_eq!(ask().await, Outcome::Error);
     }
 }

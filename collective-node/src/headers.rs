@@ -14,7 +14,7 @@ use collective::seal::tagged::TaggedRecipient;
 use thiserror::Error;
 use tokio::sync::OnceCell;
 
-use crate::blobs::{BlobError, Blobs};
+use crate::blobs::{BlobError, Blobs, given};
 use crate::chain::Deployment;
 use crate::client::{Client, ClientError};
 use crate::contributor::split_file;
@@ -168,7 +168,7 @@ async fn by_header(blobs: &Blobs) -> Result<HashMap<BlobId, BlobId>, BlobError> 
     tracing::warn!("the ledger does not say where a contribution is: reading all headers for it");
     let mut found = HashMap::new();
     for id in blobs.list().await? {
-        if let Ok(Some(header)) = in_file(blobs, id).await {
+        if let Some(Some(header)) = given(in_file(blobs, id).await)? {
             found.insert(BlobId::of(&header), id);
         }
     }

@@ -14,7 +14,7 @@ use collective::liveness::Custody;
 use futures_util::TryStreamExt;
 use thiserror::Error;
 
-use crate::blobs::{BlobError, Blobs, OpenBlob};
+use crate::blobs::{BlobError, Blobs, OpenBlob, given};
 use crate::chain::{Chain, ChainError};
 use crate::follower::View;
 use crate::headers::in_file;
@@ -65,7 +65,7 @@ pub async fn rebuild(
     let mut found = 0;
     let mut connected = vec![];
     for id in blobs.list().await? {
-        match matching(&lacking, blobs, id).await {
+        match matching(&lacking, blobs, id).await? {
             Some((held, Custody::Escrow)) => {
                 lacking.remove(&held.entry.commitment.header);
                 found += usize::from(ledger.keep(held).await? == Kept::New);
@@ -109,7 +109,7 @@ async fn tombstones(
         let Some(why) = dropped.remove(&leaf) else {
             continue;
         };
-        if blobs.get(file).await.is_err() {
+        if given(blobs.get(file).await)?.is_none() {
             continue;
         }
         lacking.remove(&header);
@@ -120,31 +120,51 @@ async fn tombstones(
     Ok(found)
 }
 
-/// The contribution whose file this blob is, or of whose file it is what the node has.
+/// The contribution whose file this blob is, or of whose file it is what the node has. A store that fails is an error: what it has
+/// would be taken for lost.
 async fn matching(
     lacking: &HashMap<B256, &SignedContribution>,
     blobs: &Blobs,
     file: BlobId,
-) -> Option<(Held, Custody)> {
-    let header = in_file(blobs, file).await.ok()??;
-    let entry = *lacking.get(&sha256(&header))?;
-    let commitment = &entry.commitment;
-    let header = header.len() as u64;
-    let blob = blobs.open(file).await.ok()?;
-    let is_file = blob.length() == header + commitment.length
-        && outline(blob.clone(), header).await.ok()?.root() == commitment.payload;
-    // The leaves of a payload of 32 bytes are as long as that.
-    let custody = if is_file {
-        Custody::Escrow
-    } else {
-        let leaves = leaf_count(commitment.length).checked_mul(32)?;
-        (blob.length() == header + leaves).then_some(())?;
-        let stub = blobs.get(file).await.ok()?;
-        PayloadLeaves::parse(&stub[header as usize..], commitment)?;
-        Custody::Connected
+) -> Result<Option<(Held, Custody)>, BlobError> {
+    let header = given(in_file(blobs, file).await)?.flatten();
+    let found = header.and_then(|header| {
+        let entry = *lacking.get(&sha256(&header))?;
+        Some((header.len() as u64, entry))
+    });
+    let Some((header, entry)) = found else {
+        return Ok(None);
+    };
+    let Some(custody) = given(custody(blobs, file, header, entry).await)?.flatten() else {
+        return Ok(None);
     };
     let entry = entry.clone();
-    Some((Held { entry, file }, custody))
+    Ok(Some((Held { entry, file }, custody)))
+}
+
+/// Whether this is the file of a contribution whose header, of so many bytes, it begins with, or the leaf hashes of its payload.
+async fn custody(
+    blobs: &Blobs,
+    file: BlobId,
+    header: u64,
+    entry: &SignedContribution,
+) -> Result<Option<Custody>, BlobError> {
+    let commitment = &entry.commitment;
+    let blob = blobs.open(file).await?;
+    let length = blob.length();
+    // The leaves of a payload of 32 bytes are as long as that.
+    if length == header + commitment.length
+        && outline(blob, header).await?.root() == commitment.payload
+    {
+        return Ok(Some(Custody::Escrow));
+    }
+    let leaves = leaf_count(commitment.length).checked_mul(32);
+    if leaves.and_then(|leaves| leaves.checked_add(header)) != Some(length) {
+        return Ok(None);
+    }
+    let stub = blobs.get(file).await?;
+    let leaves = PayloadLeaves::parse(&stub[header as usize..], commitment);
+    Ok(leaves.map(|_| Custody::Connected))
 }
 
 /// What the payload behind a header of so many bytes comes to; the file is read once, and checked.

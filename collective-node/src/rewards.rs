@@ -13,7 +13,7 @@ use collective::reward::{Claims, RewardLedger, RewardRefusal, RewardRoot};
 use thiserror::Error;
 use tokio::sync::{Mutex, watch};
 
-use crate::blobs::{BlobError, Blobs};
+use crate::blobs::{BlobError, Blobs, given};
 use crate::chain::{Chain, ChainError};
 use crate::committee::{Committee, CommitteeError};
 use crate::follower::View;
@@ -280,7 +280,7 @@ impl Rewards {
 /// The ledger that a root was proposed with, up to block `up_to`; `None` where nobody gives one that makes this root.
 ///
 /// # Errors
-/// [`RewardError::Chain`].
+/// [`RewardError::Chain`]; [`RewardError::Blob`], of this node's store.
 pub async fn ledger_of(
     chain: &Chain,
     blobs: &Blobs,
@@ -300,7 +300,7 @@ pub async fn ledger_of(
             continue;
         };
         if proposed.root == root
-            && let Ok(bytes) = blobs.get(BlobId(proposed.manifest)).await
+            && let Some(bytes) = given(blobs.get(BlobId(proposed.manifest)).await)?
             && let Ok(ledger) = serde_json::from_slice::<RewardLedger>(&bytes)
             && ledger.tree().is_some_and(|tree| tree.root() == root)
         {

@@ -14,7 +14,7 @@ use collective::reward::{Earning, RewardLedger};
 
 use super::inputs::derived;
 use super::{Epochs, Inputs, RewardError};
-use crate::blobs::Blobs;
+use crate::blobs::{Blobs, given};
 use crate::chain::Chain;
 use crate::chain::facts::{JobFact, JobState};
 use crate::follower::View;
@@ -214,7 +214,7 @@ impl Sources<'_> {
         if terms.token != deployment.token || amount.is_zero() {
             return Ok(Found::Nothing);
         }
-        let Some(payment) = self.payment(BlobId(digest.0)).await else {
+        let Some(payment) = self.payment(BlobId(digest.0)).await? else {
             return Ok(Found::Missing("its manifest"));
         };
         let leaves = match (self.inputs.of(job, &fact).await?, self.inputs) {
@@ -260,7 +260,7 @@ impl Sources<'_> {
         let Some(receipt) = receipt_on_chain(self.chain, job, fact).await? else {
             return Ok(None);
         };
-        let Ok(bytes) = self.blobs.get(BlobId(receipt.sandbox)).await else {
+        let Some(bytes) = given(self.blobs.get(BlobId(receipt.sandbox)).await)? else {
             return Ok(None);
         };
         let places = duplicates(&bytes, fact.input_count);
@@ -274,9 +274,10 @@ impl Sources<'_> {
     }
 
     /// How members decided that contributors' money is divided.
-    async fn payment(&self, manifest: BlobId) -> Option<Payment> {
-        let bytes = self.blobs.get(manifest).await.ok()?;
-        Some(Manifest::parse(&bytes).ok()?.payment)
+    async fn payment(&self, manifest: BlobId) -> Result<Option<Payment>, RewardError> {
+        let bytes = given(self.blobs.get(manifest).await)?;
+        let manifest = bytes.and_then(|bytes| Manifest::parse(&bytes).ok());
+        Ok(manifest.map(|manifest| manifest.payment))
     }
 }
 

@@ -9,7 +9,7 @@ use collective::reward::Earning;
 
 use super::RewardError;
 use super::earned::{Found, Owners, Sources};
-use crate::blobs::BlobError;
+use crate::blobs::given;
 use crate::chain::facts::EpochFact;
 
 /// What an epoch waits for that was posted by an account whose batches are not followed here.
@@ -111,11 +111,8 @@ async fn draws(
     let start = epoch.saturating_mul(EPOCH_SECONDS);
     let first = from.chain.first_since(start, &at).await?;
     let pool = first.map_or_else(Vec::new, |block| from.view.index.pool(block.number));
-    let bytes = match from.blobs.get(fact.results).await {
-        Ok(bytes) => bytes,
-        // A store that fails says nothing of what there is.
-        Err(error @ BlobError::Store(_)) => return Err(error.into()),
-        Err(_) => return Ok(Err(RESULTS)),
+    let Some(bytes) = given(from.blobs.get(fact.results).await)? else {
+        return Ok(Err(RESULTS));
     };
     let collective = from.chain.deployment().collective;
     let results = Results::parse(&bytes);

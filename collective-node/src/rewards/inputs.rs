@@ -6,7 +6,7 @@ use collective::merkle::MerkleTree;
 use collective::permit::grant;
 
 use super::{RewardError, Rewards};
-use crate::blobs::Blobs;
+use crate::blobs::{Blobs, given};
 use crate::chain::Chain;
 use crate::chain::facts::JobFact;
 use crate::client::Client;
@@ -40,7 +40,7 @@ impl Rewards {
     /// that ran the job; or derived again from the facts at the lease's blocks, where the endpoint still proves them.
     async fn inputs(&self, job: u64, fact: &JobFact) -> Result<Option<Vec<Leaf>>, RewardError> {
         if let Some(list) = self.ledger.inputs(job, fact.lease.attempt).await?
-            && let Ok(bytes) = self.blobs.get(list).await
+            && let Some(bytes) = given(self.blobs.get(list).await)?
             && let Some(leaves) = released(&bytes, fact)
         {
             return Ok(Some(leaves));
