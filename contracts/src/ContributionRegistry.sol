@@ -70,7 +70,7 @@ contract ContributionRegistry is IContributionRegistry, EIP712 {
 
     /// @inheritdoc IContributionRegistry
     function revoke(bytes32 contributorId, uint248 word, uint256 mask) external {
-        _checkController(contributorId);
+        _checkRevoker(contributorId);
         _revoke(contributorId, word, mask);
     }
 
@@ -79,20 +79,20 @@ contract ContributionRegistry is IContributionRegistry, EIP712 {
         external
     {
         bytes32 structHash = keccak256(abi.encode(REVOKE_TYPEHASH, contributorId, word, mask, deadline));
-        _checkRelayed(controllerOf(contributorId), structHash, deadline, signature);
+        _checkRelayedRevocation(contributorId, structHash, deadline, signature);
         _revoke(contributorId, word, mask);
     }
 
     /// @inheritdoc IContributionRegistry
     function revokeAll(bytes32 contributorId, uint256 below) external {
-        _checkController(contributorId);
+        _checkRevoker(contributorId);
         _revokeAll(contributorId, below);
     }
 
     /// @inheritdoc IContributionRegistry
     function revokeAllBySig(bytes32 contributorId, uint256 below, uint256 deadline, bytes calldata signature) external {
         bytes32 structHash = keccak256(abi.encode(REVOKE_ALL_TYPEHASH, contributorId, below, deadline));
-        _checkRelayed(controllerOf(contributorId), structHash, deadline, signature);
+        _checkRelayedRevocation(contributorId, structHash, deadline, signature);
         _revokeAll(contributorId, below);
     }
 
@@ -213,6 +213,25 @@ contract ContributionRegistry is IContributionRegistry, EIP712 {
     function _checkController(bytes32 contributorId) private view {
         address controller = controllerOf(contributorId);
         require(msg.sender == controller, NotController(controller, msg.sender));
+    }
+
+    /// @dev To revoke only protects, so the account's own key may do it for ever: a takeover that it could not prevent does not make
+    /// it give anything that it does not want to give.
+    function _checkRevoker(bytes32 contributorId) private view {
+        if (msg.sender != addressOf(contributorId)) _checkController(contributorId);
+    }
+
+    function _checkRelayedRevocation(
+        bytes32 contributorId,
+        bytes32 structHash,
+        uint256 deadline,
+        bytes calldata signature
+    ) private view {
+        require(block.timestamp <= deadline, SignatureExpired(deadline));
+        address controller = controllerOf(contributorId);
+        bytes32 hash = _hashTypedDataV4(structHash);
+        bool valid = _isSigned(controller, hash, signature) || _isSigned(addressOf(contributorId), hash, signature);
+        require(valid, InvalidSignature(controller));
     }
 
     function _checkRelayed(address account, bytes32 structHash, uint256 deadline, bytes calldata signature)

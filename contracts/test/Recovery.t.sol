@@ -51,33 +51,38 @@ contract RecoveryTest is BaseTest {
         vm.assertEq(contributions.controllerOf(contributorIdOf(safe)), safe);
     }
 
-    function test_the_new_key_alone_speaks_for_the_id() public {
+    function test_the_new_key_alone_names_and_both_revoke() public {
         _rotate();
-        bytes memory refused = abi.encodeWithSelector(IContributionRegistry.NotController.selector, next, contributor);
-        vm.expectRevert(refused);
-        vm.prank(contributor);
-        contributions.revoke(id, 0, 1);
-        vm.expectRevert(refused);
-        vm.prank(contributor);
-        contributions.revokeAll(id, 1);
-        vm.expectRevert(refused);
+        vm.expectRevert(abi.encodeWithSelector(IContributionRegistry.NotController.selector, next, contributor));
         vm.prank(contributor);
         contributions.nameRecovery(id, contributor);
-        vm.expectRevert(abi.encodeWithSelector(IContributionRegistry.NotController.selector, next, safe));
+        bytes memory refused = abi.encodeWithSelector(IContributionRegistry.NotController.selector, next, safe);
+        vm.expectRevert(refused);
         vm.prank(safe);
         contributions.nameRecovery(id, safe);
+        vm.expectRevert(refused);
+        vm.prank(safe);
+        contributions.revoke(id, 0, 1);
+        vm.expectRevert(refused);
+        vm.prank(safe);
+        contributions.revokeAll(id, 1);
 
         vm.prank(next);
         contributions.revoke(id, 0, 1);
+        vm.prank(contributor);
+        contributions.revoke(id, 0, 2);
+        vm.assertEq(contributions.revocations(id, 0), 3);
         vm.prank(next);
         contributions.revokeAll(id, 9);
+        vm.prank(contributor);
+        contributions.revokeAll(id, 10);
+        vm.assertEq(contributions.watermark(id), 10);
         vm.prank(next);
         contributions.nameRecovery(id, stranger);
-        vm.assertEq(contributions.watermark(id), 9);
         vm.assertEq(contributions.recoveryOf(id).recovery, stranger);
     }
 
-    function test_signatures_of_the_old_key_are_worth_nothing_afterwards() public {
+    function test_signatures_of_the_old_key_revoke_and_do_nothing_else_afterwards() public {
         uint256 until = block.timestamp + 1_000 days;
         bytes32 word = keccak256("Revoke(bytes32 contributorId,uint248 word,uint256 mask,uint256 deadline)");
         bytes32 all = keccak256("RevokeAll(bytes32 contributorId,uint256 watermark,uint256 deadline)");
@@ -87,18 +92,29 @@ contract RecoveryTest is BaseTest {
         bytes memory named = _by("contributor", keccak256(abi.encode(NAMING, id, contributor, 3, until)));
         bytes memory invalid = abi.encodeWithSelector(IContributionRegistry.InvalidSignature.selector, next);
         vm.expectRevert(invalid);
-        contributions.revokeBySig(id, 0, 2, until, revocation);
-        vm.expectRevert(invalid);
-        contributions.revokeAllBySig(id, 5, until, everything);
-        vm.expectRevert(invalid);
         contributions.nameRecoveryBySig(id, contributor, until, named);
+        bytes memory foreign = _by("safe", keccak256(abi.encode(word, id, 0, 2, until)));
+        vm.expectRevert(invalid);
+        contributions.revokeBySig(id, 0, 2, until, foreign);
+        foreign = _by("safe", keccak256(abi.encode(all, id, 5, until)));
+        vm.expectRevert(invalid);
+        contributions.revokeAllBySig(id, 5, until, foreign);
+        vm.expectRevert(invalid);
+        contributions.revokeBySig(id, 0, 3, until, revocation);
 
-        revocation = _by("next", keccak256(abi.encode(word, id, 0, 2, until)));
         contributions.revokeBySig(id, 0, 2, until, revocation);
-        everything = _by("next", keccak256(abi.encode(all, id, 5, until)));
-        contributions.revokeAllBySig(id, 5, until, everything);
         vm.assertEq(contributions.revocations(id, 0), 2);
+        revocation = _by("next", keccak256(abi.encode(word, id, 0, 4, until)));
+        contributions.revokeBySig(id, 0, 4, until, revocation);
+        vm.assertEq(contributions.revocations(id, 0), 6);
+        contributions.revokeAllBySig(id, 5, until, everything);
         vm.assertEq(contributions.watermark(id), 5);
+        everything = _by("next", keccak256(abi.encode(all, id, 6, until)));
+        contributions.revokeAllBySig(id, 6, until, everything);
+        vm.assertEq(contributions.watermark(id), 6);
+        vm.warp(until + 1);
+        vm.expectRevert(abi.encodeWithSelector(IContributionRegistry.SignatureExpired.selector, until));
+        contributions.revokeAllBySig(id, 6, until, everything);
     }
 
     function test_nothing_more_is_contributed_under_a_rotated_id() public {

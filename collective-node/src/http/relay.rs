@@ -137,7 +137,9 @@ pub async fn revoke(
     let newest = app.chain.latest().await?;
     let fact = app.chain.recovery(&newest, contributor).await?;
     let controller = fact.controller(revocation.contributor);
-    if !revocation.is_by(controller, deployment(&app)) {
+    // The account's own key for ever, whoever took the id over: to revoke only protects.
+    let mut keys = [controller, revocation.contributor].into_iter();
+    if !keys.any(|key| revocation.is_by(key, deployment(&app))) {
         // A contract account decides in its own code, when the node has paid: it revokes with its own gas.
         return Err(Problem::new(
             StatusCode::FORBIDDEN,

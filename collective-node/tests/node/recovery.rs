@@ -1,5 +1,5 @@
-//! A key that is lost: the one in the safe has another take over, which takes back and is paid. The old one is worth nothing then, its
-//! owner could have said no for thirty days, and nobody else can do anything at all.
+//! A key that is lost: the one in the safe has another take over, which takes back and is paid. The old one can
+//! take back then and nothing else, its owner could have said no for thirty days, and nobody else can do anything at all.
 
 use crate::by_hand;
 use std::time::{Duration, Instant};
@@ -201,6 +201,8 @@ fn who_lost_a_key_takes_back_and_is_paid() {
     let manifest = place.approve();
 
     // Named with the contribution, signed by Ann, paid by the node.
+    let earlier = format!("contribute --record - {TERMS} --nonce 0 --key {ann_key}");
+    world.json_with(&earlier, RECORD);
     let contribute = format!("contribute --record - {TERMS} --nonce 1 --key {ann_key}");
     let given = world.json_with(&format!("{contribute} --recovery {safe}"), RECORD);
     let leaf = given["leaf"].as_str().expect("a leaf").to_owned();
@@ -229,14 +231,22 @@ fn who_lost_a_key_takes_back_and_is_paid() {
     assert!(state.rotated_at.is_some() && state.next.is_none());
     world.refused(&finish, "no recovery is under way");
 
-    // The old key is worth nothing any more.
+    // The old key contributes, names and moves nothing any more.
     let again = format!("contribute --record - {TERMS} --nonce 2 --key {ann_key}");
     place.refused_in_time(&again, RECORD, "another key has taken over");
     place.give_ether("contributor-0");
-    for verb in ["revoke 1", "revoke --all", "key recovery name --none"] {
-        let line = format!("{verb} --key {ann_key}");
-        world.refused(&line, "not that of the contributor's key");
-        world.refused(&format!("{line} --own-gas"), "NotController");
+    let unname = format!("key recovery name --none --key {ann_key}");
+    world.refused(&unname, "not that of the contributor's key");
+    world.refused(&format!("{unname} --own-gas"), "NotController");
+    for own_gas in ["", " --own-gas"] {
+        let line = format!("revoke --all --of {ann} --key {safe_key}{own_gas}");
+        let words = ["NotController", "not that of the contributor's key"];
+        world.refused(&line, words[usize::from(own_gas.is_empty())]);
+    }
+    // It can still take back, which only protects: by the node, and by itself.
+    for verb in ["revoke 0", "revoke 700 --own-gas"] {
+        let taken = world.json(&format!("{verb} --key {ann_key}"));
+        assert!(taken["block"].as_u64().is_some(), "{taken}");
     }
     let move_it = format!("contributions place {leaf} --place https://me.example/x --key");
     place.refused_in_time(

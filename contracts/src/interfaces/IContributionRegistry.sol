@@ -18,7 +18,7 @@ struct Contribution {
 }
 
 /// @dev Who speaks for a contributor's id, and who may take it over. The first word is what readers of the index prove.
-/// @param controller key that alone speaks for the id; zero while that is the id's own account
+/// @param controller key that speaks for the id; zero while that is the id's own account
 /// @param rotatedAt block in which another key first took over; zero while none has
 /// @param sequence changes so far: each signature is for one of them
 /// @param recovery key that may start a recovery; zero is none
@@ -75,7 +75,7 @@ interface IContributionRegistry {
     /// @notice The controller ended the recovery to `next`.
     event RecoveryVetoed(bytes32 indexed contributorId, address next);
 
-    /// @notice `controller` alone speaks for the id from now on.
+    /// @notice `controller` speaks for the id from now on; the id's own account can still revoke, and nothing else.
     event RecoveryFinished(bytes32 indexed contributorId, address controller);
 
     /// @notice A collective changed who may contribute.
@@ -128,19 +128,20 @@ interface IContributionRegistry {
     /// @dev Warning: admission is not checked here; readers apply `isAdmitted` to both paths alike.
     function contribute(Contribution calldata contribution) external;
 
-    /// @notice Revokes nonces of an id that the sender controls: for each bit i of `mask`, nonce `word * 256 + i`.
+    /// @notice Revokes nonces of an id that the sender controls, or whose own account the sender is, whoever controls it: for each bit
+    /// i of `mask`, nonce `word * 256 + i`.
     /// @dev Warning: for ever, and for the future only: what was released before stays known to whoever got it.
     function revoke(bytes32 contributorId, uint248 word, uint256 mask) external;
 
-    /// @notice `revoke` for the controller, who signed `Revoke(bytes32 contributorId,uint248 word,uint256 mask,uint256
+    /// @notice `revoke` for the controller or the id's own account, which signed `Revoke(bytes32 contributorId,uint248 word,uint256 mask,uint256
     /// deadline)`. Replaying it changes nothing, so no replay state is kept.
     function revokeBySig(bytes32 contributorId, uint248 word, uint256 mask, uint256 deadline, bytes calldata signature)
         external;
 
-    /// @notice Revokes all nonces below `below` of an id that the sender controls; less than the present watermark changes nothing.
+    /// @notice Revokes all nonces below `below`, by the same keys as `revoke`; less than the present watermark changes nothing.
     function revokeAll(bytes32 contributorId, uint256 below) external;
 
-    /// @notice `revokeAll` for the controller, who signed `RevokeAll(bytes32 contributorId,uint256 watermark,uint256
+    /// @notice `revokeAll` for the controller or the id's own account, which signed `RevokeAll(bytes32 contributorId,uint256 watermark,uint256
     /// deadline)`.
     function revokeAllBySig(bytes32 contributorId, uint256 below, uint256 deadline, bytes calldata signature) external;
 
