@@ -18,7 +18,7 @@ use crate::governance::{SignedBallot, SignedDelegation};
 use crate::holder::published::{LogPage, MAX_PAGE_LINES};
 use crate::http::{
     ClaimAnswer, CollectiveAnswer, ContributionState, ContributorAnswer, Deployed, JobAnswer,
-    MAX_BLOB_BYTES, MemberAnswer, Problem, RecoveryAnswer, Relayed, RelayedClaims, RelayedRecovery,
+    MAX_BLOB_BYTES, MemberAnswer, Problem, RecoveryAnswer, ClaimsAnswer, Relayed, RelayedClaims, RelayedRecovery,
     RelayedRevocation, RevocationAnswer, StandingAnswer, StatusAnswer, Uses,
 };
 use crate::intake::{Acknowledgement, ConnectedUpload};
@@ -232,7 +232,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn relay_claims(&self, accounts: Vec<Address>) -> Result<Relayed, ClientError> {
+    pub async fn relay_claims(&self, accounts: Vec<Address>) -> Result<ClaimsAnswer, ClientError> {
         self.post("claims", &RelayedClaims { accounts }).await
     }
 

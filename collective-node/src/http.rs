@@ -51,7 +51,7 @@ pub use recovery::{
     MAX_PAID_SEQUENCE, Recovering, RecoveryAnswer, RecoveryChange, RelayedRecovery,
 };
 pub use relay::{
-    MAX_CLAIMS, MAX_WORDS, MIN_SIGNED_SECONDS, Relayed, RelayedClaims, RelayedRevocation,
+    ClaimsAnswer, MAX_CLAIMS, MAX_WORDS, MIN_SIGNED_SECONDS, Relayed, RelayedClaims, RelayedRevocation,
     RevocationAnswer, Revoking, SignedNonces, SignedWatermark, SignedWord,
 };
 pub use rewards::ClaimAnswer;

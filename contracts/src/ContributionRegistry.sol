@@ -164,6 +164,12 @@ contract ContributionRegistry is IContributionRegistry, EIP712 {
     }
 
     /// @inheritdoc IContributionRegistry
+    function payeeOf(bytes32 contributorId) external view returns (address controller, bool recovering) {
+        controller = controllerOf(contributorId);
+        recovering = _recoveries[contributorId].next != address(0);
+    }
+
+    /// @inheritdoc IContributionRegistry
     function recoveryOf(bytes32 contributorId) external view returns (Recovery memory) {
         return _recoveries[contributorId];
     }

@@ -109,8 +109,10 @@ contract RewardDistributor is IRewardDistributor, EIP712, ReentrancyGuardTransie
         uint256 cumulative,
         bytes32[] calldata proof
     ) external nonReentrant returns (uint256 amount) {
+        (address payee, bool mayClaim) = _payeeOf(contributorId);
+        require(mayClaim, RecoveryUnderWay(contributorId, payee));
         Pool storage stored = _ripened(collective, token);
-        amount = _claim(stored, collective, token, contributorId, cumulative, proof);
+        amount = _claim(stored, payee, collective, token, contributorId, cumulative, proof);
         require(amount != 0, NothingToClaim(contributorId));
     }
 
@@ -123,7 +125,9 @@ contract RewardDistributor is IRewardDistributor, EIP712, ReentrancyGuardTransie
         Pool storage stored = _ripened(collective, token);
         for (uint256 i = 0; i < claims.length; ++i) {
             Claim calldata one = claims[i];
-            amount += _claim(stored, collective, token, one.contributorId, one.cumulative, one.proof);
+            (address payee, bool mayClaim) = _payeeOf(one.contributorId);
+            if (!mayClaim) continue;
+            amount += _claim(stored, payee, collective, token, one.contributorId, one.cumulative, one.proof);
         }
     }
 
@@ -173,8 +177,18 @@ contract RewardDistributor is IRewardDistributor, EIP712, ReentrancyGuardTransie
         _nodeRegistry.checkQuorum(collective, epoch, digest, signatures);
     }
 
+    /// @dev The key that is paid, and whether the sender may have it paid now.
+    function _payeeOf(bytes32 contributorId) private view returns (address payee, bool mayClaim) {
+        bool recovering;
+        // The registry is ours, and calls nobody.
+        // slither-disable-next-line calls-loop
+        (payee, recovering) = _contributionRegistry.payeeOf(contributorId);
+        mayClaim = !recovering || msg.sender == payee;
+    }
+
     function _claim(
         Pool storage stored,
+        address payee,
         address collective,
         address token,
         bytes32 contributorId,
@@ -189,9 +203,6 @@ contract RewardDistributor is IRewardDistributor, EIP712, ReentrancyGuardTransie
         // The root's own leaves could add up to more than it declared; the money of other collectives is in here too.
         uint256 all = stored.claimed + amount;
         require(all <= stored.total, Overclaimed(stored.total, all));
-        // The registry is ours, and calls nobody.
-        // slither-disable-next-line calls-loop
-        address payee = _contributionRegistry.controllerOf(contributorId);
 
         stored.claimed = all;
         claimed[collective][token][contributorId] = cumulative;

@@ -3,7 +3,7 @@ pragma solidity ^0.8.34;
 
 import {contributorIdOf} from "../src/ContributorId.sol";
 import {Contribution, IContributionRegistry, Recovery} from "../src/interfaces/IContributionRegistry.sol";
-import {Claim} from "../src/interfaces/IRewardDistributor.sol";
+import {Claim, IRewardDistributor} from "../src/interfaces/IRewardDistributor.sol";
 import {BaseTest} from "./BaseTest.sol";
 import {Merkle} from "./Merkle.sol";
 import {vm} from "./Vm.sol";
@@ -336,10 +336,13 @@ contract RecoveryTest is BaseTest {
         rewards.claim(collective, address(token), id, 10, proof);
         vm.assertEq(token.balanceOf(contributor), 10);
 
-        // A recovery that is under way, or was vetoed, moves nothing.
+        // A recovery that is under way, or was vetoed, moves nothing; the key that it would take the place of claims for itself.
         _name(safe);
         _start();
         proof = _give(30);
+        vm.expectRevert(abi.encodeWithSelector(IRewardDistributor.RecoveryUnderWay.selector, id, contributor));
+        rewards.claim(collective, address(token), id, 30, proof);
+        vm.prank(contributor);
         rewards.claim(collective, address(token), id, 30, proof);
         vm.assertEq(token.balanceOf(contributor), 30);
         vm.warp(block.timestamp + contributions.RECOVERY_SECONDS());
@@ -356,6 +359,34 @@ contract RecoveryTest is BaseTest {
         vm.assertEq(token.balanceOf(safe), uint256(0));
         vm.assertEq(rewards.claimed(collective, address(token), id), 100);
         vm.assertEq(rewards.pool(collective, address(token)).claimed, 100);
+    }
+
+    function test_a_recovery_that_is_under_way_holds_up_no_other_claim() public {
+        _install(1, 2);
+        vm.prank(requester);
+        rewards.fund(collective, address(token), 1_000);
+        _name(safe);
+        _start();
+        bytes32[] memory proof = _give(10);
+        Claim[] memory claims = new Claim[](2);
+        claims[0] = Claim({contributorId: id, cumulative: 10, proof: proof});
+        bytes32[] memory others = new bytes32[](1);
+        others[0] = rewards.leaf(id, 10);
+        claims[1] = Claim({contributorId: contributorIdOf(stranger), cumulative: 1, proof: others});
+        uint256 before = token.balanceOf(stranger);
+        // Sent by anybody, by the recovery key and by the next one.
+        address[3] memory senders = [requester, safe, next];
+        for (uint256 i = 0; i < senders.length; ++i) {
+            vm.prank(senders[i]);
+            vm.assertEq(rewards.claimMany(collective, address(token), claims), i == 0 ? 1 : 0);
+        }
+        vm.assertEq(token.balanceOf(stranger), before + 1);
+        vm.assertEq(rewards.claimed(collective, address(token), id), uint256(0));
+        // A veto ends it, and then anybody claims for the account.
+        _name(safe);
+        vm.prank(stranger);
+        vm.assertEq(rewards.claimMany(collective, address(token), claims), 10);
+        vm.assertEq(token.balanceOf(contributor), 10);
     }
 
     // Steps

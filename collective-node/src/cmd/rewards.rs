@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use alloy::primitives::{Address, U256};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
+use collective::id::ContributorId;
 use serde_json::json;
 
 use super::place::{ChainAt, NodeAt};
@@ -56,7 +57,9 @@ pub struct Show {
     json: bool,
 }
 
-/// Have an account paid what it earned. Anybody may; the money goes to the account.
+/// Have an account paid what it earned. Anybody may; the money goes to the account, or to the key that took it over.
+///
+/// While a recovery is under way that key alone may: the one that it would take the place of can be lost.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  collective rewards claim 0x70997970C51812dc3A010C7d01b50e0d17dc79C8 --key me.key"
@@ -109,7 +112,17 @@ impl Show {
 
 impl Claim {
     async fn run(self) -> Result<bool> {
-        let chain = self.chain.signer(secret::account(&self.key)?).await?;
+        let sender = secret::account(&self.key)?;
+        let by = sender.address();
+        let chain = self.chain.signer(sender).await?;
+        let id = ContributorId::from_address(self.account);
+        let fact = chain.recovery(&chain.latest().await?, id).await?;
+        let controller = fact.controller(self.account);
+        ensure!(
+            fact.under_way.is_none() || by == controller,
+            "a recovery of {} is under way: until it is finished or vetoed (`collective key recovery show`) only {controller} claims for it",
+            self.account
+        );
         let claim = self.node.client()?.claim(self.account).await?;
         let cumulative: U256 = claim
             .cumulative

@@ -278,19 +278,44 @@ pub struct RelayedClaims {
 /// Claims in one transaction: each is about 60,000 gas, and a transaction may take 2^24 (EIP-7825).
 pub const MAX_CLAIMS: usize = 100;
 
-/// Claims for accounts and waits until it is mined. Who has nothing to claim is passed over.
+/// What became of claims.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaimsAnswer {
+    /// Block in which they were paid.
+    pub block: u64,
+    /// Accounts of which a recovery is under way: only the key that speaks for one claims for it just now.
+    pub recovering: Vec<Address>,
+    /// What it means.
+    pub note: String,
+}
+
+/// Claims for accounts and waits until it is mined. Who has nothing to claim, or is being recovered, is passed over.
 pub async fn claim(
     State(app): State<App>,
     Json(claims): Json<RelayedClaims>,
-) -> Result<Json<Relayed>, Problem> {
+) -> Result<Json<ClaimsAnswer>, Problem> {
     if claims.accounts.len() > MAX_CLAIMS {
         return Err(Problem::malformed(format!(
             "at most {MAX_CLAIMS} accounts at a time"
         )));
     }
+    let ids = claims.accounts.iter().copied().map(ContributorId::from_address);
+    let newest = app.chain.latest().await?;
+    let held_up = app.chain.recovering(&newest, &ids.collect::<Vec<_>>()).await?;
+    let is_held_up = |account: &Address| held_up.contains(&ContributorId::from_address(*account));
+    let (recovering, accounts): (Vec<_>, Vec<_>) = claims.accounts.into_iter().partition(is_held_up);
+    if accounts.is_empty() && !recovering.is_empty() {
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            Fault::Contributor,
+            "a recovery is under way: until it is finished or vetoed only the key that speaks for the account claims for it, \
+             by `collective rewards claim ACCOUNT --key`",
+        ));
+    }
     let under_root = app.rewards.claims().await?;
     let under_root = under_root.ok_or_else(|| Problem::missing("no reward root is active yet"))?;
-    let proven = claims.accounts.into_iter().filter_map(|account| {
+    let proven = accounts.into_iter().filter_map(|account| {
         let contributor = ContributorId::from_address(account);
         let (cumulative, proof) = under_root.claim(contributor)?;
         Some(RewardDistributor::Claim {
@@ -304,8 +329,9 @@ pub async fn claim(
     let call = distributor.claimMany(collective, token, proven.collect());
     let receipt = app.chain.submit(call).await?;
     Step::ClaimsSentNotSeen.reached();
-    Ok(Json(Relayed {
+    Ok(Json(ClaimsAnswer {
         block: receipt.block_number.unwrap_or_default(),
+        recovering,
         note: "Paid to each account that had something to claim under the active root, or to the key that took it over.".into(),
     }))
 }

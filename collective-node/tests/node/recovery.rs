@@ -222,6 +222,16 @@ fn who_lost_a_key_takes_back_and_is_paid() {
     let stranger = place.key("requester");
     let own_gas = format!("{finish} --own-gas --key {stranger}");
     world.refused(&own_gas, "RecoveryTooEarly");
+    // What she earned is not paid to the key that is lost, whoever asks for it.
+    let claim = format!("rewards claim {ann} --key");
+    for key in [&stranger, &safe_key, &next_key] {
+        world.refused(&format!("{claim} {key}"), "a recovery of");
+    }
+    let relayed = place.client.relay_claims(vec![address(ann)]);
+    match place.runtime.block_on(relayed) {
+        Err(ClientError::Refused(problem)) => assert_eq!(problem.status, 409, "{problem:?}"),
+        other => panic!("it was not refused: {other:?}"),
+    }
     world.pass(&(DELAY - 600).to_string());
     world.refused(&finish, "can be vetoed until");
     world.pass("601");

@@ -182,6 +182,10 @@ interface IContributionRegistry {
     /// @notice The key that speaks for the id: that of its own account, until a recovery is finished.
     function controllerOf(bytes32 contributorId) external view returns (address);
 
+    /// @notice Who is paid what the id earned: its controller. While a recovery is under way that key may be lost, so nothing should
+    /// be paid to it unless it asks for it itself.
+    function payeeOf(bytes32 contributorId) external view returns (address controller, bool recovering);
+
     /// @notice All that is known of an id's recovery.
     function recoveryOf(bytes32 contributorId) external view returns (Recovery memory);
 

@@ -80,6 +80,9 @@ interface IRewardDistributor {
     /// @notice The proof does not lead to the active root.
     error InvalidProof(bytes32 contributorId);
 
+    /// @notice A recovery of the id is under way: until it is finished or vetoed only `controller` itself claims for it.
+    error RecoveryUnderWay(bytes32 contributorId, address controller);
+
     /// @notice All of it was paid before.
     error NothingToClaim(bytes32 contributorId);
 
@@ -114,7 +117,8 @@ interface IRewardDistributor {
     function activate(address collective, address token) external;
 
     /// @notice Pays a contributor what is due by the active root; sent by anyone, paid to the key that speaks for the id
-    /// then (`IContributionRegistry.controllerOf`).
+    /// then. While a recovery of the id is under way, sent by that key only (`IContributionRegistry.payeeOf`): else anybody could have
+    /// what the next key is due paid to one that is lost.
     /// @param cumulative sum of all rewards of the id, as in its leaf
     /// @return amount paid
     function claim(
@@ -125,8 +129,8 @@ interface IRewardDistributor {
         bytes32[] calldata proof
     ) external returns (uint256 amount);
 
-    /// @notice Many claims at once. One that was paid before is passed over, so that nobody spoils a batch by claiming
-    /// first; a false proof reverts.
+    /// @notice Many claims at once. One that was paid before is passed over, and so is one that only another may send just now, so that
+    /// nobody spoils a batch by claiming or starting a recovery first; a false proof reverts.
     /// @return amount paid in all
     function claimMany(address collective, address token, Claim[] calldata claims) external returns (uint256 amount);
 

@@ -75,6 +75,23 @@ impl Chain {
         })
     }
 
+    /// Of which of these ids a recovery is under way, proven at `block`.
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    pub async fn recovering(
+        &self,
+        block: &BlockRef,
+        ids: &[ContributorId],
+    ) -> Result<BTreeSet<ContributorId>, ChainError> {
+        let next = |id: &ContributorId| field(at(id.0, RECOVERIES), 2);
+        let slots: Vec<B256> = ids.iter().map(next).collect();
+        let contributions = self.deployment.contributions;
+        let words = self.words(block, contributions, &slots).await?;
+        let under_way = ids.iter().zip(words).filter(|(_, word)| !address(*word).is_zero());
+        Ok(under_way.map(|(id, _)| *id).collect())
+    }
+
     /// Which of these ids another key has taken over, proven at `block`.
     ///
     /// # Errors
