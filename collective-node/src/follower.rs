@@ -4,7 +4,6 @@
 //! after each step the hash-chain head folded from them must equal the head in the contract's
 //! storage, which is proven; an endpoint that withholds a batch is found out.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +15,7 @@ use collective::charter::Charter;
 use collective::committee::ShareCertificate;
 use collective::contribution::{Batch, SignedContribution, batch_head};
 use collective::epochs::Epochs;
-use collective::id::{BlobId, ContributorId};
+use collective::id::BlobId;
 use collective::index::{Index, Rule, Sealed};
 use collective::input::Anchored;
 use collective::receipt::BlockRef;
@@ -28,11 +27,11 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::blobs::{BlobError, Blobs};
-use crate::chain::facts::{CommitteeFact, Rotation};
+use crate::chain::facts::CommitteeFact;
 use crate::chain::{Chain, ChainError};
 use crate::headers::{self, Headers, HeadersError};
 use crate::pace::Pace;
-use collective_contracts::ContributionRegistry::{AdmissionSet, BatchCommitted, RecoveryFinished};
+use collective_contracts::ContributionRegistry::{AdmissionSet, BatchCommitted};
 use collective_contracts::NodeRegistry::CommitteeAccepted;
 
 mod committees;
@@ -63,8 +62,6 @@ pub struct View {
     pub aggregator: Address,
     /// Everything anchored.
     pub index: Arc<Index>,
-    /// Ids that another key has taken over, as far as logs or batches named them.
-    pub rotations: Arc<HashMap<ContributorId, Rotation>>,
     /// Manifests of the anchored batches.
     pub batches: Arc<Vec<BlobId>>,
 }
@@ -222,7 +219,6 @@ impl Follower {
             epochs: Arc::default(),
             aggregator,
             index: Arc::default(),
-            rotations: Arc::default(),
             batches: Arc::default(),
         };
         let (view, watcher) = watch::channel(view);
@@ -378,13 +374,10 @@ impl Follower {
                 block: to.number,
             });
         }
-        let rotations = self.rotations(from, &to, &mut anchored).await?;
+        self.drop_taken_over(&to, &mut anchored).await?;
         self.head = head;
         self.view.send_modify(|view| {
             view.finalized = to;
-            if !rotations.is_empty() {
-                Arc::make_mut(&mut view.rotations).extend(rotations);
-            }
             view.arrived = Instant::now();
             view.charters.extend(charters);
             let rule = rule_of(&committee, &epochs);
@@ -404,24 +397,16 @@ impl Follower {
         Ok(())
     }
 
-    /// Which ids another key has taken over, of those that logs name and those that `anchored` names, which `to` proves. What one of
-    /// them has in the block of its first rotation or later never counts (SPEC "Index"). Whoever signed it may be the thief; of
+    /// What an id has in the block of its first rotation or later never counts (SPEC "Index"). Whoever signed it may be the thief; of
     /// this the registry keeps the block, so that everybody says the same, however late they look.
-    async fn rotations(
+    async fn drop_taken_over(
         &self,
-        from: u64,
         to: &BlockRef,
         anchored: &mut [(Anchored, Option<Sealed>)],
-    ) -> Result<HashMap<ContributorId, Rotation>, FollowError> {
-        let filter = Filter::new()
-            .address(self.chain.deployment().contributions)
-            .event_signature(RecoveryFinished::SIGNATURE_HASH);
-        let logs = self.chain.logs(filter, from, to.number).await?;
-        let hinted = logs.iter().filter_map(|log| log.topics().get(1));
+    ) -> Result<(), FollowError> {
         let contributor = |it: &Anchored| it.entry.contribution.contributor;
         let named = anchored.iter().map(|(it, _)| contributor(it));
-        let ids = hinted.map(|id| ContributorId(*id)).chain(named);
-        let rotations = self.chain.rotations(to, ids).await?;
+        let rotations = self.chain.rotations(to, named).await?;
         for (it, sealed) in anchored {
             let rotation = rotations.get(&contributor(it));
             if rotation.is_some_and(|rotation| rotation.block <= it.block) {
@@ -430,7 +415,7 @@ impl Follower {
                 *sealed = None;
             }
         }
-        Ok(rotations)
+        Ok(())
     }
 
     /// The certificate that the collective accepted: the one at hand, or the blob that the chain names.

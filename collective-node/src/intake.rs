@@ -22,8 +22,8 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::blobs::{BlobError, Blobs};
-use crate::chain::Deployment;
 use crate::chain::facts::Rotation;
+use crate::chain::{ChainError, Deployment};
 use crate::contributor::{split_file, stub};
 use crate::crash::Step;
 use crate::follower::View;
@@ -32,8 +32,10 @@ use crate::places::{PlaceError, Places};
 use crate::uploads::{MAX_IDLE_SECONDS, Uploads};
 
 pub use resumable::{Appended, Progress};
+pub use rotations::Rotations;
 
 mod resumable;
+mod rotations;
 
 /// Bytes of the signed part: seven words, a source's name and a signature in JSON.
 pub const MAX_ENTRY_BYTES: usize = 4 * 1024;
@@ -203,6 +205,9 @@ pub enum IntakeRefusal {
     /// A copy of somebody's header.
     #[error("this ephemeral point was contributed before: seal the record afresh")]
     PointTaken,
+    /// Whether another key has taken the account over is not known.
+    #[error("this node cannot look up just now whose key speaks for the account: {0}; send it again later")]
+    Chain(#[from] ChainError),
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -215,7 +220,8 @@ impl IntakeRefusal {
     /// Who has to act.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Ledger(_)
+            Self::Chain(_)
+            | Self::Ledger(_)
             | Self::Blob(_)
             | Self::Busy
             | Self::NoRoom
@@ -233,6 +239,8 @@ pub struct Intake {
     pub deployment: Deployment,
     /// Chain facts.
     pub view: watch::Receiver<View>,
+    /// Whose ids another key has taken over.
+    pub rotations: Rotations,
     /// Contributions held.
     pub ledger: Ledger,
     /// Sealed files.
@@ -258,6 +266,7 @@ impl Intake {
             check_file(&entry, &file, &self.deployment, recipient, proof_required).map(drop)
         })?;
         let contribution = entry.contribution.clone();
+        self.check_not_taken_over(contribution.contributor).await?;
         let kept = match self.ledger.used(&contribution).await? {
             Some(used) => used,
             // Only now: a contributor could fill the disk with files of one nonce.
@@ -292,7 +301,8 @@ impl Intake {
             no_payload(rest)
         })?;
         let contribution = entry.contribution.clone();
-        self.check_place(&place, &entry)?;
+        self.check_not_taken_over(contribution.contributor).await?;
+        self.check_place(&place, &entry, None)?;
         let kept = match self.ledger.used(&contribution).await? {
             Some(used) => used,
             // Only now: a place is asked once for each contribution, and not for each try to use a nonce again.
@@ -314,7 +324,8 @@ impl Intake {
         let leaf = place.place.leaf;
         let found = self.ledger.contribution(leaf).await?;
         let (held, _) = found.ok_or(IntakeRefusal::Unknown(leaf))?;
-        self.check_place(&place, &held.entry)?;
+        let rotation = self.rotation(held.entry.contribution.contributor).await?;
+        self.check_place(&place, &held.entry, rotation)?;
         if self.ledger.withdrawal(leaf).await?.is_some() {
             return Err(IntakeRefusal::Withdrawn(leaf));
         }
@@ -337,19 +348,29 @@ impl Intake {
         &self,
         place: &SignedPlace,
         entry: &SignedContribution,
+        rotation: Option<Rotation>,
     ) -> Result<(), IntakeRefusal> {
         if place.place.leaf != entry.contribution.leaf() {
             return Err(IntakeRefusal::AnotherPlace(place.place.leaf));
         }
         let contributor = entry.contribution.contributor;
         let speaks = |it: Rotation| ContributorId::from_address(it.controller);
-        let controller = self.rotation(contributor).map_or(contributor, speaks);
+        let controller = rotation.map_or(contributor, speaks);
         let checked = place.check(&self.deployment.registry(), controller);
         checked.map_err(IntakeRefusal::PlaceSignature)
     }
 
-    fn rotation(&self, contributor: ContributorId) -> Option<Rotation> {
-        self.view.borrow().rotations.get(&contributor).copied()
+    /// Last of all checks, as the chain is asked: what is anchored under an id that was taken over counts for nothing.
+    async fn check_not_taken_over(&self, contributor: ContributorId) -> Result<(), IntakeRefusal> {
+        match self.rotation(contributor).await? {
+            None => Ok(()),
+            Some(_) => Err(IntakeRefusal::Rotated(contributor)),
+        }
+    }
+
+    async fn rotation(&self, contributor: ContributorId) -> Result<Option<Rotation>, ChainError> {
+        let finalized = self.view.borrow().finalized;
+        self.rotations.of(&finalized, contributor).await
     }
 
     /// The leaves of the payload that is at a place behind a header of so many bytes.
@@ -404,9 +425,6 @@ impl Intake {
         };
         if !admitted(contribution.contributor) {
             return Err(IntakeRefusal::NotAdmitted(contribution.contributor));
-        }
-        if self.rotation(contribution.contributor).is_some() {
-            return Err(IntakeRefusal::Rotated(contribution.contributor));
         }
         entry
             .check(&self.deployment.registry())
