@@ -16,7 +16,7 @@ use collective::committee::ShareCertificate;
 use collective::contribution::{Batch, SignedContribution, batch_head};
 use collective::epochs::Epochs;
 use collective::id::BlobId;
-use collective::index::{Index, Rule, Sealed};
+use collective::index::{Index, Rule, Sealed, Void};
 use collective::input::Anchored;
 use collective::receipt::BlockRef;
 use collective::seal::contribution::ContributionError;
@@ -402,7 +402,7 @@ impl Follower {
     async fn drop_taken_over(
         &self,
         to: &BlockRef,
-        anchored: &mut [(Anchored, Option<Sealed>)],
+        anchored: &mut [(Anchored, Result<Sealed, Void>)],
     ) -> Result<(), FollowError> {
         let contributor = |it: &Anchored| it.entry.contribution.contributor;
         let named = anchored.iter().map(|(it, _)| contributor(it));
@@ -412,7 +412,7 @@ impl Follower {
             if rotation.is_some_and(|rotation| rotation.block <= it.block) {
                 let leaf = it.entry.contribution.leaf();
                 tracing::warn!(%leaf, "a contribution under an id that another key has taken over counts for nothing");
-                *sealed = None;
+                *sealed = Err(Void::TakenOver);
             }
         }
         Ok(())
@@ -440,17 +440,16 @@ impl Follower {
         Ok(Some(Arc::new(certificate)))
     }
 
-    /// What the headers of a batch that stands in `block` say of who made them, and to which key; `None` for a header that
-    /// breaks a rule. One that is not at hand stops the index, for it may prove something.
+    /// What the headers of a batch that stands in `block` say of who made them, and to which key. One that is not at hand stops the index, for it may prove something.
     async fn sealed(
         &self,
         batch: &Batch,
         epochs: &Arc<Epochs>,
         block: &BlockRef,
-    ) -> Result<Vec<Option<Sealed>>, FollowError> {
+    ) -> Result<Vec<Result<Sealed, Void>>, FollowError> {
         let (number, time) = (block.number, block.time);
         if epochs.open_at(number, time).next().is_none() {
-            return Ok(vec![None; batch.entries().len()]);
+            return Ok(vec![Err(Void::Header); batch.entries().len()]);
         }
         let entries = batch.entries().to_vec();
         let given: Vec<bytes::Bytes> = stream::iter(entries.clone())
@@ -472,7 +471,7 @@ impl Follower {
                     match headers::check(entry, header, &deployment, &key.recipient) {
                         Ok(header) => {
                             let (sender, key) = (header.sender(), key.epoch);
-                            return Some(Sealed { sender, key });
+                            return Ok(Sealed { sender, key });
                         }
                         Err(error) => refused = refused.or(Some(error)),
                     }
@@ -486,7 +485,7 @@ impl Follower {
                 }
                 let leaf = entry.contribution.leaf();
                 tracing::warn!(%leaf, ?refused, "an anchored contribution counts for nothing");
-                None
+                Err(Void::Header)
             })
             .collect()
         });

@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use serde::{Deserialize, Serialize};
+
 use crate::contribution::SignedContribution;
 use crate::id::{Leaf, Point};
 use crate::input::Anchored;
@@ -18,6 +20,22 @@ pub struct Sealed {
     pub sender: Sender,
     /// Name of the key that it is under ([`crate::epochs::Key::epoch`]).
     pub key: u64,
+}
+
+/// Why something that was anchored counts for nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Void {
+    /// Its header breaks a rule: nobody opens it.
+    Header,
+    /// Another key had taken the contributor's id over.
+    TakenOver,
+    /// It has no sender proof, and one is required.
+    Unproven,
+    /// It is under a key that was replaced.
+    OldKey,
+    /// Another contribution has its point.
+    PointTaken,
 }
 
 /// Which contributions count, of all that were anchored.
@@ -33,11 +51,20 @@ pub struct Rule {
 #[derive(Clone, Debug, Default)]
 pub struct Index {
     rule: Rule,
-    anchored: Vec<(Anchored, Option<Sealed>)>,
-    /// Points that are taken, with the key that the contribution which took them is under.
-    points: HashMap<Point, u64>,
+    anchored: Vec<(Anchored, Result<Sealed, Void>)>,
+    /// Where each leaf was anchored first.
+    leaves: HashMap<Leaf, usize>,
+    /// Points that are taken.
+    points: HashMap<Point, Taken>,
     counted: Vec<Anchored>,
     unproven: usize,
+}
+
+/// Who took a point, and under which key.
+#[derive(Clone, Copy, Debug)]
+struct Taken {
+    leaf: Leaf,
+    key: u64,
 }
 
 impl Index {
@@ -49,15 +76,31 @@ impl Index {
         }
     }
 
-    /// Takes over what one more batch anchored, in its order. `None` stands for a header that breaks a rule, or a contributor's
-    /// id that another key had taken over: nobody opens it, and it never counts.
-    pub fn extend(&mut self, batch: impl IntoIterator<Item = (Anchored, Option<Sealed>)>) {
-        for (anchored, sealed) in batch {
-            if let Some(sealed) = sealed {
-                self.count(&anchored, sealed);
+    /// Takes over what was anchored next, in its order; what is void never counts.
+    pub fn extend(&mut self, next: impl IntoIterator<Item = (Anchored, Result<Sealed, Void>)>) {
+        for (anchored, sealed) in next {
+            let leaf = anchored.entry.contribution.leaf();
+            if let Ok(sealed) = sealed {
+                self.count(&anchored, leaf, sealed);
             }
+            self.leaves.entry(leaf).or_insert(self.anchored.len());
             self.anchored.push((anchored, sealed));
         }
+    }
+
+    /// Why a leaf counts for nothing; `None` where it counts, or was not anchored.
+    pub fn void(&self, leaf: Leaf) -> Option<Void> {
+        let (anchored, sealed) = &self.anchored[*self.leaves.get(&leaf)?];
+        let taken = self.points.get(&anchored.entry.contribution.point);
+        if taken.is_some_and(|taken| taken.leaf == leaf) {
+            return None;
+        }
+        Some(match sealed {
+            Err(void) => *void,
+            Ok(sealed) if !self.is_proven(sealed) => Void::Unproven,
+            Ok(sealed) if sealed.key < self.rule.first_key => Void::OldKey,
+            Ok(_) => Void::PointTaken,
+        })
     }
 
     /// What counts.
@@ -100,7 +143,7 @@ impl Index {
 
     /// Name of the key that the counting contribution over this point is under.
     pub fn key_of(&self, point: &Point) -> Option<u64> {
-        self.points.get(point).copied()
+        self.points.get(point).map(|taken| taken.key)
     }
 
     /// Contributions that were anchored, whether they count or not.
@@ -113,13 +156,17 @@ impl Index {
         self.anchored.is_empty()
     }
 
-    fn count(&mut self, anchored: &Anchored, sealed: Sealed) {
-        let proven = sealed.sender == Sender::Proven || !self.rule.proof_required;
-        if !proven || sealed.key < self.rule.first_key {
+    fn is_proven(&self, sealed: &Sealed) -> bool {
+        sealed.sender == Sender::Proven || !self.rule.proof_required
+    }
+
+    fn count(&mut self, anchored: &Anchored, leaf: Leaf, sealed: Sealed) {
+        if !self.is_proven(&sealed) || sealed.key < self.rule.first_key {
             return;
         }
         if let Entry::Vacant(free) = self.points.entry(anchored.entry.contribution.point) {
-            free.insert(sealed.key);
+            let key = sealed.key;
+            free.insert(Taken { leaf, key });
             self.counted.push(anchored.clone());
             self.unproven += usize::from(sealed.sender == Sender::Unproven);
         }
@@ -131,11 +178,11 @@ mod tests {
     use super::*;
     use crate::test_story::anchored;
 
-    const PROVEN: Option<Sealed> = Some(Sealed {
+    const PROVEN: Result<Sealed, Void> = Ok(Sealed {
         sender: Sender::Proven,
         key: 1,
     });
-    const UNPROVEN: Option<Sealed> = Some(Sealed {
+    const UNPROVEN: Result<Sealed, Void> = Ok(Sealed {
         sender: Sender::Unproven,
         key: 1,
     });
@@ -169,8 +216,10 @@ mod tests {
     fn a_point_counts_once() {
         let (first, second) = copies();
         let mut index = Index::new(proofs(false));
+        let late = second.entry.contribution.leaf();
         index.extend([(first.clone(), UNPROVEN), (second, PROVEN)]);
         assert_eq!(index.counted(), [first]);
+        assert_eq!(index.void(late), Some(Void::PointTaken));
         assert_eq!(index.len(), 2);
     }
 
@@ -178,8 +227,11 @@ mod tests {
     fn a_header_that_breaks_a_rule_takes_nothing() {
         let (broken, good) = copies();
         let mut index = Index::new(proofs(false));
-        index.extend([(broken, None), (good.clone(), UNPROVEN)]);
+        let leaf = |it: &Anchored| it.entry.contribution.leaf();
+        let leaves = [&broken, &good].map(leaf);
+        index.extend([(broken, Err(Void::Header)), (good.clone(), UNPROVEN)]);
         assert_eq!(index.counted(), [good]);
+        assert_eq!(leaves.map(|it| index.void(it)), [Some(Void::Header), None]);
     }
 
     #[test]
@@ -190,6 +242,7 @@ mod tests {
         index.extend([(original.clone(), PROVEN)]);
         assert_eq!(index.unproven(), 1);
         index.follow(proofs(true));
+        assert_eq!(index.void(copy.entry.contribution.leaf()), Some(Void::Unproven));
         assert_eq!(index.counted(), [original]);
         assert_eq!(index.unproven(), 0);
         index.follow(proofs(false));
@@ -200,7 +253,7 @@ mod tests {
     fn what_is_under_a_replaced_point_counts_no_more() {
         let (old, new) = copies();
         let mut index = Index::new(proofs(true));
-        let key = Some(Sealed {
+        let key = Ok(Sealed {
             sender: Sender::Proven,
             key: 3,
         });
@@ -214,6 +267,7 @@ mod tests {
             proof_required: true,
             first_key: 2,
         });
+        assert_eq!(index.void(old.entry.contribution.leaf()), Some(Void::OldKey));
         assert_eq!(
             (index.counted(), index.key_of(&point)),
             (&[new][..], Some(3))

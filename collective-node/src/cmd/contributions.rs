@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 use collective::approval::Recipient;
 use collective::id::Leaf;
+use collective::index::Void;
 use collective::input::Withdrawn;
 
 use super::contribute::placed;
@@ -131,7 +132,7 @@ impl Contributions {
         let mut rows = vec![("leaf", leaf.to_string())];
         let (said, receipt) = match &state {
             ContributionState::Held => ("held, in no batch yet".to_owned(), None),
-            ContributionState::Batched { receipt } => ("batched".to_owned(), Some(receipt)),
+            ContributionState::Batched { receipt, void } => (batched(*void), Some(receipt)),
             ContributionState::Withdrawn {
                 why,
                 block,
@@ -182,6 +183,20 @@ impl Contributions {
         let Uses { unknown, .. } = uses;
         Ok(unknown.is_empty())
     }
+}
+
+fn batched(void: Option<Void>) -> String {
+    let Some(void) = void else {
+        return "batched".to_owned();
+    };
+    let why = match void {
+        Void::Header => "its header breaks a rule",
+        Void::TakenOver => "another key had taken the account over before it was anchored",
+        Void::Unproven => "it has no sender proof, and the collective requires one",
+        Void::OldKey => "it is sealed to a key that the collective has replaced",
+        Void::PointTaken => "another contribution has its ephemeral point",
+    };
+    format!("batched, and counts for nothing: {why}")
 }
 
 fn withdrawn(why: Withdrawn, block: u64, dropped: bool) -> String {

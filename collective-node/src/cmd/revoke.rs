@@ -131,7 +131,7 @@ impl Revoke {
             ContributionState::Held => {
                 bail!("{leaf} is in no batch yet: wait for that, or name it by its nonce")
             }
-            ContributionState::Batched { receipt }
+            ContributionState::Batched { receipt, .. }
             | ContributionState::Withdrawn { receipt, .. } => receipt,
         };
         let contribution = &receipt.entry.contribution;

@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use collective::contribution::{Batch, BatchReceipt, SignedPlace};
 use collective::id::{ContributorId, Leaf};
+use collective::index::Void;
 use collective::input::Withdrawn;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -77,6 +78,9 @@ pub enum ContributionState {
     Batched {
         /// What proves the contribution for ever.
         receipt: Box<BatchReceipt>,
+        /// Why it counts for nothing, if that is so, once its block is final.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        void: Option<Void>,
     },
     /// Revoked, or at the end of its terms, and that is final: no later job reads it.
     Withdrawn {
@@ -113,7 +117,10 @@ pub async fn state(
     let receipt = receipt.ok_or_else(|| Problem::operator("the batch does not hold the leaf"))?;
     let receipt = Box::new(receipt);
     let state = match app.ledger.withdrawal(leaf).await? {
-        None => ContributionState::Batched { receipt },
+        None => ContributionState::Batched {
+            receipt,
+            void: app.view.borrow().index.void(leaf),
+        },
         Some(withdrawal) => ContributionState::Withdrawn {
             why: withdrawal.why,
             block: withdrawal.block,

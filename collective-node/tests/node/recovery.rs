@@ -9,11 +9,12 @@ use crate::quiet_world::{QuietWorld, populated};
 use alloy::primitives::{Address, U256};
 use alloy::providers::{DynProvider, Provider, ProviderBuilder};
 use alloy::signers::local::PrivateKeySigner;
+use collective::index::Void;
 use collective_contracts::DemoToken;
 use collective_node::client::{Client, ClientError};
 use collective_node::contributor::{RecoveryStep, recovery};
 use collective_node::http::{
-    MAX_PAID_SEQUENCE, MIN_SIGNED_SECONDS, Problem, RecoveryAnswer, RecoveryChange, RelayedRecovery,
+    ContributionState,     MAX_PAID_SEQUENCE, MIN_SIGNED_SECONDS, Problem, RecoveryAnswer, RecoveryChange, RelayedRecovery,
 };
 use serde_json::Value;
 
@@ -469,6 +470,12 @@ async fn what_is_anchored_after_the_old_key_lost_its_id_counts_for_nobody() {
             .any(|it| it.entry.contribution.leaf() == leaf)
     };
     assert!(!counts(late) && counts(others));
+    let told = async |leaf| match quiet.client().contribution(leaf).await {
+        Ok(ContributionState::Batched { void, .. }) => void,
+        other => panic!("it is in a batch: {other:?}"),
+    };
+    assert_eq!(told(late).await, Some(Void::TakenOver));
+    assert_eq!(told(others).await, None);
     // What was anchored before goes on counting.
     assert_eq!(view.anchored().len(), 6);
     quiet.replay_is_the_same().await;
