@@ -202,8 +202,6 @@ fn who_lost_a_key_takes_back_and_is_paid() {
     let manifest = place.approve();
 
     // Named with the contribution, signed by Ann, paid by the node.
-    let earlier = format!("contribute --record - {TERMS} --nonce 0 --key {ann_key}");
-    world.json_with(&earlier, RECORD);
     let contribute = format!("contribute --record - {TERMS} --nonce 1 --key {ann_key}");
     let given = world.json_with(&format!("{contribute} --recovery {safe}"), RECORD);
     let leaf = given["leaf"].as_str().expect("a leaf").to_owned();
