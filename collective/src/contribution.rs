@@ -11,6 +11,10 @@ use crate::merkle::leaf_of;
 use crate::terms::Terms;
 
 pub use batch::{Batch, BatchReceipt, BatchRefusal, ReceiptRefusal, batch_head};
+pub use direct::{
+    DirectContribution, DirectRefusal, MAX_DETAILS_BYTES, MAX_ENTRY_BYTES, acknowledgement_hash,
+    direct_head,
+};
 pub use payload_tree::{
     BLOCK_BYTES, LEAF_BYTES, PayloadLeaves, PayloadOutline, PayloadTree, block_range, leaf_count,
     leaf_range, payload_root, root_by_path,
@@ -18,6 +22,7 @@ pub use payload_tree::{
 pub use place::{MAX_PLACE_BYTES, Place, PlaceUrl, PlaceUrlRefusal, SignedPlace};
 
 mod batch;
+mod direct;
 mod payload_tree;
 mod place;
 
@@ -159,6 +164,41 @@ impl SignedContribution {
             hash,
             self.contribution.contributor,
         )?)
+    }
+}
+
+/// What proves for ever that a contribution was anchored, whichever way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum AnchorReceipt {
+    /// In a batch.
+    Batch(BatchReceipt),
+    /// By its contributor.
+    Direct(DirectContribution),
+}
+
+impl AnchorReceipt {
+    /// The leaf, what it opens to, and the contributor's signature.
+    pub fn entry(&self) -> &SignedContribution {
+        match self {
+            Self::Batch(receipt) => &receipt.entry,
+            Self::Direct(direct) => &direct.entry,
+        }
+    }
+
+    /// Checks what holds without a chain: openings and signatures, and the path to a batch's root. That root, or this leaf, stands on
+    /// chain; that is for the caller to look up.
+    ///
+    /// # Errors
+    /// What does not hold.
+    pub fn check(&self, registry: &Registry) -> Result<Leaf, ReceiptRefusal> {
+        match self {
+            Self::Batch(receipt) => receipt.check(registry),
+            Self::Direct(direct) => {
+                direct.acknowledged_by(registry)?;
+                Ok(direct.entry.contribution.leaf())
+            }
+        }
     }
 }
 

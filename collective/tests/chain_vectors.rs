@@ -3,7 +3,9 @@
 
 use alloy_primitives::{Address, B256, U256, address, b256};
 use collective::admission::AdmissionList;
-use collective::contribution::{Contribution, Registry, batch_head};
+use collective::contribution::{
+    Contribution, Registry, acknowledgement_hash, batch_head, direct_head,
+};
 use collective::id::{
     BlobId, CommitmentDigest, ContributorId, KeysHash, Leaf, ManifestDigest, NodeId, Point,
     TermsDigest,
@@ -50,6 +52,14 @@ fn contribution() {
     assert_eq!(
         contribution.leaf().0,
         b256!("c442c4cee9a51900b04cb1e7daebd35a09053dbfd7364575b84434ff7d98daf9")
+    );
+    assert_eq!(
+        acknowledgement_hash(&registry, COLLECTIVE, contribution.leaf()),
+        b256!("3b428eae5c90803fa641f3bf86ae28d9b402250da279b2e111014f53c9de5c7e")
+    );
+    assert_eq!(
+        direct_head(B256::ZERO, contribution.leaf(), b"details"),
+        b256!("5e57d5bb8410e1de468d329c14abf4e2acf4787324ed91203a5fd3cd98091d1b")
     );
 }
 

@@ -28,6 +28,8 @@ contract ContributionRegistry is IContributionRegistry, EIP712 {
     bytes32 public constant OPEN = bytes32(type(uint256).max);
     /// @inheritdoc IContributionRegistry
     uint64 public constant RECOVERY_SECONDS = 30 days;
+    /// @inheritdoc IContributionRegistry
+    uint256 public constant MAX_DETAILS_BYTES = 4 + 4_096 + 65 + 16_384;
 
     /// @inheritdoc IContributionRegistry
     mapping(address collective => mapping(address aggregator => bytes32)) public head;
@@ -56,14 +58,15 @@ contract ContributionRegistry is IContributionRegistry, EIP712 {
     }
 
     /// @inheritdoc IContributionRegistry
-    function contribute(Contribution calldata c) external {
+    function contribute(Contribution calldata c, bytes calldata details) external {
         bytes32 id = contributorIdOf(msg.sender);
         require(c.contributorId == id, NotContributor(id, c.contributorId));
         require(_recoveries[id].rotatedAt == 0, ContributorRotated(id));
+        require(details.length <= MAX_DETAILS_BYTES, DetailsTooLong(MAX_DETAILS_BYTES, details.length));
 
-        bytes32 next = keccak256(abi.encode(directHead[c.collective], leaf(c)));
+        bytes32 next = keccak256(abi.encode(directHead[c.collective], leaf(c), keccak256(details)));
         directHead[c.collective] = next;
-        emit Contributed(c.collective, id, c.point, c.commitment, c.terms, c.nonce, next);
+        emit Contributed(c.collective, id, c.point, c.commitment, c.terms, c.nonce, details, next);
     }
 
     // Revocation

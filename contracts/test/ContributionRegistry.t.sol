@@ -52,12 +52,30 @@ contract ContributionRegistryTest is BaseTest {
         bytes32 inner = keccak256(abi.encode(c.collective, c.contributorId, c.point, c.commitment, c.terms, c.nonce));
         bytes32 leaf = keccak256(bytes.concat(inner));
         vm.assertEq(contributions.leaf(c), leaf);
-        bytes32 head = keccak256(abi.encode(bytes32(0), leaf));
+        bytes memory details = "what it opens to";
+        bytes32 head = keccak256(abi.encode(bytes32(0), leaf, keccak256(details)));
         vm.expectEmit();
-        emit IContributionRegistry.Contributed(collective, id, c.point, c.commitment, c.terms, c.nonce, head);
+        emit IContributionRegistry.Contributed(collective, id, c.point, c.commitment, c.terms, c.nonce, details, head);
         vm.prank(contributor);
-        contributions.contribute(c);
+        contributions.contribute(c, details);
         vm.assertEq(contributions.directHead(collective), head);
+        // The same leaf again, with nothing beside it, is another link.
+        vm.prank(contributor);
+        contributions.contribute(c, "");
+        head = keccak256(abi.encode(head, leaf, keccak256("")));
+        vm.assertEq(contributions.directHead(collective), head);
+        vm.assertEq(contributions.head(collective, contributor), bytes32(0));
+    }
+
+    function test_contribute_bounds_the_details() public {
+        uint256 most = contributions.MAX_DETAILS_BYTES();
+        vm.assertEq(most, 20_549);
+        vm.expectRevert(abi.encodeWithSelector(IContributionRegistry.DetailsTooLong.selector, most, most + 1));
+        vm.prank(contributor);
+        contributions.contribute(_contribution(1), new bytes(most + 1));
+        vm.assertEq(contributions.directHead(collective), bytes32(0));
+        vm.prank(contributor);
+        contributions.contribute(_contribution(1), new bytes(most));
     }
 
     function test_contribute_refuses_another_contributor() public {
@@ -65,7 +83,7 @@ contract ContributionRegistryTest is BaseTest {
             abi.encodeWithSelector(IContributionRegistry.NotContributor.selector, contributorIdOf(stranger), id)
         );
         vm.prank(stranger);
-        contributions.contribute(_contribution(1));
+        contributions.contribute(_contribution(1), "");
     }
 
     // verify

@@ -83,7 +83,7 @@ contract GovernanceTest is GovernanceBase {
         for (uint256 i = 0; i < 10; ++i) {
             Contribution memory c = _contribution(i);
             vm.prank(contributor);
-            contributions.contribute(c);
+            contributions.contribute(c, "");
         }
         vm.assertEq(membership.balanceOf(contributor), uint256(0));
         vm.assertEq(membership.getVotes(contributor), uint256(0));

@@ -119,23 +119,23 @@ contract RecoveryTest is BaseTest {
 
     function test_nothing_more_is_contributed_under_a_rotated_id() public {
         vm.prank(contributor);
-        contributions.contribute(_contribution(1));
+        contributions.contribute(_contribution(1), "");
         bytes32 head = contributions.directHead(collective);
         _rotate();
         vm.expectRevert(abi.encodeWithSelector(IContributionRegistry.ContributorRotated.selector, id));
         vm.prank(contributor);
-        contributions.contribute(_contribution(2));
+        contributions.contribute(_contribution(2), "");
         // Nor by the new key, which has an id of its own.
         vm.expectRevert(
             abi.encodeWithSelector(IContributionRegistry.NotContributor.selector, contributorIdOf(next), id)
         );
         vm.prank(next);
-        contributions.contribute(_contribution(2));
+        contributions.contribute(_contribution(2), "");
         vm.assertEq(contributions.directHead(collective), head);
         Contribution memory own = _contribution(2);
         own.contributorId = contributorIdOf(next);
         vm.prank(next);
-        contributions.contribute(own);
+        contributions.contribute(own, "");
     }
 
     function test_an_id_is_closed_in_the_block_of_its_first_rotation_for_good() public {
@@ -151,7 +151,7 @@ contract RecoveryTest is BaseTest {
         vm.assertEq(contributions.recoveryOf(id).rotatedAt, first);
         vm.expectRevert(abi.encodeWithSelector(IContributionRegistry.ContributorRotated.selector, id));
         vm.prank(contributor);
-        contributions.contribute(_contribution(2));
+        contributions.contribute(_contribution(2), "");
     }
 
     // Who may name, start, veto, finish

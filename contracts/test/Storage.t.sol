@@ -19,7 +19,7 @@ contract StorageTest is BaseTest {
         contributions.commitBatch(collective, MANIFEST, 1, MANIFEST);
         Contribution memory c = _contribution(1);
         vm.prank(contributor);
-        contributions.contribute(c);
+        contributions.contribute(c, "");
         vm.prank(contributor);
         contributions.revoke(id, 5, 9);
         vm.prank(contributor);

@@ -41,8 +41,8 @@ contract VectorsTest {
         vm.assertEq(registry.leaf(c), 0xc442c4cee9a51900b04cb1e7daebd35a09053dbfd7364575b84434ff7d98daf9);
         vm.assertEq(registry.admissionLeaf(ID), 0xf36a8b87aafd9478d7d2381b28af812b645a6b4ef1df15781b38e01ef44d0b5c);
         vm.prank(CONTRIBUTOR);
-        registry.contribute(c);
-        vm.assertEq(registry.directHead(COLLECTIVE), 0x7d3b0c75297d2bff7019f928601bb51f0087226bd53d93d023a51480cda62f44);
+        registry.contribute(c, "details");
+        vm.assertEq(registry.directHead(COLLECTIVE), 0x5e57d5bb8410e1de468d329c14abf4e2acf4787324ed91203a5fd3cd98091d1b);
         vm.prank(TOKEN);
         registry.commitBatch(COLLECTIVE, _word(1), 944, _word(2));
         vm.assertEq(

@@ -6,7 +6,7 @@ use alloy_primitives::{B256, keccak256};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{ContributionRefusal, Registry, SignedContribution};
+use super::{ContributionRefusal, DirectRefusal, Registry, SignedContribution};
 use crate::id::{BlobId, Leaf, Point};
 use crate::limits::MAX_BATCH;
 use crate::merkle::{self, MerkleTree};
@@ -172,6 +172,9 @@ pub enum ReceiptRefusal {
     /// The path ends elsewhere.
     #[error("the path from this leaf does not lead to root {0}")]
     NotInBatch(B256),
+    /// Something of a direct contribution.
+    #[error(transparent)]
+    Direct(#[from] DirectRefusal),
 }
 
 impl BatchReceipt {
@@ -181,11 +184,15 @@ impl BatchReceipt {
     /// What does not hold.
     pub fn check(&self, registry: &Registry) -> Result<Leaf, ReceiptRefusal> {
         self.entry.check(registry)?;
-        let leaf = self.entry.contribution.leaf();
-        if !merkle::verify(self.root, leaf.0, &self.proof) {
+        if !self.leads_to_root() {
             return Err(ReceiptRefusal::NotInBatch(self.root));
         }
-        Ok(leaf)
+        Ok(self.entry.contribution.leaf())
+    }
+
+    /// Whether the path leads from the leaf to the root.
+    pub fn leads_to_root(&self) -> bool {
+        merkle::verify(self.root, self.entry.contribution.leaf().0, &self.proof)
     }
 }
 

@@ -49,6 +49,7 @@ interface IContributionRegistry {
     );
 
     /// @notice A contributor anchored a contribution directly.
+    /// @param details as given
     /// @param head the direct chain of the collective after this contribution
     event Contributed(
         address indexed collective,
@@ -57,6 +58,7 @@ interface IContributionRegistry {
         bytes32 commitment,
         bytes32 terms,
         uint256 nonce,
+        bytes details,
         bytes32 head
     );
 
@@ -89,6 +91,9 @@ interface IContributionRegistry {
 
     /// @notice Another key has taken the id over: nothing more is contributed under it.
     error ContributorRotated(bytes32 contributorId);
+
+    /// @notice The details have more bytes than any that a reader would understand.
+    error DetailsTooLong(uint256 limit, uint256 given);
 
     /// @notice The sender is not the key that speaks for the id.
     error NotController(address controller, address sender);
@@ -125,8 +130,11 @@ interface IContributionRegistry {
 
     /// @notice Anchors one contribution without an aggregator: the way round a node that refuses or ignores someone. Only by
     /// the id's own account, and only while no other key has taken the id over.
-    /// @dev Warning: admission is not checked here; readers apply `isAdmitted` to both paths alike.
-    function contribute(Contribution calldata contribution) external;
+    /// @dev Warning: nothing but the sender is checked here. Readers apply `isAdmitted` and all other rules to both paths alike, and
+    /// count a direct contribution only if its details have what an entry of a batch has and the acknowledgement of the aggregator
+    /// whose batches they follow: who has the file must have said so.
+    /// @param details what the digests open to, signatures and the sealed file's header; opaque here, at most MAX_DETAILS_BYTES
+    function contribute(Contribution calldata contribution, bytes calldata details) external;
 
     /// @notice Revokes nonces of an id that the sender controls, or whose own account the sender is, whoever controls it: for each bit
     /// i of `mask`, nonce `word * 256 + i`.
@@ -179,6 +187,9 @@ interface IContributionRegistry {
     /// @notice How long a recovery can be vetoed before it can be finished: longer than people are away from their keys.
     function RECOVERY_SECONDS() external view returns (uint64);
 
+    /// @notice Most that `contribute` takes: a length, an entry (4 KiB), an acknowledgement (65) and an age header (16 KiB).
+    function MAX_DETAILS_BYTES() external view returns (uint256);
+
     /// @notice The key that speaks for the id: that of its own account, until a recovery is finished.
     function controllerOf(bytes32 contributorId) external view returns (address);
 
@@ -192,7 +203,7 @@ interface IContributionRegistry {
     /// @notice Chain of an aggregator: keccak256(abi.encode(previous, root, count, manifest)) over its batches, from 0.
     function head(address collective, address aggregator) external view returns (bytes32);
 
-    /// @notice Chain of direct contributions: keccak256(abi.encode(previous, leaf)), from 0.
+    /// @notice Chain of direct contributions: keccak256(abi.encode(previous, leaf, keccak256(details))), from 0.
     function directHead(address collective) external view returns (bytes32);
 
     /// @notice Bitmap of revoked nonces.

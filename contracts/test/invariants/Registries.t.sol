@@ -98,12 +98,13 @@ contract RegistryHandler is BaseTest {
         Contribution memory c = _contribution(nonce);
         c.collective = actor(whom);
         c.contributorId = contributorIdOf(actor(who));
+        bytes memory details = abi.encode(who);
         bool rotated = recoveries[actor(who)].controller != address(0);
         vm.prank(actor(who));
-        try contributions.contribute(c) {
+        try contributions.contribute(c, details) {
             vm.assertFalse(rotated);
             bytes32 leaf = keccak256(bytes.concat(keccak256(abi.encode(c))));
-            directReplay[c.collective] = keccak256(abi.encode(directReplay[c.collective], leaf));
+            directReplay[c.collective] = keccak256(abi.encode(directReplay[c.collective], leaf, keccak256(details)));
         } catch {
             vm.assertTrue(rotated, "the contributor was refused");
         }
