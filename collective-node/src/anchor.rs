@@ -6,6 +6,7 @@
 //! counts once.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use alloy::primitives::{Address, B256};
@@ -49,6 +50,8 @@ pub struct Anchor {
     view: watch::Receiver<View>,
     /// The account that sends the batches.
     aggregator: Address,
+    /// How many of the view's direct contributions are in the ledger.
+    noted: AtomicUsize,
 }
 
 impl Anchor {
@@ -66,6 +69,7 @@ impl Anchor {
             blobs,
             view,
             aggregator,
+            noted: AtomicUsize::new(0),
         }
     }
 
@@ -129,6 +133,13 @@ impl Anchor {
             if anchored.contains(&batch.manifest) {
                 self.ledger.anchored(batch.id).await?;
             }
+        }
+        // What its contributor anchored needs no batch any more.
+        let noted = self.noted.load(Ordering::Relaxed);
+        let direct = &view.direct[noted..];
+        if !direct.is_empty() {
+            self.ledger.anchored_directly(direct.to_vec()).await?;
+            self.noted.store(view.direct.len(), Ordering::Relaxed);
         }
         Ok(())
     }

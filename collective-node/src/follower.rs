@@ -1,21 +1,23 @@
 //! Follows the chain: the newest blocks, and an index of everything that is finally anchored.
 //!
 //! The index grows from finalized blocks only, so no reorganisation touches it. Logs are hints:
-//! after each step the hash-chain head folded from them must equal the head in the contract's
-//! storage, which is proven; an endpoint that withholds a batch is found out.
+//! after each step the hash-chain heads folded from them must equal those in the contract's
+//! storage, which are proven; an endpoint that withholds a batch or a direct contribution is found out.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use alloy::primitives::{Address, B256};
 use alloy::rpc::types::{Filter, Log};
 use alloy::sol_types::SolEvent;
+use bytes::Bytes;
 use collective::admission::{Admission, AdmissionList};
 use collective::charter::Charter;
 use collective::committee::ShareCertificate;
 use collective::contribution::{Batch, SignedContribution, batch_head};
 use collective::epochs::Epochs;
-use collective::id::BlobId;
+use collective::id::{BlobId, Leaf};
 use collective::index::{Index, Rule, Sealed, Void};
 use collective::input::Anchored;
 use collective::receipt::BlockRef;
@@ -27,14 +29,15 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::blobs::{BlobError, Blobs};
-use crate::chain::facts::CommitteeFact;
-use crate::chain::{Chain, ChainError};
+use crate::chain::facts::{CommitteeFact, Heads};
+use crate::chain::{Chain, ChainError, Deployment};
 use crate::headers::{self, Headers, HeadersError};
 use crate::pace::Pace;
-use collective_contracts::ContributionRegistry::{AdmissionSet, BatchCommitted};
+use collective_contracts::ContributionRegistry::{AdmissionSet, BatchCommitted, Contributed};
 use collective_contracts::NodeRegistry::CommitteeAccepted;
 
 mod committees;
+pub(crate) mod direct;
 
 /// Headers that are asked for at once: enough to hide the way to another machine.
 const HEADERS_AT_ONCE: usize = 32;
@@ -64,6 +67,8 @@ pub struct View {
     pub index: Arc<Index>,
     /// Manifests of the anchored batches.
     pub batches: Arc<Vec<BlobId>>,
+    /// What contributors anchored themselves, and in which blocks, a batch having it or not.
+    pub direct: Arc<Vec<(Leaf, u64)>>,
 }
 
 /// A charter that an executed proposal set.
@@ -173,7 +178,7 @@ pub enum FollowError {
     },
     /// Logs do not add up to the proven head.
     #[error(
-        "the endpoint withholds batches: its logs fold to {folded}, the contract's storage proves \
+        "the endpoint withholds or alters what was anchored: its logs fold to {folded}, the contract's storage proves \
          {proven} at block {block}"
     )]
     Withheld {
@@ -186,14 +191,68 @@ pub enum FollowError {
     },
 }
 
-/// Follows one collective's batches of one aggregator.
+/// Follows one collective's batches of one aggregator, and what contributors anchor themselves once that has acknowledged it.
 pub struct Follower {
     chain: Chain,
     blobs: Blobs,
     headers: Headers,
     aggregator: Address,
-    head: B256,
+    heads: Heads,
     view: watch::Sender<View>,
+}
+
+/// What a stretch of blocks brought.
+struct Stretch {
+    heads: Heads,
+    anchored: Vec<(Anchored, Result<Sealed, Void>)>,
+    /// The leaves of these.
+    leaves: HashSet<Leaf>,
+    batches: Vec<BlobId>,
+    direct: Vec<(Leaf, u64)>,
+    charters: Vec<SetCharter>,
+}
+
+impl Stretch {
+    /// One that nothing was read of yet.
+    fn after(heads: Heads) -> Self {
+        Self {
+            heads,
+            anchored: vec![],
+            leaves: HashSet::new(),
+            batches: vec![],
+            direct: vec![],
+            charters: vec![],
+        }
+    }
+
+    fn anchor(
+        &mut self,
+        entry: SignedContribution,
+        sealed: Result<Sealed, Void>,
+        block: &BlockRef,
+    ) {
+        let (block, time) = (block.number, block.time);
+        self.leaves.insert(entry.contribution.leaf());
+        self.anchored
+            .push((Anchored { entry, block, time }, sealed));
+    }
+
+    /// Whether the logs were all there, and none was altered.
+    fn check(&self, proven: &Heads, block: u64) -> Result<(), FollowError> {
+        for (folded, proven) in [
+            (self.heads.batches, proven.batches),
+            (self.heads.direct, proven.direct),
+        ] {
+            if folded != proven {
+                return Err(FollowError::Withheld {
+                    folded,
+                    proven,
+                    block,
+                });
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Follower {
@@ -220,6 +279,7 @@ impl Follower {
             aggregator,
             index: Arc::default(),
             batches: Arc::default(),
+            direct: Arc::default(),
         };
         let (view, watcher) = watch::channel(view);
         let mut follower = Self {
@@ -227,7 +287,7 @@ impl Follower {
             blobs,
             headers,
             aggregator,
-            head: B256::ZERO,
+            heads: Heads::default(),
             view,
         };
         follower.begin(&first).await?;
@@ -323,78 +383,88 @@ impl Follower {
         let committee = self.chain.committee(&to).await?;
         let certificate = self.certificate(&committee).await?;
         let epochs = self.epochs(&logs, &to, &committee).await?;
-        let mut head = self.head;
-        let mut anchored = Vec::new();
-        let mut batches = Vec::new();
-        let mut charters = Vec::new();
+        let mut stretch = Stretch::after(self.heads);
         for log in logs {
             let number = log.block_number.unwrap_or(from);
             match log.topic0() {
                 Some(&BatchCommitted::SIGNATURE_HASH) => {
-                    let Ok(event) = BatchCommitted::decode_log(&log.inner) else {
-                        continue;
-                    };
-                    if event.aggregator != self.aggregator {
-                        continue;
-                    }
-                    let manifest = BlobId(event.manifest);
-                    head = batch_head(head, event.root, event.count, manifest);
-                    let Some(batch) = self.batch(manifest, event.root).await? else {
-                        continue;
-                    };
-                    let block = self.chain.at_height(number).await?;
-                    let sealed = self.sealed(&batch, &epochs, &block).await?;
-                    for (entry, sealed) in batch.entries().iter().zip(sealed) {
-                        let (block, time) = (block.number, block.time);
-                        let entry = entry.clone();
-                        anchored.push((Anchored { entry, block, time }, sealed));
-                    }
-                    batches.push(manifest);
+                    self.take_batch(&log, number, &epochs, &mut stretch).await?;
+                }
+                Some(&Contributed::SIGNATURE_HASH) => {
+                    self.take_direct(&log, number, &epochs, &mut stretch)
+                        .await?;
                 }
                 Some(&AdmissionSet::SIGNATURE_HASH) => {
-                    let Ok(event) = AdmissionSet::decode_log(&log.inner) else {
-                        continue;
-                    };
-                    let (digest, root) = (BlobId(event.manifest), event.root);
-                    charters.push(SetCharter {
-                        block: number,
-                        digest,
-                        root,
-                        charter: self.charter(digest, root).await,
-                    });
+                    self.take_charter(&log, number, &mut stretch).await;
                 }
                 _ => {}
             }
         }
-        let proven = self.chain.batch_head(&to, self.aggregator).await?;
-        if proven != head {
-            return Err(FollowError::Withheld {
-                folded: head,
-                proven,
-                block: to.number,
-            });
-        }
-        self.drop_taken_over(&to, &mut anchored).await?;
-        self.head = head;
+        let proven = self.chain.heads(&to, self.aggregator).await?;
+        stretch.check(&proven, to.number)?;
+        self.drop_taken_over(&to, &mut stretch.anchored).await?;
+        self.heads = proven;
         self.view.send_modify(|view| {
             view.finalized = to;
             view.arrived = Instant::now();
-            view.charters.extend(charters);
+            view.charters.extend(stretch.charters);
             let rule = rule_of(&committee, &epochs);
-            if !anchored.is_empty() || rule != view.index.rule() {
+            if !stretch.anchored.is_empty() || rule != view.index.rule() {
                 let index = Arc::make_mut(&mut view.index);
                 index.follow(rule);
-                index.extend(anchored);
+                index.extend(stretch.anchored);
             }
             view.epochs = epochs;
             // Also where nothing of it counts: the anchor has to see that it is final.
-            if !batches.is_empty() {
-                Arc::make_mut(&mut view.batches).extend(batches);
+            if !stretch.batches.is_empty() {
+                Arc::make_mut(&mut view.batches).extend(stretch.batches);
+            }
+            if !stretch.direct.is_empty() {
+                Arc::make_mut(&mut view.direct).extend(stretch.direct);
             }
             view.committee = committee;
             view.certificate = certificate;
         });
         Ok(())
+    }
+
+    async fn take_batch(
+        &self,
+        log: &Log,
+        number: u64,
+        epochs: &Arc<Epochs>,
+        stretch: &mut Stretch,
+    ) -> Result<(), FollowError> {
+        let event = match BatchCommitted::decode_log(&log.inner) {
+            Ok(event) if event.aggregator == self.aggregator => event,
+            _ => return Ok(()),
+        };
+        let manifest = BlobId(event.manifest);
+        let head = &mut stretch.heads.batches;
+        *head = batch_head(*head, event.root, event.count, manifest);
+        let Some(batch) = self.batch(manifest, event.root).await? else {
+            return Ok(());
+        };
+        let block = self.chain.at_height(number).await?;
+        let sealed = self.sealed(&batch, epochs, &block).await?;
+        for (entry, sealed) in batch.entries().iter().zip(sealed) {
+            stretch.anchor(entry.clone(), sealed, &block);
+        }
+        stretch.batches.push(manifest);
+        Ok(())
+    }
+
+    async fn take_charter(&self, log: &Log, number: u64, stretch: &mut Stretch) {
+        let Ok(event) = AdmissionSet::decode_log(&log.inner) else {
+            return;
+        };
+        let (digest, root) = (BlobId(event.manifest), event.root);
+        stretch.charters.push(SetCharter {
+            block: number,
+            digest,
+            root,
+            charter: self.charter(digest, root).await,
+        });
     }
 
     /// What an id has in the block of its first rotation or later never counts (SPEC "Index"). Whoever signed it may be the thief; of
@@ -447,12 +517,11 @@ impl Follower {
         epochs: &Arc<Epochs>,
         block: &BlockRef,
     ) -> Result<Vec<Result<Sealed, Void>>, FollowError> {
-        let (number, time) = (block.number, block.time);
-        if epochs.open_at(number, time).next().is_none() {
+        if epochs.open_at(block.number, block.time).next().is_none() {
             return Ok(vec![Err(Void::Header); batch.entries().len()]);
         }
         let entries = batch.entries().to_vec();
-        let given: Vec<bytes::Bytes> = stream::iter(entries.clone())
+        let given: Vec<Bytes> = stream::iter(entries.clone())
             .map(|entry| {
                 let headers = self.headers.clone();
                 async move { headers.get(&entry).await }
@@ -460,36 +529,25 @@ impl Follower {
             .buffered(HEADERS_AT_ONCE)
             .try_collect()
             .await?;
-        let (deployment, epochs) = (*self.chain.deployment(), epochs.clone());
+        Ok(self.check_headers(entries, given, epochs, block).await)
+    }
+
+    /// The same of headers that are at hand.
+    async fn check_headers(
+        &self,
+        entries: Vec<SignedContribution>,
+        given: Vec<Bytes>,
+        epochs: &Arc<Epochs>,
+        block: &BlockRef,
+    ) -> Vec<Result<Sealed, Void>> {
+        let (deployment, epochs, block) = (*self.chain.deployment(), epochs.clone(), *block);
         // Half a millisecond each: not on the runtime's own threads.
         let checked = tokio::task::spawn_blocking(move || {
             let both = entries.iter().zip(&given);
-            both.map(|(entry, header)| {
-                let keys = epochs.open_at(number, time);
-                let mut refused = None;
-                for key in keys {
-                    match headers::check(entry, header, &deployment, &key.recipient) {
-                        Ok(header) => {
-                            let (sender, key) = (header.sender(), key.epoch);
-                            return Ok(Sealed { sender, key });
-                        }
-                        Err(error) => refused = refused.or(Some(error)),
-                    }
-                    let other_key = [
-                        ContributionError::AnotherKey,
-                        ContributionError::Proof(ProofError::Refused),
-                    ];
-                    if !refused.iter().all(|error| other_key.contains(error)) {
-                        break;
-                    }
-                }
-                let leaf = entry.contribution.leaf();
-                tracing::warn!(%leaf, ?refused, "an anchored contribution counts for nothing");
-                Err(Void::Header)
-            })
-            .collect()
+            both.map(|(entry, header)| check_header(entry, header, &deployment, &epochs, &block))
+                .collect()
         });
-        Ok(checked.await.expect("checking headers does not panic"))
+        checked.await.expect("checking headers does not panic")
     }
 
     /// Looks for the bytes of charters that are not known yet. A charter whose bytes never come, or
@@ -545,12 +603,43 @@ impl Follower {
             .address(vec![deployment.contributions, deployment.nodes])
             .event_signature(vec![
                 BatchCommitted::SIGNATURE_HASH,
+                Contributed::SIGNATURE_HASH,
                 AdmissionSet::SIGNATURE_HASH,
                 CommitteeAccepted::SIGNATURE_HASH,
             ])
             .topic1(deployment.collective.into_word());
         Ok(self.chain.logs(filter, from, to).await?)
     }
+}
+
+/// Under which of the keys that were open in the anchoring block a header is, and who made it.
+fn check_header(
+    entry: &SignedContribution,
+    header: &[u8],
+    deployment: &Deployment,
+    epochs: &Epochs,
+    block: &BlockRef,
+) -> Result<Sealed, Void> {
+    let mut refused = None;
+    for key in epochs.open_at(block.number, block.time) {
+        match headers::check(entry, header, deployment, &key.recipient) {
+            Ok(header) => {
+                let (sender, key) = (header.sender(), key.epoch);
+                return Ok(Sealed { sender, key });
+            }
+            Err(error) => refused = refused.or(Some(error)),
+        }
+        let other_key = [
+            ContributionError::AnotherKey,
+            ContributionError::Proof(ProofError::Refused),
+        ];
+        if !refused.iter().all(|error| other_key.contains(error)) {
+            break;
+        }
+    }
+    let leaf = entry.contribution.leaf();
+    tracing::warn!(%leaf, ?refused, "an anchored contribution counts for nothing");
+    Err(Void::Header)
 }
 
 /// Whether a charter is the one behind an admission word.

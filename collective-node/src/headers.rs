@@ -113,6 +113,17 @@ impl Headers {
             .filter(|bytes| BlobId::of(bytes) == name)
             .ok_or(HeadersError::Missing(leaf))
     }
+
+    /// Keeps a header that stands on chain, where copies are kept. A compute node has the file that it acknowledged.
+    ///
+    /// # Errors
+    /// [`HeadersError::Blob`].
+    pub async fn keep(&self, header: Bytes) -> Result<(), HeadersError> {
+        if let Self::Mirror { kept, .. } = self {
+            kept.put(header).await?;
+        }
+        Ok(())
+    }
 }
 
 /// The header of a contribution that a ledger knows: out of its file, or what is left of that once it is dropped

@@ -64,6 +64,10 @@ const SCHEMA: &str = "
         count    INTEGER NOT NULL,
         anchored INTEGER NOT NULL DEFAULT 0
     ) STRICT;
+    CREATE TABLE IF NOT EXISTS direct (
+        leaf  BLOB PRIMARY KEY REFERENCES held(leaf),
+        block INTEGER NOT NULL
+    ) STRICT;
     CREATE TABLE IF NOT EXISTS runs (
         job     INTEGER NOT NULL,
         attempt INTEGER NOT NULL,
@@ -174,6 +178,7 @@ enum Change {
         leaves: Vec<Leaf>,
     },
     Anchored(i64),
+    Direct(Vec<(Leaf, u64)>),
     Inputs {
         job: u64,
         attempt: u32,
@@ -275,6 +280,27 @@ impl Ledger {
     /// [`LedgerError`].
     pub async fn anchored(&self, batch: i64) -> Result<(), LedgerError> {
         self.change(Change::Anchored(batch)).await.map(drop)
+    }
+
+    /// Notes which contributions their contributors anchored, in which finalized blocks: the first each time, and of those that are
+    /// held.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn anchored_directly(&self, leaves: Vec<(Leaf, u64)>) -> Result<(), LedgerError> {
+        self.change(Change::Direct(leaves)).await.map(drop)
+    }
+
+    /// The block in which its contributor anchored a contribution, if it is so.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn direct(&self, leaf: Leaf) -> Result<Option<u64>, LedgerError> {
+        let row = sqlx::query("SELECT block FROM direct WHERE leaf = ?")
+            .bind(&leaf.0[..])
+            .fetch_optional(&self.reads)
+            .await?;
+        Ok(row.map(|row| row.get::<i64, _>("block") as u64))
     }
 
     /// Keeps what a run left: never more than one record for an attempt, the first one.
@@ -383,12 +409,13 @@ impl Ledger {
             .transpose()
     }
 
-    /// Contributions that are in no batch yet, oldest first.
+    /// Contributions that are neither in a batch nor anchored directly yet, oldest first.
     ///
     /// # Errors
     /// [`LedgerError`].
     pub async fn waiting(&self, limit: usize) -> Result<Vec<Held>, LedgerError> {
-        let query = "SELECT entry, file FROM held WHERE batch IS NULL ORDER BY rowid LIMIT ?";
+        let query = "SELECT entry, file FROM held
+             WHERE batch IS NULL AND leaf NOT IN (SELECT leaf FROM direct) ORDER BY rowid LIMIT ?";
         let rows = sqlx::query(query)
             .bind(limit as i64)
             .fetch_all(&self.reads)
@@ -479,13 +506,13 @@ impl Ledger {
             .transpose()
     }
 
-    /// Contributions whose files are here, and how many contributions are in no batch yet.
+    /// Contributions whose files are here, and how many contributions are neither in a batch nor anchored directly yet.
     ///
     /// # Errors
     /// [`LedgerError`].
     pub async fn counts(&self) -> Result<(u64, u64), LedgerError> {
         let query = "SELECT count(*) - (SELECT count(*) FROM withdrawn WHERE dropped = 1),
-             count(*) - count(batch) FROM held";
+             count(*) FILTER (WHERE batch IS NULL AND leaf NOT IN (SELECT leaf FROM direct)) FROM held";
         let row = sqlx::query(query).fetch_one(&self.reads).await?;
         Ok((row.get::<i64, _>(0) as u64, row.get::<i64, _>(1) as u64))
     }
@@ -622,6 +649,17 @@ async fn apply(to: &mut SqliteConnection, change: &Change) -> Result<Kept, sqlx:
         Change::Anchored(batch) => {
             let query = "UPDATE batches SET anchored = 1 WHERE id = ?";
             sqlx::query(query).bind(batch).execute(to).await?;
+        }
+        Change::Direct(leaves) => {
+            let query = "INSERT INTO direct (leaf, block) SELECT leaf, ? FROM held WHERE leaf = ?
+                 ON CONFLICT DO NOTHING";
+            for (leaf, block) in leaves {
+                sqlx::query(query)
+                    .bind(*block as i64)
+                    .bind(&leaf.0[..])
+                    .execute(&mut *to)
+                    .await?;
+            }
         }
         Change::Inputs { job, attempt, list } => {
             let query = "INSERT OR REPLACE INTO inputs (job, attempt, list) VALUES (?, ?, ?)";

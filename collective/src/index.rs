@@ -88,6 +88,11 @@ impl Index {
         }
     }
 
+    /// Whether a leaf was anchored.
+    pub fn holds(&self, leaf: Leaf) -> bool {
+        self.leaves.contains_key(&leaf)
+    }
+
     /// Why a leaf counts for nothing; `None` where it counts, or was not anchored.
     pub fn void(&self, leaf: Leaf) -> Option<Void> {
         let (anchored, sealed) = &self.anchored[*self.leaves.get(&leaf)?];
@@ -242,7 +247,10 @@ mod tests {
         index.extend([(original.clone(), PROVEN)]);
         assert_eq!(index.unproven(), 1);
         index.follow(proofs(true));
-        assert_eq!(index.void(copy.entry.contribution.leaf()), Some(Void::Unproven));
+        assert_eq!(
+            index.void(copy.entry.contribution.leaf()),
+            Some(Void::Unproven)
+        );
         assert_eq!(index.counted(), [original]);
         assert_eq!(index.unproven(), 0);
         index.follow(proofs(false));
@@ -252,6 +260,7 @@ mod tests {
     #[test]
     fn what_is_under_a_replaced_point_counts_no_more() {
         let (old, new) = copies();
+        let leaf = old.entry.contribution.leaf();
         let mut index = Index::new(proofs(true));
         let key = Ok(Sealed {
             sender: Sender::Proven,
@@ -267,7 +276,7 @@ mod tests {
             proof_required: true,
             first_key: 2,
         });
-        assert_eq!(index.void(old.entry.contribution.leaf()), Some(Void::OldKey));
+        assert_eq!(index.void(leaf), Some(Void::OldKey));
         assert_eq!(
             (index.counted(), index.key_of(&point)),
             (&[new][..], Some(3))

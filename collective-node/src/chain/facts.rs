@@ -24,6 +24,15 @@ mod nodes;
 mod pool;
 mod recovery;
 
+/// Hash-chain heads of what was anchored for a collective.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heads {
+    /// Of one aggregator's batches.
+    pub batches: B256,
+    /// Of direct contributions, whoever sent them.
+    pub direct: B256,
+}
+
 /// The job's life in JobEscrow, in the order of its enum.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
@@ -102,6 +111,7 @@ const CURRENT_EPOCH: B256 = B256::with_last_byte(5);
 const COMMITTEE_HASH: B256 = B256::with_last_byte(6);
 const CONVENED: B256 = B256::with_last_byte(7);
 const HEAD: B256 = B256::with_last_byte(2);
+const DIRECT_HEAD: B256 = B256::with_last_byte(3);
 const REVOCATIONS: B256 = B256::with_last_byte(4);
 const WATERMARK: B256 = B256::with_last_byte(5);
 const ADMISSION: B256 = B256::with_last_byte(6);
@@ -247,21 +257,22 @@ impl Chain {
         Ok(Admission::from(B256::from(word)))
     }
 
-    /// Hash-chain head of one aggregator's batches.
+    /// Hash-chain heads of one aggregator's batches and of all direct contributions.
     ///
     /// # Errors
     /// [`ChainError`].
-    pub async fn batch_head(
-        &self,
-        block: &BlockRef,
-        aggregator: Address,
-    ) -> Result<B256, ChainError> {
-        let collective = at(self.deployment.collective.into_word(), HEAD);
-        let slot = at(aggregator.into_word(), collective);
-        let [head] = self
-            .fixed(block, self.deployment.contributions, [slot])
-            .await?;
-        Ok(head.into())
+    pub async fn heads(&self, block: &BlockRef, aggregator: Address) -> Result<Heads, ChainError> {
+        let collective = self.deployment.collective.into_word();
+        let slots = [
+            at(aggregator.into_word(), at(collective, HEAD)),
+            at(collective, DIRECT_HEAD),
+        ];
+        let contributions = self.deployment.contributions;
+        let [batches, direct] = self.fixed(block, contributions, slots).await?;
+        Ok(Heads {
+            batches: batches.into(),
+            direct: direct.into(),
+        })
     }
 
     /// How many jobs there are, of all collectives, by the endpoint's word.
@@ -389,6 +400,7 @@ mod tests {
         for (artifact, name, slot) in [
             (CODE, "_approvals", APPROVALS),
             (CONTRIBUTIONS, "head", HEAD),
+            (CONTRIBUTIONS, "directHead", DIRECT_HEAD),
             (CONTRIBUTIONS, "revocations", REVOCATIONS),
             (CONTRIBUTIONS, "watermark", WATERMARK),
             (CONTRIBUTIONS, "admission", ADMISSION),

@@ -71,7 +71,8 @@ pub async fn index(
     for id in chain.accepted_nodes(first, finalized.number).await? {
         let node = chain.node(&finalized, id).await?;
         let is_compute = node.roles & ROLE_COMPUTE != 0;
-        if is_compute && !chain.batch_head(&finalized, node.signer).await?.is_zero() {
+        let heads = chain.heads(&finalized, node.signer).await?;
+        if is_compute && !heads.batches.is_zero() {
             let (chain, blobs, headers) = (chain.clone(), blobs.clone(), headers.clone());
             let (_, view) = Follower::start(chain, blobs, headers, node.signer).await?;
             return Ok(Some(view.borrow().clone()));

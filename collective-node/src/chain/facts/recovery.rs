@@ -88,7 +88,10 @@ impl Chain {
         let slots: Vec<B256> = ids.iter().map(next).collect();
         let contributions = self.deployment.contributions;
         let words = self.words(block, contributions, &slots).await?;
-        let under_way = ids.iter().zip(words).filter(|(_, word)| !address(*word).is_zero());
+        let under_way = ids
+            .iter()
+            .zip(words)
+            .filter(|(_, word)| !address(*word).is_zero());
         Ok(under_way.map(|(id, _)| *id).collect())
     }
 
