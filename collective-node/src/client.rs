@@ -17,11 +17,11 @@ use url::Url;
 use crate::governance::{SignedBallot, SignedDelegation};
 use crate::holder::published::{LogPage, MAX_PAGE_LINES};
 use crate::http::{
-    ClaimAnswer, CollectiveAnswer, ContributionState, ContributorAnswer, Deployed, JobAnswer,
-    MAX_BLOB_BYTES, MemberAnswer, Problem, RecoveryAnswer, ClaimsAnswer, Relayed, RelayedClaims, RelayedRecovery,
-    RelayedRevocation, RevocationAnswer, StandingAnswer, StatusAnswer, Uses,
+    ClaimAnswer, ClaimsAnswer, CollectiveAnswer, ContributionAnswer, ContributorAnswer, Deployed,
+    JobAnswer, MAX_BLOB_BYTES, MemberAnswer, Problem, RecoveryAnswer, Relayed, RelayedClaims,
+    RelayedRecovery, RelayedRevocation, RevocationAnswer, StandingAnswer, StatusAnswer, Uses,
 };
-use crate::intake::{Acknowledgement, ConnectedUpload};
+use crate::intake::{Acknowledgement, ConnectedUpload, Moved};
 use crate::ledger::Audited;
 
 /// How long one request may take: an upload is at most a MiB, a relayed transaction a few blocks.
@@ -123,7 +123,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn move_to(&self, place: &SignedPlace) -> Result<Acknowledgement, ClientError> {
+    pub async fn move_to(&self, place: &SignedPlace) -> Result<Moved, ClientError> {
         let path = format!("contributions/{}/place", place.place.leaf);
         self.post(&path, place).await
     }
@@ -132,7 +132,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn contribution(&self, leaf: Leaf) -> Result<ContributionState, ClientError> {
+    pub async fn contribution(&self, leaf: Leaf) -> Result<ContributionAnswer, ClientError> {
         self.get(&format!("contributions/{leaf}")).await
     }
 

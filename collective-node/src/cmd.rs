@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod acknowledged;
 mod charter;
 mod committee;
 mod completions;

@@ -44,15 +44,15 @@ mod votes;
 pub use crate::programs::deploy::Deployed;
 pub use crate::verify::Uses;
 pub use blobs::MAX_STREAMS;
-pub use contributions::{ContributionState, ContributorAnswer};
+pub use contributions::{ContributionAnswer, ContributionState, ContributorAnswer};
 pub use jobs::JobAnswer;
 pub use liveness::{Day, StandingAnswer};
 pub use recovery::{
     MAX_PAID_SEQUENCE, Recovering, RecoveryAnswer, RecoveryChange, RelayedRecovery,
 };
 pub use relay::{
-    ClaimsAnswer, MAX_CLAIMS, MAX_WORDS, MIN_SIGNED_SECONDS, Relayed, RelayedClaims, RelayedRevocation,
-    RevocationAnswer, Revoking, SignedNonces, SignedWatermark, SignedWord,
+    ClaimsAnswer, MAX_CLAIMS, MAX_WORDS, MIN_SIGNED_SECONDS, Relayed, RelayedClaims,
+    RelayedRevocation, RevocationAnswer, Revoking, SignedNonces, SignedWatermark, SignedWord,
 };
 pub use rewards::ClaimAnswer;
 pub use status::{CollectiveAnswer, StatusAnswer};

@@ -3,11 +3,13 @@
 //! `Upload = u32 length ‖ JSON SignedContribution ‖ age file` (SPEC "Upload"). What is acknowledged
 //! is on the disk. The plaintext is never seen here. What is larger than a MiB comes in parts (`resumable`).
 
-use alloy::primitives::Address;
+use std::sync::Arc;
+
+use alloy::primitives::{Address, Signature};
 use bytes::Bytes;
 use collective::contribution::{
-    Contribution, ContributionRefusal, MAX_PLACE_BYTES, PayloadLeaves, PlaceUrl, SignatureRefusal,
-    SignedContribution, SignedPlace, payload_root,
+    Contribution, ContributionRefusal, MAX_ENTRY_BYTES, MAX_PLACE_BYTES, PayloadLeaves, PlaceUrl,
+    SignatureRefusal, SignedContribution, SignedPlace, acknowledgement_hash, payload_root,
 };
 use collective::id::{ContributorId, Leaf};
 use collective::limits::MAX_HEADER_BYTES;
@@ -27,6 +29,7 @@ use crate::chain::{ChainError, Deployment};
 use crate::contributor::{split_file, stub};
 use crate::crash::Step;
 use crate::follower::View;
+use crate::keystore::Keystore;
 use crate::ledger::{Held, Kept, Ledger, LedgerError};
 use crate::places::{PlaceError, Places};
 use crate::uploads::{MAX_IDLE_SECONDS, Uploads};
@@ -36,9 +39,6 @@ pub use rotations::Rotations;
 
 mod resumable;
 mod rotations;
-
-/// Bytes of the signed part: seven words, a source's name and a signature in JSON.
-pub const MAX_ENTRY_BYTES: usize = 4 * 1024;
 
 /// Bytes of an upload in one request: a record, its header and its seals, with room to grow.
 pub const MAX_UPLOAD_BYTES: usize = 1024 * 1024;
@@ -69,6 +69,16 @@ pub struct ConnectedUpload {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acknowledgement {
     /// The leaf, by which its batch, its proof and its uses are asked for later.
+    pub leaf: Leaf,
+    /// The node's signature over it, with which the contributor can anchor it without the node
+    /// ([`collective::contribution::DirectContribution`]).
+    pub signature: Signature,
+}
+
+/// The place of this leaf's file holds from now on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    /// The leaf.
     pub leaf: Leaf,
 }
 
@@ -206,7 +216,9 @@ pub enum IntakeRefusal {
     #[error("this ephemeral point was contributed before: seal the record afresh")]
     PointTaken,
     /// Whether another key has taken the account over is not known.
-    #[error("this node cannot look up just now whose key speaks for the account: {0}; send it again later")]
+    #[error(
+        "this node cannot look up just now whose key speaks for the account: {0}; send it again later"
+    )]
     Chain(#[from] ChainError),
     /// The ledger.
     #[error(transparent)]
@@ -241,6 +253,8 @@ pub struct Intake {
     pub view: watch::Receiver<View>,
     /// Whose ids another key has taken over.
     pub rotations: Rotations,
+    /// Signs what is acknowledged.
+    pub keys: Arc<Keystore>,
     /// Contributions held.
     pub ledger: Ledger,
     /// Sealed files.
@@ -275,7 +289,7 @@ impl Intake {
                 self.ledger.keep(Held { entry, file }).await?
             }
         };
-        acknowledge(&contribution, kept)
+        self.acknowledge(&contribution, kept)
     }
 
     /// Checks a contribution whose file its contributor keeps, the file as it is there once, and keeps header, leaves and place.
@@ -313,14 +327,40 @@ impl Intake {
                 self.ledger.keep_connected(held, Some(place.place)).await?
             }
         };
-        acknowledge(&contribution, kept)
+        self.acknowledge(&contribution, kept)
+    }
+
+    /// The node's word that it has a leaf's file: the same signature each time (RFC 6979).
+    pub fn acknowledgement(&self, leaf: Leaf) -> Acknowledgement {
+        let (registry, collective) = (self.deployment.registry(), self.deployment.collective);
+        let signature = self
+            .keys
+            .sign(acknowledgement_hash(&registry, collective, leaf));
+        Acknowledgement { leaf, signature }
+    }
+
+    fn acknowledge(
+        &self,
+        contribution: &Contribution,
+        kept: Kept,
+    ) -> Result<Acknowledgement, IntakeRefusal> {
+        let leaf = contribution.leaf();
+        match kept {
+            Kept::New => {
+                Step::KeptNotAcknowledged.reached();
+                Ok(self.acknowledgement(leaf))
+            }
+            Kept::Replay => Err(IntakeRefusal::Replay(leaf)),
+            Kept::NonceTaken => Err(IntakeRefusal::NonceTaken(contribution.nonce)),
+            Kept::PointTaken => Err(IntakeRefusal::PointTaken),
+        }
     }
 
     /// Takes over where a contributor keeps a file from now on, once the file is there.
     ///
     /// # Errors
     /// The first check that fails; the old place then holds on.
-    pub async fn move_to(&self, place: SignedPlace) -> Result<Acknowledgement, IntakeRefusal> {
+    pub async fn move_to(&self, place: SignedPlace) -> Result<Moved, IntakeRefusal> {
         let leaf = place.place.leaf;
         let found = self.ledger.contribution(leaf).await?;
         let (held, _) = found.ok_or(IntakeRefusal::Unknown(leaf))?;
@@ -339,7 +379,7 @@ impl Intake {
         let url = &place.place.url;
         self.fetch(url, &held.entry, header.len()).await?;
         match self.ledger.move_to(place.place).await? {
-            Kept::New => Ok(Acknowledgement { leaf }),
+            Kept::New => Ok(Moved { leaf }),
             _ => Err(old),
         }
     }
@@ -459,19 +499,6 @@ impl Intake {
             true => Err(IntakeRefusal::ReplacedKey),
             false => checked,
         }
-    }
-}
-
-fn acknowledge(contribution: &Contribution, kept: Kept) -> Result<Acknowledgement, IntakeRefusal> {
-    let leaf = contribution.leaf();
-    match kept {
-        Kept::New => {
-            Step::KeptNotAcknowledged.reached();
-            Ok(Acknowledgement { leaf })
-        }
-        Kept::Replay => Err(IntakeRefusal::Replay(leaf)),
-        Kept::NonceTaken => Err(IntakeRefusal::NonceTaken(contribution.nonce)),
-        Kept::PointTaken => Err(IntakeRefusal::PointTaken),
     }
 }
 

@@ -219,6 +219,7 @@ impl Node {
             deployment: config.deployment,
             view: view.clone(),
             rotations: Rotations::new(chain.clone()),
+            keys: keys.clone(),
             ledger: ledger.clone(),
             blobs: blobs.clone(),
             uploads: Uploads::open(blobs.clone())?,

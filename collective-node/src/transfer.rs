@@ -176,7 +176,10 @@ impl Sending<'_> {
     /// Sends what the node does not have yet, until it is taken in or something stops it.
     async fn go_on(&self, mut told: impl FnMut(u64)) -> Result<Acknowledgement, TransferError> {
         let Some(mut offset) = self.stands_at().await? else {
-            return Ok(Acknowledgement { leaf: self.leaf });
+            // Taken in, and the answer was lost.
+            let leaf = self.leaf;
+            let signature = self.client.contribution(leaf).await?.acknowledgement;
+            return Ok(Acknowledgement { leaf, signature });
         };
         loop {
             told(offset);

@@ -20,11 +20,13 @@ use crate::follower::{FollowError, Follower};
 use crate::headers::Headers;
 use crate::receipts::{duplicates, receipt_on_chain};
 use crate::rewards::RewardError;
+pub use anchored::OnChain;
 pub use liveness::liveness;
 pub use logs::Asked;
 pub use rewards::rewards;
 pub use uses::{Use, Uses, UsesError, under_way, uses};
 
+mod anchored;
 mod liveness;
 mod logs;
 mod output;

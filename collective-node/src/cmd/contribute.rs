@@ -8,7 +8,9 @@ use alloy::primitives::Address;
 use alloy::signers::local::PrivateKeySigner;
 use anyhow::{Context, Result, ensure};
 use clap::{ArgGroup, Args};
-use collective::contribution::{Place, PlaceUrl, SignedContribution, SignedPlace};
+use collective::contribution::{
+    DirectContribution, MAX_ENTRY_BYTES, Place, PlaceUrl, SignedContribution, SignedPlace,
+};
 use collective::id::{BlobId, ContributorId, Leaf, sha256};
 use collective::seal::tagged::TaggedRecipient;
 use collective::source::Source;
@@ -16,6 +18,7 @@ use collective::terms::{Purpose, Terms};
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use super::acknowledged::Acknowledged;
 use super::key::recovery;
 use super::place::{MaybeChainAt, NodeAt};
 use super::program::test::warn_of_layers;
@@ -26,7 +29,7 @@ use crate::client::Client;
 use crate::contributor::{Destination, place, prepare, read_header, sign, split_file};
 use crate::http::CollectiveAnswer;
 use crate::intake::{
-    ConnectedUpload, MAX_CONNECTED_PAYLOAD_BYTES, MAX_ENTRY_BYTES, MAX_UPLOAD_BYTES, join,
+    Acknowledgement, ConnectedUpload, MAX_CONNECTED_PAYLOAD_BYTES, MAX_UPLOAD_BYTES, join,
 };
 use crate::sandbox::{Sandbox, Summary};
 use crate::transfer::upload;
@@ -47,6 +50,8 @@ const TERMS_HOLD: u64 = 365 * 86_400;
 /// another.
 ///
 /// A sealed file of more than a MiB is sent in parts. After a cut the same command goes on: until then the signed leaf is in FILE.leaf.
+///
+/// The node's acknowledgement is kept in the folder KEY.acknowledged: with it `collective contributions anchor` does without the node.
 #[derive(Debug, Args)]
 #[command(
     group = ArgGroup::new("kept").args(["keep", "sealed"]),
@@ -128,7 +133,7 @@ impl Contribute {
         };
         let client = self.node.client()?;
         let mut export = None;
-        let leaf = match (&self.record, &self.sealed) {
+        let taken = match (&self.record, &self.sealed) {
             (Some(path), _) => {
                 let source = self.declared(&answer)?;
                 let sealed = beside(path, ".age");
@@ -180,6 +185,8 @@ impl Contribute {
             }
             (None, None) => unreachable!("clap requires one of the two"),
         };
+        let leaf = taken.entry.contribution.leaf();
+        let kept = self.keep_acknowledged(&taken, &answer, &deployment)?;
         if let Some(recovery) = self.recovery {
             let named =
                 recovery::name_with(&self.node, &self.chain, &deployment, &account, recovery).await;
@@ -193,9 +200,10 @@ impl Contribute {
             ("leaf", leaf.to_string()),
             ("contributor", account.address().to_string()),
             ("nonce", self.nonce.to_string()),
+            ("acknowledgement", kept.display().to_string()),
         ];
         rows.extend(self.recovery.map(|key| ("recovery key", key.to_string())));
-        let mut told = json!({ "leaf": leaf });
+        let mut told = json!({ "leaf": leaf, "acknowledgement": kept });
         if let Some(export) = export {
             told["export"] = json!(export);
         }
@@ -211,9 +219,11 @@ impl Contribute {
         account: &PrivateKeySigner,
         entry: SignedContribution,
         file: &[u8],
-    ) -> Result<Leaf> {
+    ) -> Result<DirectContribution> {
         let Some(url) = &self.place else {
-            return Ok(client.contribute(join(&entry, file)).await?.leaf);
+            let (header, _) = split_file(file).context("the sealed file has no header")?;
+            let said = client.contribute(join(&entry, file)).await?;
+            return Ok(acknowledged(entry, header, said));
         };
         let leaf = entry.contribution.leaf();
         let place = placed(to.deployment, account, leaf, url)?;
@@ -227,7 +237,7 @@ impl Contribute {
         to: &Destination<'_>,
         account: &PrivateKeySigner,
         sealed: &Path,
-    ) -> Result<Leaf> {
+    ) -> Result<DirectContribution> {
         let sent = self.send_in_parts(client, to, account, sealed).await;
         // It is there, or it never will be: another try seals the export again.
         if sent.is_ok() || !beside(sealed, ".leaf").exists() {
@@ -244,7 +254,7 @@ impl Contribute {
         to: &Destination<'_>,
         account: &PrivateKeySigner,
         path: &Path,
-    ) -> Result<Leaf> {
+    ) -> Result<DirectContribution> {
         let opening = || format!("reading {}", path.display());
         let open = || std::fs::File::open(path).with_context(opening);
         let kept = beside(path, ".leaf");
@@ -261,6 +271,7 @@ impl Contribute {
                 entry
             }
         };
+        let header = read_header(open()?)?.context("the sealed file has no header")?;
         let bar = byte_bar();
         let sent = upload(client, &entry, path, |there, all| {
             bar.set_length(all);
@@ -276,7 +287,7 @@ impl Contribute {
             sent => {
                 // Nothing goes on.
                 let _ = std::fs::remove_file(kept);
-                Ok(sent?.leaf)
+                Ok(acknowledged(entry, &header, sent?))
             }
         }
     }
@@ -312,7 +323,7 @@ impl Contribute {
         entry: SignedContribution,
         file: &[u8],
         place: SignedPlace,
-    ) -> Result<Leaf> {
+    ) -> Result<DirectContribution> {
         let length = entry.commitment.length;
         ensure!(
             length <= MAX_CONNECTED_PAYLOAD_BYTES,
@@ -326,7 +337,7 @@ impl Contribute {
         }
         let (header, _) = split_file(file).context("the sealed file has no header")?;
         let upload = ConnectedUpload {
-            entry,
+            entry: entry.clone(),
             header: header.to_vec().into(),
             place,
         };
@@ -337,7 +348,25 @@ impl Contribute {
                 "nothing was contributed; once {kept} is at the place, send it by --sealed {kept}"
             )
         });
-        Ok(connected?.leaf)
+        Ok(acknowledged(entry, header, connected?))
+    }
+
+    /// Keeps what anchors it without the node, should that never do it.
+    fn keep_acknowledged(
+        &self,
+        taken: &DirectContribution,
+        answer: &CollectiveAnswer,
+        deployment: &Deployment,
+    ) -> Result<PathBuf> {
+        let leaf = taken.entry.contribution.leaf();
+        let (registry, collective) = (deployment.registry(), deployment.collective);
+        let checked = taken.check(&registry, collective, answer.aggregator);
+        let kept = checked
+            .context("the node's word for it is worth nothing")
+            .and_then(|_| Acknowledged::beside(&self.key).keep(taken));
+        kept.with_context(|| {
+            format!("the contribution {leaf} is taken in, but you could not anchor it without the node: see that it does")
+        })
     }
 
     /// What the collective declares of the source.
@@ -382,15 +411,27 @@ impl Contribute {
     }
 }
 
+fn acknowledged(
+    entry: SignedContribution,
+    header: &[u8],
+    said: Acknowledgement,
+) -> DirectContribution {
+    DirectContribution {
+        entry,
+        acknowledgement: said.signature,
+        header: header.to_vec().into(),
+    }
+}
+
 /// A file with a name of its own beside another.
-fn beside(path: &Path, ending: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut path = path.as_os_str().to_owned();
     path.push(ending);
     path.into()
 }
 
 /// Writes a file that is whole once it has its name. One of an earlier try, which was not begun to be sent, gives way.
-fn keep_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(super) fn keep_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let writing = || format!("writing {}", path.display());
     let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));

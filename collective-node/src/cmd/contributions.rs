@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 use collective::approval::Recipient;
+use collective::contribution::AnchorReceipt;
 use collective::id::Leaf;
 use collective::index::Void;
 use collective::input::Withdrawn;
@@ -20,10 +21,14 @@ use crate::http::ContributionState;
 use crate::rewards::Inputs;
 use crate::verify::{self, Use, Uses};
 
+use anchor::Anchor;
+
+mod anchor;
+
 /// Between two questions to the node.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Show where a contribution stands, keep its receipt, see who used it, or move it.
+/// Show where a contribution stands, keep its receipt, see who used it, anchor it without the node, or move it.
 ///
 /// A node opens nothing before its release is on chain, so with --uses the list is complete up to the block that it names. With
 /// --rpc and --deployment the releases are read from the chain and each input set is checked against them; otherwise it is the
@@ -35,6 +40,7 @@ const PAUSE: Duration = Duration::from_millis(250);
     after_help = "Examples:
   collective contributions 0x3c…9a --wait --receipt receipt.json
   collective contributions 0x3c…9a --uses --rpc http://127.0.0.1:8545 --deployment deployment.json
+  collective contributions anchor 0x3c…9a --key me.key
   collective contributions place 0x3c…9a --place https://other.example/record.age --key me.key"
 )]
 pub struct Contributions {
@@ -63,6 +69,7 @@ pub struct Contributions {
 
 #[derive(Debug, Subcommand)]
 enum ContributionsVerb {
+    Anchor(Anchor),
     Place(Moved),
 }
 
@@ -108,8 +115,10 @@ impl Moved {
 
 impl Contributions {
     pub async fn run(self) -> Result<bool> {
-        if let Some(ContributionsVerb::Place(moved)) = self.verb {
-            return moved.run().await;
+        match self.verb {
+            Some(ContributionsVerb::Anchor(anchor)) => return anchor.run().await,
+            Some(ContributionsVerb::Place(moved)) => return moved.run().await,
+            None => {}
         }
         let leaf = self.leaf.context("clap requires a leaf")?;
         let client = self.node.client()?;
@@ -118,40 +127,35 @@ impl Contributions {
         }
         let asked = async {
             loop {
-                let state = client.contribution(leaf).await?;
-                if self.wait.is_none() || !matches!(state, ContributionState::Held) {
-                    return anyhow::Ok(state);
+                let answer = client.contribution(leaf).await?;
+                if self.wait.is_none() || !matches!(answer.state, ContributionState::Held) {
+                    return anyhow::Ok(answer);
                 }
                 tokio::time::sleep(PAUSE).await;
             }
         };
         let patience = Duration::from_secs(self.wait.unwrap_or(60));
-        let state = tokio::time::timeout(patience, asked)
+        let answer = tokio::time::timeout(patience, asked)
             .await
-            .context("it is in no batch yet")??;
-        let mut rows = vec![("leaf", leaf.to_string())];
-        let (said, receipt) = match &state {
-            ContributionState::Held => ("held, in no batch yet".to_owned(), None),
-            ContributionState::Batched { receipt, void } => (batched(*void), Some(receipt)),
-            ContributionState::Withdrawn {
-                why,
-                block,
-                dropped,
-                receipt,
-            } => (withdrawn(*why, *block, *dropped), Some(receipt)),
-        };
-        rows.push(("state", said));
-        if let Some(receipt) = receipt {
-            let contribution = &receipt.entry.contribution;
+            .context("it is in no batch yet; `contributions anchor` does without the node")??;
+        let mut rows = vec![
+            ("leaf", leaf.to_string()),
+            ("state", in_words(&answer.state)),
+        ];
+        let receipt = answer.state.receipt();
+        if let Some(receipt) = &receipt {
+            let contribution = &receipt.entry().contribution;
             rows.push(("contributor", contribution.contributor.to_string()));
             rows.push(("nonce", contribution.nonce.to_string()));
-            rows.push(("batch root", receipt.root.to_string()));
+            if let AnchorReceipt::Batch(receipt) = receipt {
+                rows.push(("batch root", receipt.root.to_string()));
+            }
             if let Some(path) = &self.receipt {
                 std::fs::write(path, serde_json::to_vec_pretty(receipt)?)
                     .with_context(|| format!("writing {}", path.display()))?;
             }
         }
-        show(self.json, &state, &rows)?;
+        show(self.json, &answer, &rows)?;
         let missing = self.receipt.is_some() && receipt.is_none();
         if missing {
             eprintln!("collective: there is no receipt yet; --wait waits for it");
@@ -185,9 +189,26 @@ impl Contributions {
     }
 }
 
-fn batched(void: Option<Void>) -> String {
+fn in_words(state: &ContributionState) -> String {
+    match state {
+        ContributionState::Held => "held, in no batch yet".to_owned(),
+        ContributionState::Batched { void, .. } => counting("batched", *void),
+        ContributionState::Direct { block, void, .. } => counting(
+            &format!("anchored by its contributor in block {block}"),
+            *void,
+        ),
+        ContributionState::Withdrawn {
+            why,
+            block,
+            dropped,
+            ..
+        } => withdrawn(*why, *block, *dropped),
+    }
+}
+
+fn counting(stands: &str, void: Option<Void>) -> String {
     let Some(void) = void else {
-        return "batched".to_owned();
+        return stands.to_owned();
     };
     let why = match void {
         Void::Header => "its header breaks a rule",
@@ -196,7 +217,7 @@ fn batched(void: Option<Void>) -> String {
         Void::OldKey => "it is sealed to a key that the collective has replaced",
         Void::PointTaken => "another contribution has its ephemeral point",
     };
-    format!("batched, and counts for nothing: {why}")
+    format!("{stands}, and counts for nothing: {why}")
 }
 
 fn withdrawn(why: Withdrawn, block: u64, dropped: bool) -> String {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use alloy::primitives::{Address, U256, aliases::U248};
 use alloy::signers::local::PrivateKeySigner;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use collective::id::{ContributorId, Leaf};
 use collective_contracts::ContributionRegistry;
@@ -16,7 +16,7 @@ use super::place::{MaybeChainAt, NodeAt};
 use super::secret;
 use super::show::show;
 use crate::contributor::{Nonces, revocation_of};
-use crate::http::{ContributionState, MAX_WORDS, RevocationAnswer};
+use crate::http::{MAX_WORDS, RevocationAnswer};
 
 /// Seconds of block time for which the signature is good: a node that holds it back longer cannot
 /// use it any more.
@@ -127,14 +127,11 @@ impl Revoke {
 
     /// The node says which contribution a leaf is; the leaf is made of it.
     async fn nonce_of(&self, leaf: Leaf, contributor: Address) -> Result<u64> {
-        let receipt = match self.node.client()?.contribution(leaf).await? {
-            ContributionState::Held => {
-                bail!("{leaf} is in no batch yet: wait for that, or name it by its nonce")
-            }
-            ContributionState::Batched { receipt, .. }
-            | ContributionState::Withdrawn { receipt, .. } => receipt,
-        };
-        let contribution = &receipt.entry.contribution;
+        let state = self.node.client()?.contribution(leaf).await?.state;
+        let receipt = state.receipt().with_context(|| {
+            format!("{leaf} is in no batch yet: wait for that, or name it by its nonce")
+        })?;
+        let contribution = &receipt.entry().contribution;
         ensure!(
             contribution.leaf() == leaf,
             "the node gave another contribution than {leaf}"

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use alloy::rpc::client::RpcClient;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
-use collective::contribution::BatchReceipt;
+use collective::contribution::AnchorReceipt;
 use collective::id::Leaf;
 use serde_json::json;
 use url::Url;
@@ -12,6 +13,7 @@ use url::Url;
 use super::place::{self, ChainAt, NodeAt};
 use super::show::show;
 use crate::blobs::Blobs;
+use crate::chain::Chain;
 use crate::headers::Headers;
 use crate::verify;
 
@@ -46,19 +48,23 @@ pub struct Receipt {
     json: bool,
 }
 
-/// Check a contribution's receipt offline: signature, openings, and the path to its batch's root.
+/// Check a contribution's receipt offline: signature, openings, and the path to its batch's root, or the node's acknowledgement of
+/// what its contributor anchored.
 ///
-/// That the root stands on chain is for the reader to look up, in any node's log of BatchCommitted.
+/// With --rpc also that the chain has it in a finalized block: its logs are folded and compared with what storage proves.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  collective verify contribution receipt.json --deployment deployment.json"
 )]
 pub struct Contribution {
-    /// What `contributions --receipt` wrote.
+    /// What `contributions --receipt` wrote, or what `contribute` kept and `contributions anchor` anchored.
     receipt: PathBuf,
     /// File that says where the collective lives.
     #[arg(long, value_name = "FILE", env = "COLLECTIVE_DEPLOYMENT")]
     deployment: PathBuf,
+    /// JSON-RPC endpoint of the chain; not read from the environment, as the check needs none.
+    #[arg(long, value_name = "URL")]
+    rpc: Option<Url>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -88,7 +94,7 @@ impl Verify {
     pub async fn run(self) -> Result<bool> {
         match self {
             Self::Receipt(receipt) => receipt.run().await,
-            Self::Contribution(contribution) => contribution.run(),
+            Self::Contribution(contribution) => contribution.run().await,
             Self::Liveness(liveness) => liveness.run().await,
         }
     }
@@ -137,26 +143,62 @@ impl Liveness {
 }
 
 impl Contribution {
-    fn run(self) -> Result<bool> {
+    async fn run(self) -> Result<bool> {
         let deployment = place::deployment(&self.deployment)?;
         let bytes = std::fs::read(&self.receipt)
             .with_context(|| format!("reading {}", self.receipt.display()))?;
-        let receipt: BatchReceipt = serde_json::from_slice(&bytes)
+        let receipt: AnchorReceipt = serde_json::from_slice(&bytes)
             .with_context(|| format!("{} is no receipt", self.receipt.display()))?;
-        let contribution = &receipt.entry.contribution;
+        let contribution = &receipt.entry().contribution;
         ensure!(
             contribution.collective == deployment.collective,
             "the receipt is for collective {}",
             contribution.collective
         );
-        let leaf = receipt.check(&deployment.registry())?;
-        let value = json!({ "holds": true, "leaf": leaf, "root": receipt.root });
-        let rows = [
-            ("holds", "signature, openings and path to the root".into()),
+        let registry = deployment.registry();
+        let leaf = receipt.check(&registry)?;
+        let mut value = json!({ "holds": true, "leaf": leaf });
+        let mut rows = vec![
             ("leaf", leaf.to_string()),
             ("contributor", contribution.contributor.to_string()),
-            ("look up on chain", format!("batch root {}", receipt.root)),
         ];
+        let on_chain = match &receipt {
+            AnchorReceipt::Batch(batch) => {
+                value["root"] = json!(batch.root);
+                rows.insert(
+                    0,
+                    ("holds", "signature, openings and path to the root".into()),
+                );
+                format!("batch root {}", batch.root)
+            }
+            AnchorReceipt::Direct(direct) => {
+                let by = direct.acknowledged_by(&registry)?;
+                value["acknowledgedBy"] = json!(by);
+                rows.insert(
+                    0,
+                    (
+                        "holds",
+                        "signature, openings, header and acknowledgement".into(),
+                    ),
+                );
+                rows.push(("acknowledged by", by.to_string()));
+                format!("leaf {leaf}, and node signer {by}")
+            }
+        };
+        let Some(rpc) = self.rpc else {
+            rows.push(("look up on chain", on_chain));
+            show(self.json, &value, &rows)?;
+            return Ok(true);
+        };
+        let chain = Chain::reader(RpcClient::new_http(rpc), deployment).await?;
+        let on_chain = verify::OnChain::read(&chain, chain.finalized().await?).await?;
+        let (block, by) = on_chain.block_of(&receipt).with_context(|| {
+            let up_to = on_chain.up_to().number;
+            format!("it holds together, but nothing up to finalized block {up_to} anchors it")
+        })?;
+        value["block"] = json!(block);
+        value["anchoredBy"] = json!(by);
+        rows.push(("anchored", format!("in block {block}, by {by}")));
         show(self.json, &value, &rows)?;
         Ok(true)
     }

@@ -1,13 +1,16 @@
 //! `POST /contributions`, `GET /contributions/{leaf}`, and the same for what contributors keep; `GET /contributors/{account}`.
 
+use alloy::primitives::Signature;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use collective::contribution::{Batch, BatchReceipt, SignedPlace};
-use collective::id::{ContributorId, Leaf};
+use collective::contribution::{
+    AnchorReceipt, Batch, BatchReceipt, DirectContribution, SignedPlace,
+};
+use collective::id::{BlobId, ContributorId, Leaf};
 use collective::index::Void;
 use collective::input::Withdrawn;
 use serde::de::DeserializeOwned;
@@ -15,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{App, Problem, Uses, address, uploads};
 use crate::headers::{self, HeadersError};
-use crate::intake::{Acknowledgement, IntakeRefusal};
+use crate::intake::{Acknowledgement, IntakeRefusal, Moved};
 use crate::rewards::Inputs;
 use crate::verify;
 
@@ -51,7 +54,7 @@ pub async fn move_to(
     State(app): State<App>,
     Path(leaf): Path<String>,
     place: Result<Bytes, BytesRejection>,
-) -> Result<Json<Acknowledgement>, Problem> {
+) -> Result<Json<Moved>, Problem> {
     let place: SignedPlace = parse(place)?;
     if leaf.parse() != Ok(place.place.leaf) {
         return Err(IntakeRefusal::AnotherPlace(place.place.leaf).into());
@@ -68,6 +71,16 @@ fn parse<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, 
     })
 }
 
+/// Where a contribution stands, and the node's word that it took it in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ContributionAnswer {
+    /// Where it stands.
+    #[serde(flatten)]
+    pub state: ContributionState,
+    /// The same as when it was taken in.
+    pub acknowledgement: Signature,
+}
+
 /// Where a contribution stands.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
@@ -82,6 +95,16 @@ pub enum ContributionState {
         #[serde(skip_serializing_if = "Option::is_none")]
         void: Option<Void>,
     },
+    /// Anchored by its contributor, in a finalized block.
+    Direct {
+        /// What proves the contribution for ever.
+        receipt: Box<DirectContribution>,
+        /// The block.
+        block: u64,
+        /// Why it counts for nothing, if that is so.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        void: Option<Void>,
+    },
     /// Revoked, or at the end of its terms, and that is final: no later job reads it.
     Withdrawn {
         /// Which of both.
@@ -91,7 +114,7 @@ pub enum ContributionState {
         /// Whether the sealed file is gone here. It stays while a job that was leased before may still read it.
         dropped: bool,
         /// What proves the contribution for ever.
-        receipt: Box<BatchReceipt>,
+        receipt: Box<AnchorReceipt>,
     },
 }
 
@@ -99,36 +122,70 @@ pub enum ContributionState {
 pub async fn state(
     State(app): State<App>,
     Path(leaf): Path<String>,
-) -> Result<Json<ContributionState>, Problem> {
+) -> Result<Json<ContributionAnswer>, Problem> {
     let leaf: Leaf = leaf
         .parse()
         .map_err(|_| Problem::malformed("a leaf is 32 bytes in hex"))?;
     let found = app.ledger.contribution(leaf).await?;
-    let (_, batch) =
+    let (held, batch) =
         found.ok_or_else(|| Problem::missing(format!("no contribution {leaf} here")))?;
-    let Some((batch, place)) = batch else {
-        return Ok(Json(ContributionState::Held));
+    let acknowledgement = app.intake.acknowledgement(leaf).signature;
+    let void = app.view.borrow().index.void(leaf);
+    let state = match (app.ledger.direct(leaf).await?, batch) {
+        (Some(block), _) => {
+            let header = headers::held(&app.ledger, &app.blobs, &held.entry).await;
+            let header = header.map_err(Problem::operator)?;
+            let header = header.ok_or_else(|| Problem::operator(HeadersError::Missing(leaf)))?;
+            let receipt = Box::new(DirectContribution {
+                entry: held.entry,
+                acknowledgement,
+                header: header.into(),
+            });
+            ContributionState::Direct {
+                receipt,
+                block,
+                void,
+            }
+        }
+        (None, Some((batch, place))) => {
+            let receipt = Box::new(receipt(&app, batch.manifest, place).await?);
+            ContributionState::Batched { receipt, void }
+        }
+        (None, None) => ContributionState::Held,
     };
-    let manifest = app.blobs.get(batch.manifest).await?;
-    let entries = serde_json::from_slice(&manifest).map_err(Problem::operator)?;
-    let receipt = Batch::new(entries)
-        .ok()
-        .and_then(|batch| batch.receipt(place));
-    let receipt = receipt.ok_or_else(|| Problem::operator("the batch does not hold the leaf"))?;
-    let receipt = Box::new(receipt);
-    let state = match app.ledger.withdrawal(leaf).await? {
-        None => ContributionState::Batched {
-            receipt,
-            void: app.view.borrow().index.void(leaf),
-        },
-        Some(withdrawal) => ContributionState::Withdrawn {
+    let state = match (app.ledger.withdrawal(leaf).await?, state.receipt()) {
+        (Some(withdrawal), Some(receipt)) => ContributionState::Withdrawn {
             why: withdrawal.why,
             block: withdrawal.block,
             dropped: withdrawal.dropped,
-            receipt,
+            receipt: Box::new(receipt),
         },
+        _ => state,
     };
-    Ok(Json(state))
+    Ok(Json(ContributionAnswer {
+        state,
+        acknowledgement,
+    }))
+}
+
+async fn receipt(app: &App, manifest: BlobId, place: usize) -> Result<BatchReceipt, Problem> {
+    let manifest = app.blobs.get(manifest).await?;
+    let entries = serde_json::from_slice(&manifest).map_err(Problem::operator)?;
+    let batch = Batch::new(entries).ok();
+    let receipt = batch.and_then(|batch| batch.receipt(place));
+    receipt.ok_or_else(|| Problem::operator("the batch does not hold the leaf"))
+}
+
+impl ContributionState {
+    /// What proves it for ever, once there is something.
+    pub fn receipt(&self) -> Option<AnchorReceipt> {
+        match self {
+            Self::Held => None,
+            Self::Batched { receipt, .. } => Some(AnchorReceipt::Batch((**receipt).clone())),
+            Self::Direct { receipt, .. } => Some(AnchorReceipt::Direct((**receipt).clone())),
+            Self::Withdrawn { receipt, .. } => Some((**receipt).clone()),
+        }
+    }
 }
 
 /// What a node has taken in from an account.

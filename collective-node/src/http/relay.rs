@@ -300,11 +300,19 @@ pub async fn claim(
             "at most {MAX_CLAIMS} accounts at a time"
         )));
     }
-    let ids = claims.accounts.iter().copied().map(ContributorId::from_address);
+    let ids = claims
+        .accounts
+        .iter()
+        .copied()
+        .map(ContributorId::from_address);
     let newest = app.chain.latest().await?;
-    let held_up = app.chain.recovering(&newest, &ids.collect::<Vec<_>>()).await?;
+    let held_up = app
+        .chain
+        .recovering(&newest, &ids.collect::<Vec<_>>())
+        .await?;
     let is_held_up = |account: &Address| held_up.contains(&ContributorId::from_address(*account));
-    let (recovering, accounts): (Vec<_>, Vec<_>) = claims.accounts.into_iter().partition(is_held_up);
+    let (recovering, accounts): (Vec<_>, Vec<_>) =
+        claims.accounts.into_iter().partition(is_held_up);
     if accounts.is_empty() && !recovering.is_empty() {
         return Err(Problem::new(
             StatusCode::CONFLICT,

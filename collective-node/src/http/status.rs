@@ -32,6 +32,8 @@ pub struct CollectiveAnswer {
     pub charter: Option<Charter>,
     /// Whether files without sender proof are refused.
     pub sender_proof: bool,
+    /// The account by which this node acknowledges and anchors: key holders follow it as registered on chain.
+    pub aggregator: alloy::primitives::Address,
 }
 
 /// How the node is.
@@ -68,6 +70,7 @@ pub async fn collective(State(app): State<App>) -> Result<Json<CollectiveAnswer>
         recipient: certificate.recipient().to_string(),
         charter: view.charter().map(|charter| Charter::clone(charter)),
         sender_proof: view.committee.proof_required(),
+        aggregator: view.aggregator,
     }))
 }
 

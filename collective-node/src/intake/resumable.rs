@@ -10,10 +10,7 @@ use collective::id::{BlobId, Leaf};
 use collective::permit::Fault;
 use futures_util::{Stream, StreamExt};
 
-use super::{
-    Acknowledgement, Intake, IntakeRefusal, acknowledge, check_header, join, no_payload,
-    parse_entry,
-};
+use super::{Acknowledgement, Intake, IntakeRefusal, check_header, join, no_payload, parse_entry};
 use crate::blobs::BlobError;
 use crate::contributor::read_header;
 use crate::headers;
@@ -55,9 +52,10 @@ impl Intake {
                 check_header(&entry, &header, &self.deployment, recipient, proof_required)?;
             no_payload(rest)
         })?;
-        self.check_not_taken_over(entry.contribution.contributor).await?;
+        self.check_not_taken_over(entry.contribution.contributor)
+            .await?;
         if let Some(used) = self.ledger.used(&entry.contribution).await? {
-            acknowledge(&entry.contribution, used)?;
+            self.acknowledge(&entry.contribution, used)?;
         }
         let begun = self.uploads.begin(entry, part.slice(..before), header);
         let upload = begun.await.map_err(|refusal| match refusal {
@@ -217,7 +215,7 @@ impl Intake {
                 self.ledger.keep(Held { entry, file }).await?
             }
         };
-        acknowledge(contribution, kept)
+        self.acknowledge(contribution, kept)
     }
 
     async fn stand(&self, upload: &Arc<Upload>) -> Result<Progress, IntakeRefusal> {

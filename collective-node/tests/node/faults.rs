@@ -79,7 +79,8 @@ impl Contributor {
         self.check(acknowledged);
         for upload in acknowledged {
             let state = self.runtime.block_on(self.client.contribution(upload.leaf));
-            let batched = matches!(state, Ok(ContributionState::Batched { .. }));
+            let state = state.expect("it is known").state;
+            let batched = matches!(state, ContributionState::Batched { .. });
             assert!(batched, "leaf {} is in no batch", upload.leaf);
         }
     }

@@ -14,7 +14,8 @@ use collective_contracts::DemoToken;
 use collective_node::client::{Client, ClientError};
 use collective_node::contributor::{RecoveryStep, recovery};
 use collective_node::http::{
-    ContributionState,     MAX_PAID_SEQUENCE, MIN_SIGNED_SECONDS, Problem, RecoveryAnswer, RecoveryChange, RelayedRecovery,
+    ContributionState, MAX_PAID_SEQUENCE, MIN_SIGNED_SECONDS, Problem, RecoveryAnswer,
+    RecoveryChange, RelayedRecovery,
 };
 use serde_json::Value;
 
@@ -468,9 +469,12 @@ async fn what_is_anchored_after_the_old_key_lost_its_id_counts_for_nobody() {
             .any(|it| it.entry.contribution.leaf() == leaf)
     };
     assert!(!counts(late) && counts(others));
-    let told = async |leaf| match quiet.client().contribution(leaf).await {
-        Ok(ContributionState::Batched { void, .. }) => void,
-        other => panic!("it is in a batch: {other:?}"),
+    let told = async |leaf| {
+        let answer = quiet.client().contribution(leaf).await;
+        match answer.expect("it is known").state {
+            ContributionState::Batched { void, .. } => void,
+            other => panic!("it is in a batch: {other:?}"),
+        }
     };
     assert_eq!(told(late).await, Some(Void::TakenOver));
     assert_eq!(told(others).await, None);

@@ -95,7 +95,7 @@ impl Place {
 
     fn state(&self, leaf: Leaf) -> ContributionState {
         let state = self.runtime.block_on(self.client.contribution(leaf));
-        state.expect("it is known")
+        state.expect("it is known").state
     }
 
     /// Waits until the node has dropped a contribution's file, and says why it did.

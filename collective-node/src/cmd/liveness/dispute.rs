@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use alloy::primitives::{Bytes, U256};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use collective::contribution::{BatchReceipt, PayloadLeaves, SignedContribution, leaf_range};
+use collective::contribution::{AnchorReceipt, PayloadLeaves, SignedContribution, leaf_range};
 use collective::liveness::Epoch;
 use serde_json::json;
 
@@ -43,10 +43,10 @@ impl Dispute {
     pub async fn run(self) -> Result<bool> {
         let chain = self.chain.signer(secret::account(&self.key)?).await?;
         let deployment = chain.deployment();
-        let receipt: BatchReceipt = serde_json::from_slice(&read(&self.receipt)?)
+        let receipt: AnchorReceipt = serde_json::from_slice(&read(&self.receipt)?)
             .with_context(|| format!("{} is no receipt", self.receipt.display()))?;
         receipt.check(&deployment.registry())?;
-        let entry = &receipt.entry;
+        let entry = receipt.entry();
         let sealed = read(&self.file)?;
         let (_, payload) = split_file(&sealed)
             .with_context(|| format!("{} is no sealed file", self.file.display()))?;
