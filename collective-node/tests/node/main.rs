@@ -13,6 +13,7 @@ mod connected;
 mod covert_chain;
 mod deploy;
 mod dev;
+mod direct;
 mod duplicates;
 mod exports;
 mod faults;

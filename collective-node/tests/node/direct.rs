@@ -1,18 +1,17 @@
 //! A node takes contributions in and anchors nothing. The contributor does without it, and everybody counts what stands on chain then:
 //! with the node's own acknowledgement, and with nothing less.
 
-mod by_hand;
-mod committee_world;
-mod quiet_world;
-
+use crate::by_hand;
 use std::time::{Duration, Instant};
 
+use crate::by_hand::{PATIENCE, Running, World as ByHand, start_node};
+use crate::committee_world::CommitteeWorld;
+use crate::quiet_world::{LAG, QuietWorld, WINDOW, populated, reaches};
 use alloy::primitives::{Address, B256, U256};
 use alloy::providers::{DynProvider, Provider, ProviderBuilder};
 use alloy::rpc::types::TransactionReceipt;
 use alloy::signers::SignerSync;
 use alloy::signers::local::PrivateKeySigner;
-use by_hand::{PATIENCE, Running, World as ByHand, start_node};
 use collective::contribution::{DirectContribution, SignedContribution, acknowledgement_hash};
 use collective::id::{Leaf, Point};
 use collective::index::Void;
@@ -28,8 +27,6 @@ use collective_node::follower::View;
 use collective_node::http::ContributionState;
 use collective_node::intake::join;
 use collective_node::keystore::Keystore;
-use committee_world::CommitteeWorld;
-use quiet_world::{LAG, QuietWorld, WINDOW, populated, reaches};
 use serde_json::Value;
 
 const RECORD: &[u8] = b"0,7,7,1,6,6,36,3,1,1\n";
