@@ -215,11 +215,11 @@ pub enum IntakeRefusal {
     /// A copy of somebody's header.
     #[error("this ephemeral point was contributed before: seal the record afresh")]
     PointTaken,
-    /// Whether another key has taken the account over is not known.
+    /// Whether another key has taken the account over is not known. What its endpoint says is the operator's to read.
     #[error(
-        "this node cannot look up just now whose key speaks for the account: {0}; send it again later"
+        "this node cannot look up just now whose key speaks for the account: send it again later"
     )]
-    Chain(#[from] ChainError),
+    Chain(#[source] ChainError),
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -408,9 +408,14 @@ impl Intake {
         }
     }
 
-    async fn rotation(&self, contributor: ContributorId) -> Result<Option<Rotation>, ChainError> {
+    async fn rotation(
+        &self,
+        contributor: ContributorId,
+    ) -> Result<Option<Rotation>, IntakeRefusal> {
         let finalized = self.view.borrow().finalized;
-        self.rotations.of(&finalized, contributor).await
+        let rotation = self.rotations.of(&finalized, contributor).await;
+        let told = |error: &ChainError| tracing::warn!(%error, "whose key speaks for an account is not known");
+        rotation.inspect_err(told).map_err(IntakeRefusal::Chain)
     }
 
     /// The leaves of the payload that is at a place behind a header of so many bytes.
