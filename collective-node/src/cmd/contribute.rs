@@ -186,7 +186,13 @@ impl Contribute {
             (None, None) => unreachable!("clap requires one of the two"),
         };
         let leaf = taken.entry.contribution.leaf();
-        let kept = self.keep_acknowledged(&taken, &answer, &deployment)?;
+        let kept = self.keep_acknowledged(&taken, &answer, &deployment);
+        if let Err(error) = &kept {
+            eprintln!(
+                "collective: it is taken in, but without the node you could not anchor it: see that it does; {error:#}"
+            );
+        }
+        let kept = kept.ok();
         if let Some(recovery) = self.recovery {
             let named =
                 recovery::name_with(&self.node, &self.chain, &deployment, &account, recovery).await;
@@ -200,15 +206,16 @@ impl Contribute {
             ("leaf", leaf.to_string()),
             ("contributor", account.address().to_string()),
             ("nonce", self.nonce.to_string()),
-            ("acknowledgement", kept.display().to_string()),
         ];
+        let path = kept.as_ref().map(|path| path.display().to_string());
+        rows.extend(path.map(|path| ("acknowledgement", path)));
         rows.extend(self.recovery.map(|key| ("recovery key", key.to_string())));
         let mut told = json!({ "leaf": leaf, "acknowledgement": kept });
         if let Some(export) = export {
             told["export"] = json!(export);
         }
         show(self.json, &told, &rows)?;
-        Ok(true)
+        Ok(kept.is_some())
     }
 
     /// Sends a file that one request takes, or where it is kept.
@@ -358,15 +365,10 @@ impl Contribute {
         answer: &CollectiveAnswer,
         deployment: &Deployment,
     ) -> Result<PathBuf> {
-        let leaf = taken.entry.contribution.leaf();
         let (registry, collective) = (deployment.registry(), deployment.collective);
         let checked = taken.check(&registry, collective, answer.aggregator);
-        let kept = checked
-            .context("the node's word for it is worth nothing")
-            .and_then(|_| Acknowledged::beside(&self.key).keep(taken));
-        kept.with_context(|| {
-            format!("the contribution {leaf} is taken in, but you could not anchor it without the node: see that it does")
-        })
+        checked.context("the node's word for it is worth nothing")?;
+        Acknowledged::beside(&self.key).keep(taken)
     }
 
     /// What the collective declares of the source.
