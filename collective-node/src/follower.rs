@@ -4,7 +4,6 @@
 //! after each step the hash-chain heads folded from them must equal those in the contract's
 //! storage, which are proven; an endpoint that withholds a batch or a direct contribution is found out.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,9 +34,11 @@ use crate::headers::{self, Headers, HeadersError};
 use crate::pace::Pace;
 use collective_contracts::ContributionRegistry::{AdmissionSet, BatchCommitted, Contributed};
 use collective_contracts::NodeRegistry::CommitteeAccepted;
+use stretch::Stretch;
 
 mod committees;
 pub(crate) mod direct;
+mod stretch;
 
 /// Headers that are asked for at once: enough to hide the way to another machine.
 const HEADERS_AT_ONCE: usize = 32;
@@ -199,60 +200,6 @@ pub struct Follower {
     aggregator: Address,
     heads: Heads,
     view: watch::Sender<View>,
-}
-
-/// What a stretch of blocks brought.
-struct Stretch {
-    heads: Heads,
-    anchored: Vec<(Anchored, Result<Sealed, Void>)>,
-    /// The leaves of these.
-    leaves: HashSet<Leaf>,
-    batches: Vec<BlobId>,
-    direct: Vec<(Leaf, u64)>,
-    charters: Vec<SetCharter>,
-}
-
-impl Stretch {
-    /// One that nothing was read of yet.
-    fn after(heads: Heads) -> Self {
-        Self {
-            heads,
-            anchored: vec![],
-            leaves: HashSet::new(),
-            batches: vec![],
-            direct: vec![],
-            charters: vec![],
-        }
-    }
-
-    fn anchor(
-        &mut self,
-        entry: SignedContribution,
-        sealed: Result<Sealed, Void>,
-        block: &BlockRef,
-    ) {
-        let (block, time) = (block.number, block.time);
-        self.leaves.insert(entry.contribution.leaf());
-        self.anchored
-            .push((Anchored { entry, block, time }, sealed));
-    }
-
-    /// Whether the logs were all there, and none was altered.
-    fn check(&self, proven: &Heads, block: u64) -> Result<(), FollowError> {
-        for (folded, proven) in [
-            (self.heads.batches, proven.batches),
-            (self.heads.direct, proven.direct),
-        ] {
-            if folded != proven {
-                return Err(FollowError::Withheld {
-                    folded,
-                    proven,
-                    block,
-                });
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Follower {

@@ -1,5 +1,7 @@
 //! Whether the chain has a contribution: logs are folded to the proven heads, so no endpoint hides or invents one.
 
+use std::collections::BTreeMap;
+
 use alloy::primitives::{Address, B256};
 use alloy::rpc::types::{Filter, Log};
 use alloy::sol_types::SolEvent;
@@ -79,7 +81,7 @@ async fn batches(
     up_to: &BlockRef,
 ) -> Result<Vec<(Address, B256, u64)>, FollowError> {
     let logs = logs(chain, BatchCommitted::SIGNATURE_HASH, up_to).await?;
-    let mut heads = std::collections::BTreeMap::<Address, B256>::new();
+    let mut heads = BTreeMap::<Address, B256>::new();
     let mut found = vec![];
     for log in &logs {
         let Ok(event) = BatchCommitted::decode_log(&log.inner) else {
