@@ -1,21 +1,25 @@
 //! A node takes contributions in and anchors nothing. The contributor does without it, and everybody counts what stands on chain then:
 //! with the node's own acknowledgement, and with nothing less.
 
-use crate::by_hand;
-use std::time::{Duration, Instant};
-
-use crate::by_hand::{PATIENCE, Running, World as ByHand, start_node};
+use crate::by_hand::{self, PATIENCE, Running, World as ByHand, start_node};
 use crate::committee_world::CommitteeWorld;
 use crate::quiet_world::{LAG, QuietWorld, WINDOW, populated, reaches};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
 use alloy::primitives::{Address, B256, U256};
 use alloy::providers::{DynProvider, Provider, ProviderBuilder};
-use alloy::rpc::types::TransactionReceipt;
+use alloy::rpc::client::RpcClient;
+use alloy::rpc::json_rpc::{RequestPacket, ResponsePacket, ResponsePayload};
+use alloy::rpc::types::{Log, TransactionReceipt};
 use alloy::signers::SignerSync;
 use alloy::signers::local::PrivateKeySigner;
+use alloy::sol_types::SolEvent;
+use alloy::transports::{TransportError, TransportFut};
 use collective::contribution::{DirectContribution, SignedContribution, acknowledgement_hash};
 use collective::id::{Leaf, Point};
 use collective::index::Void;
-use collective_contracts::ContributionRegistry::{self, Contribution};
+use collective_contracts::ContributionRegistry::{self, Contributed, Contribution};
 use collective_node::chain::facts::JobState;
 use collective_node::chain::{Chain, ChainError};
 use collective_node::client::Client;
@@ -23,11 +27,14 @@ use collective_node::contributor::{
     Destination, RecoveryStep, prepare, recovery, signed, split_file,
 };
 use collective_node::demo::{TERMS_EXPIRE, World, election};
-use collective_node::follower::View;
+use collective_node::follower::{FollowError, Follower, View};
+use collective_node::headers::Headers;
 use collective_node::http::ContributionState;
 use collective_node::intake::join;
 use collective_node::keystore::Keystore;
+use devchain::DevTransport;
 use serde_json::Value;
+use tower::Service;
 
 const RECORD: &[u8] = b"0,7,7,1,6,6,36,3,1,1\n";
 
@@ -410,6 +417,82 @@ async fn ready_to_finish(quiet: &QuietWorld, ann: &PrivateKeySigner) {
         relayed.expect("relayed");
     }
     quiet.pass(30 * 86_400 + 1).await;
+}
+
+/// What an endpoint makes of a log.
+type Alter = fn(Log) -> Option<Log>;
+
+/// An endpoint that shows other logs than there are.
+#[derive(Clone)]
+struct Endpoint {
+    chain: DevTransport,
+    alter: Alter,
+}
+
+impl Service<RequestPacket> for Endpoint {
+    type Response = ResponsePacket;
+    type Error = TransportError;
+    type Future = TransportFut<'static>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, packet: RequestPacket) -> Self::Future {
+        let asked = packet.as_single().map(|it| it.method().to_owned());
+        let (answer, alter) = (self.chain.call(packet), self.alter);
+        Box::pin(async move {
+            let mut answer = answer.await?;
+            if let (Some("eth_getLogs"), ResponsePacket::Single(single)) =
+                (asked.as_deref(), &mut answer)
+                && let ResponsePayload::Success(logs) = &single.payload
+            {
+                let logs: Vec<Log> = serde_json::from_str(logs.get()).expect("logs");
+                let logs: Vec<Log> = logs.into_iter().filter_map(alter).collect();
+                let logs = serde_json::value::to_raw_value(&logs).expect("JSON");
+                single.payload = ResponsePayload::Success(logs);
+            }
+            Ok(answer)
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_withholds_or_garbles_details_is_found_out() {
+    let quiet = populated().await;
+    let taken = acknowledged(&quiet.world, &quiet.world.keys, sealed(&quiet, 5, 0));
+    let leaf = taken.entry.contribution.leaf();
+    quiet.meanwhile(anchor_all(&quiet.world, 5, &taken)).await;
+    quiet.mine(2 * LAG);
+    let store = quiet.node().blobs().clone();
+    let ledger = quiet.node().ledger().clone();
+    let start = async |alter| {
+        let chain = quiet.chain.transport();
+        let client = RpcClient::new(Endpoint { chain, alter }, true);
+        let chain = Chain::reader(client, quiet.world.deployment).await?;
+        let headers = Headers::own(ledger.clone(), store.clone());
+        let aggregator = quiet.world.keys.address();
+        Follower::start(chain, store.clone(), headers, aggregator).await
+    };
+    let (_, view) = start(Some).await.expect("an honest endpoint");
+    assert!(counts(&view.borrow(), leaf));
+    let lies: [Alter; 2] = [
+        |log| (log.topic0() != Some(&Contributed::SIGNATURE_HASH)).then_some(log),
+        |mut log| {
+            if log.topic0() == Some(&Contributed::SIGNATURE_HASH) {
+                // A byte of the details, behind five words, the head and their length.
+                let mut data = log.inner.data.data.to_vec();
+                data[32 * 7 + 100] ^= 1;
+                log.inner.data.data = data.into();
+            }
+            Some(log)
+        },
+    ];
+    for alter in lies {
+        let error = start(alter).await.err();
+        let found = matches!(error, Some(FollowError::Withheld { .. }));
+        assert!(found, "{error:?}");
+    }
 }
 
 /// A world by hand whose node has taken something in and cannot anchor it.

@@ -1,15 +1,15 @@
 //! A key that is lost: the one in the safe has another take over, which takes back and is paid. The old one can
 //! take back then and nothing else, its owner could have said no for thirty days, and nobody else can do anything at all.
 
-use crate::by_hand;
+use crate::by_hand::{self, PATIENCE, Running, World, start_node};
+use crate::quiet_world::{QuietWorld, Way, populated};
 use std::time::{Duration, Instant};
 
-use crate::by_hand::{PATIENCE, Running, World, start_node};
-use crate::quiet_world::{QuietWorld, populated};
 use alloy::primitives::{Address, U256};
 use alloy::providers::{DynProvider, Provider, ProviderBuilder};
 use alloy::signers::local::PrivateKeySigner;
 use collective::index::Void;
+use collective::permit::Fault;
 use collective_contracts::DemoToken;
 use collective_node::client::{Client, ClientError};
 use collective_node::contributor::{RecoveryStep, recovery};
@@ -482,6 +482,13 @@ async fn what_is_anchored_after_the_old_key_lost_its_id_counts_for_nobody() {
     assert_eq!(view.anchored().len(), 6);
     quiet.replay_is_the_same().await;
 
+    // While the chain does not say whose key it is, nothing is taken in.
+    quiet.line.is(Way::Cut);
+    let cut = quiet.contribute(2, 1).await.expect_err("nobody knows");
+    let problem = cut.problem().expect("a problem");
+    assert_eq!((problem.status, problem.fault), (503, Fault::Operator));
+    quiet.line.is(Way::Open);
+    quiet.contribute(2, 1).await.expect("nobody took it over");
     let refused = quiet.contribute(0, 2).await.expect_err("it is known now");
     let problem = refused.problem().expect("a problem");
     assert_eq!(problem.status, 403);
