@@ -490,11 +490,12 @@ impl Stored {
         entry: &SignedContribution,
     ) -> Result<Option<Self>, BlobError> {
         let commitment = &entry.commitment;
-        let header = headers::in_file(blobs, id).await?;
+        let file = blobs.open(id).await?;
+        let header = headers::at_head(&file).await?;
         let Some(header) = header.filter(|it| sha256(it) == commitment.header) else {
             return Ok(None);
         };
-        let (file, header) = (blobs.open(id).await?, header.len() as u64);
+        let header = header.len() as u64;
         if file.length() != header + commitment.length {
             return Ok(None);
         }

@@ -14,7 +14,7 @@ use collective::seal::tagged::TaggedRecipient;
 use thiserror::Error;
 use tokio::sync::OnceCell;
 
-use crate::blobs::{BlobError, Blobs, given};
+use crate::blobs::{BlobError, Blobs, OpenBlob, given};
 use crate::chain::Deployment;
 use crate::client::{Client, ClientError};
 use crate::contributor::split_file;
@@ -157,11 +157,15 @@ pub async fn held(
 /// # Errors
 /// [`BlobError`].
 pub async fn in_file(blobs: &Blobs, file: BlobId) -> Result<Option<Bytes>, BlobError> {
-    let head = blobs
-        .open(file)
-        .await?
-        .read(0..MAX_HEADER_BYTES as u64)
-        .await?;
+    at_head(&blobs.open(file).await?).await
+}
+
+/// The same of a file that is open.
+///
+/// # Errors
+/// [`BlobError`].
+pub async fn at_head(file: &OpenBlob) -> Result<Option<Bytes>, BlobError> {
+    let head = file.read(0..MAX_HEADER_BYTES as u64).await?;
     Ok(split_file(&head).map(|(header, _)| head.slice_ref(header)))
 }
 

@@ -17,7 +17,7 @@ use thiserror::Error;
 use crate::blobs::{BlobError, Blobs, OpenBlob, given};
 use crate::chain::{Chain, ChainError};
 use crate::follower::View;
-use crate::headers::in_file;
+use crate::headers::at_head;
 use crate::ledger::{Held, Kept, Ledger, LedgerError};
 use crate::withdrawal::withdrawn;
 
@@ -127,7 +127,10 @@ async fn matching(
     blobs: &Blobs,
     file: BlobId,
 ) -> Result<Option<(Held, Custody)>, BlobError> {
-    let header = given(in_file(blobs, file).await)?.flatten();
+    let Some(blob) = given(blobs.open(file).await)? else {
+        return Ok(None);
+    };
+    let header = given(at_head(&blob).await)?.flatten();
     let found = header.and_then(|header| {
         let entry = *lacking.get(&sha256(&header))?;
         Some((header.len() as u64, entry))
@@ -135,7 +138,7 @@ async fn matching(
     let Some((header, entry)) = found else {
         return Ok(None);
     };
-    let Some(custody) = given(custody(blobs, file, header, entry).await)?.flatten() else {
+    let Some(custody) = given(custody(blobs, file, blob, header, entry).await)?.flatten() else {
         return Ok(None);
     };
     let entry = entry.clone();
@@ -146,11 +149,11 @@ async fn matching(
 async fn custody(
     blobs: &Blobs,
     file: BlobId,
+    blob: OpenBlob,
     header: u64,
     entry: &SignedContribution,
 ) -> Result<Option<Custody>, BlobError> {
     let commitment = &entry.commitment;
-    let blob = blobs.open(file).await?;
     let length = blob.length();
     // The leaves of a payload of 32 bytes are as long as that.
     if length == header + commitment.length

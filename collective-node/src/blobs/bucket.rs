@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,13 +14,14 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use object_store::multipart::MultipartStore;
 use object_store::path::Path as Key;
-use object_store::{Error, ObjectStore, ObjectStoreExt};
+use object_store::{Error, ObjectStore, ObjectStoreExt, PutPayload};
 
-use super::open::read_file;
+use super::open::{PIECE_BYTES, read_file};
 use super::{BlobError, BlobHasher, remove_file};
+use crate::intake::MAX_PAYLOAD_BYTES;
 
 /// The mark in the bucket: no name of a blob.
-const MARK: &str = "owner";
+pub(super) const MARK: &str = "owner";
 
 /// The file in this machine's folder that says that the blobs are in a bucket, which was marked.
 pub(super) const MEMO: &str = "bucket";
@@ -27,11 +29,10 @@ pub(super) const MEMO: &str = "bucket";
 /// The folder of notes about uploads to the bucket that may be under way: names of blobs, and the bucket's names for the uploads.
 const NOTES: &str = "parts";
 
-/// Bytes of a part of a large file. The bucket takes none but the last below 5 MiB, all of one length with some, and 10,000 in all.
+/// Bytes of a part of a large file. Services take none but the last below 5 MiB, some only parts of one length, and 10,000 in all: of
+/// the largest file there are a hundred and some.
 const PART_BYTES: u64 = 8 << 20;
-
-/// Parts of one file.
-const MAX_PARTS: u64 = 10_000;
+const _: () = assert!(MAX_PAYLOAD_BYTES / PART_BYTES < 9_999);
 
 /// Parts on their way at a time, and in memory.
 const PARTS_ON_THEIR_WAY: usize = 2;
@@ -165,14 +166,11 @@ impl Bucket {
         let key = self.key(name);
         let file = Arc::new(File::open(file).map_err(BlobError::disk)?);
         let length = file.metadata().map_err(BlobError::disk)?.len();
-        if length > MAX_PARTS * PART_BYTES {
-            let words = format!("it takes no file above {} bytes", MAX_PARTS * PART_BYTES);
-            return Err(BlobError::Bucket(words));
-        }
         if length <= PART_BYTES {
-            let bytes = read_file(file, 0..length).await?;
-            is_same(BlobId::of(&bytes), id)?;
-            let put = self.service.objects.put(&key, bytes.into()).await;
+            let mut hasher = BlobHasher::default();
+            let bytes = read_part(&file, 0..length, &mut hasher).await?;
+            is_same(hasher.finish(), id)?;
+            let put = self.service.objects.put(&key, bytes).await;
             return put.map(drop).map_err(|error| failed(&error));
         }
         let parts = &self.service.parts;
@@ -207,9 +205,9 @@ impl Bucket {
         let mut there = vec![];
         for index in 0..length.div_ceil(PART_BYTES) {
             let start = index * PART_BYTES;
-            let bytes = read_file(file.clone(), start..length.min(start + PART_BYTES)).await?;
-            hasher.update(&bytes);
-            on_their_way.push_back(parts.put_part(key, upload, index as usize, bytes.into()));
+            let range = start..length.min(start + PART_BYTES);
+            let bytes = read_part(&file, range, &mut hasher).await?;
+            on_their_way.push_back(parts.put_part(key, upload, index as usize, bytes));
             if on_their_way.len() == PARTS_ON_THEIR_WAY
                 && let Some(part) = on_their_way.next().await
             {
@@ -250,6 +248,22 @@ impl Bucket {
         }
         Ok(())
     }
+}
+
+/// In pieces, which the heap takes back and gives again; parts as such would come to several times what is on its way.
+async fn read_part(
+    file: &Arc<File>,
+    range: Range<u64>,
+    hasher: &mut BlobHasher,
+) -> Result<PutPayload, BlobError> {
+    let mut pieces = vec![];
+    for start in range.clone().step_by(PIECE_BYTES) {
+        let piece = start..range.end.min(start + PIECE_BYTES as u64);
+        let piece = read_file(file.clone(), piece).await?;
+        hasher.update(&piece);
+        pieces.push(piece);
+    }
+    Ok(pieces.into_iter().collect())
 }
 
 fn notes(folder: &Path) -> io::Result<Vec<PathBuf>> {

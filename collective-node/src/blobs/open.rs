@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use collective::id::BlobId;
 use futures_util::{Stream, stream};
-use object_store::{GetOptions, GetRange};
+use object_store::{Error, GetOptions, GetRange, GetResult, ObjectStore};
 
 use super::store::{Store, name};
 use super::{BlobError, BlobHasher};
@@ -20,6 +20,10 @@ pub const PIECE_BYTES: usize = 256 * 1024;
 
 /// The same of one in a bucket, where each piece is a request: some ten milliseconds, and a thousand of them for a GiB.
 const OBJECT_PIECE_BYTES: usize = 1024 * 1024;
+
+/// Bytes of one in a bucket that come with the answer to whether it is there: most contributions are not longer, and an audit makes
+/// one request for each of them.
+const HEAD_BYTES: u64 = 64 * 1024;
 
 /// A blob that is read in parts.
 #[derive(Clone)]
@@ -32,7 +36,8 @@ pub struct OpenBlob {
 #[derive(Clone)]
 enum Source {
     File(Arc<File>),
-    Object(Store),
+    /// With its first bytes.
+    Object(Store, Bytes),
 }
 
 impl OpenBlob {
@@ -54,9 +59,27 @@ impl OpenBlob {
         }
     }
 
-    pub(super) fn object(store: Store, id: BlobId, length: u64) -> Self {
-        let source = Source::Object(store);
-        Self { id, source, length }
+    pub(super) async fn object(store: Store, id: BlobId) -> Result<Self, BlobError> {
+        let name = name(id);
+        let key = store.key(&name);
+        let given = store.objects.get_opts(&key, part(0..HEAD_BYTES));
+        let (length, head) = match given.await {
+            Ok(given) => {
+                let length = given.meta.size;
+                let expected = length.min(HEAD_BYTES);
+                (length, whole(&store, given, expected).await?)
+            }
+            Err(error @ Error::NotFound { .. }) => {
+                return Err(store.missing(&name, id, error).await);
+            }
+            // Of nothing there is no part (RFC 9110 §14.1.2).
+            Err(error) => match store.find(id).await? {
+                0 => (0, Bytes::new()),
+                _ => return Err(store.failed(error)),
+            },
+        };
+        let source = Source::Object(store, head);
+        Ok(Self { id, source, length })
     }
 
     /// Its bytes.
@@ -75,28 +98,20 @@ impl OpenBlob {
         }
         match &self.source {
             Source::File(file) => read_file(file.clone(), range).await,
-            Source::Object(store) => self.read_object(store, range).await,
+            Source::Object(_, head) if range.end <= head.len() as u64 => {
+                Ok(head.slice(range.start as usize..range.end as usize))
+            }
+            Source::Object(store, _) => self.read_object(store, range).await,
         }
     }
 
     async fn read_object(&self, store: &Store, range: Range<u64>) -> Result<Bytes, BlobError> {
-        let expected = range.end - range.start;
-        let options = GetOptions {
-            range: Some(GetRange::Bounded(range)),
-            ..GetOptions::default()
-        };
-        let name = name(self.id);
-        let given = match store.objects.get_opts(&store.key(&name), options).await {
-            Ok(given) => given,
-            Err(error) => return Err(store.missing(&name, self.id, error).await),
-        };
-        if given.meta.size != self.length {
-            return Err(BlobError::Garbled(self.id));
-        }
-        let bytes = given.bytes().await.map_err(|error| store.failed(error))?;
-        match bytes.len() as u64 == expected {
-            true => Ok(bytes),
-            false => Err(store.cut_off()),
+        let (name, expected) = (name(self.id), range.end - range.start);
+        let key = store.key(&name);
+        match store.objects.get_opts(&key, part(range)).await {
+            Ok(given) if given.meta.size != self.length => Err(BlobError::Garbled(self.id)),
+            Ok(given) => whole(store, given, expected).await,
+            Err(error) => Err(store.missing(&name, self.id, error).await),
         }
     }
 
@@ -106,7 +121,7 @@ impl OpenBlob {
         let hasher = is_whole.then(BlobHasher::default);
         let piece_bytes = match self.source {
             Source::File(_) => PIECE_BYTES,
-            Source::Object(_) => OBJECT_PIECE_BYTES,
+            Source::Object(..) => OBJECT_PIECE_BYTES,
         };
         stream::try_unfold(
             (self, range, hasher),
@@ -132,6 +147,22 @@ impl OpenBlob {
                 Ok(Some((piece, (blob, rest, hasher))))
             },
         )
+    }
+}
+
+fn part(range: Range<u64>) -> GetOptions {
+    GetOptions {
+        range: Some(GetRange::Bounded(range)),
+        ..GetOptions::default()
+    }
+}
+
+/// All bytes of an answer, which are to be so many.
+async fn whole(store: &Store, given: GetResult, expected: u64) -> Result<Bytes, BlobError> {
+    let bytes = given.bytes().await.map_err(|error| store.failed(error))?;
+    match bytes.len() as u64 == expected {
+        true => Ok(bytes),
+        false => Err(store.cut_off()),
     }
 }
 

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use collective::id::{BlobId, NodeId};
-use futures_util::TryStreamExt;
+use futures_util::StreamExt;
 use object_store::{
     ObjectStore, ObjectStoreExt, PutPayload, local::LocalFileSystem, path::Path as Key,
 };
 use tokio::sync::Mutex;
 
-use super::bucket::{Bucket, MEMO, Service};
+use super::bucket::{Bucket, MARK, MEMO, Service};
 use super::group_sync::GroupSync;
 use super::open::OpenBlob;
 use super::{BlobError, remove_file};
@@ -178,7 +178,7 @@ impl Store {
     pub async fn open(&self, id: BlobId) -> Result<OpenBlob, BlobError> {
         match self.is_bucket() {
             false => OpenBlob::file(self.path.join(name(id)), id).await,
-            true => Ok(OpenBlob::object(self.clone(), id, self.find(id).await?)),
+            true => OpenBlob::object(self.clone(), id).await,
         }
     }
 
@@ -221,17 +221,22 @@ impl Store {
     pub async fn list(&self) -> Result<Vec<BlobId>, BlobError> {
         let prefix = self.bucket.as_ref().map(|bucket| bucket.prefix());
         let skipped = prefix.map_or(0, |prefix| prefix.parts().count());
-        let listed = self.objects.list(prefix);
-        let names = listed.try_filter_map(|object| {
-            let parts: Vec<_> = object.location.parts().skip(skipped).collect();
+        let mut listed = self.objects.list(prefix);
+        let mark = self.bucket.as_ref().map(|bucket| bucket.key(MARK));
+        let (mut names, mut is_marked) = (vec![], false);
+        while let Some(object) = listed.next().await {
+            let place = object.map_err(|error| self.failed(error))?.location;
+            is_marked |= Some(&place) == mark.as_ref();
+            let parts: Vec<_> = place.parts().skip(skipped).collect();
             let name: String = parts.iter().map(AsRef::as_ref).collect();
             // What is no name of a blob is the probe, what is beside one, or a file that is being written.
-            std::future::ready(Ok(format!("0x{name}").parse::<BlobId>().ok()))
-        });
-        names
-            .try_collect()
-            .await
-            .map_err(|error| self.failed(error))
+            names.extend(format!("0x{name}").parse::<BlobId>().ok());
+        }
+        // Some other page is a list of nothing.
+        match mark.is_some() && !is_marked {
+            true => Err(BlobError::Bucket("its list lacks this node's mark".into())),
+            false => Ok(names),
+        }
     }
 
     pub fn key(&self, name: &str) -> Key {
