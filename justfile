@@ -91,6 +91,10 @@ simulate-payouts SEEDS="10000":
 gibibyte:
     cargo test --release --test node -- --ignored --nocapture streaming::
 
+# A node whose blobs are in a bucket, on two S3-compatible services: s3s-fs and moto
+stores:
+    .ci/run stores
+
 # A day's audit of a million contributions: bytes, processor time, and raw SHA-256 over the same bytes
 bench-liveness:
     cargo run --release -p collective-node --example bench-liveness

@@ -17,15 +17,17 @@ debian() {
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2 </dev/null
 }
 
-# cargo_tool PACKAGE VERSION: prints the folder with the program of a crate, built once for all clones.
+# cargo_tool PACKAGE VERSION [FLAG…]: prints the folder with the program of a crate, built once for all clones.
 cargo_tool() {
-    local root=$COLLECTIVE_CACHE/$1-$2
+    local name=$1-$2 package=$1@$2
+    local root=$COLLECTIVE_CACHE/$name
+    shift 2
     if [ ! -e "$root/.crates.toml" ]; then
-        echo "building $1 $2" >&2
+        echo "building $name" >&2
         # A tool that runs for seconds is not worth minutes of optimisation.
         CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
             CARGO_PROFILE_RELEASE_DEBUG=false CARGO_TARGET_DIR=$COLLECTIVE_CACHE/build-tools \
-            cargo install --quiet --locked --root "$root" "$1@$2" >&2
+            cargo install --quiet --locked --root "$root" "$package" "$@" >&2 || return
         rm -rf "$COLLECTIVE_CACHE/build-tools"
     fi
     echo "$root/bin"
@@ -43,7 +45,7 @@ python_with() {
             DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv >&2 </dev/null
             python3 -m venv --clear "$root" >&2
         }
-        "$root/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --requirement "$1" >&2
+        "$root/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --requirement "$1" >&2 || return
         touch "$root/complete"
     fi
     echo "$root/bin/python"

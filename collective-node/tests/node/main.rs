@@ -71,4 +71,5 @@ mod educ;
 mod export;
 mod forge;
 mod interpreter;
+mod large;
 mod quiet_world;
