@@ -3,6 +3,8 @@
 //! A header is named by the leaf's commitment, so nobody has to be trusted to give the right one.
 
 use std::collections::HashMap;
+use std::future::ready;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,6 +13,7 @@ use collective::id::BlobId;
 use collective::limits::MAX_HEADER_BYTES;
 use collective::seal::contribution::{self, ContributionError, ContributionHeader};
 use collective::seal::tagged::TaggedRecipient;
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use thiserror::Error;
 use tokio::sync::OnceCell;
 
@@ -20,6 +23,10 @@ use crate::client::{Client, ClientError};
 use crate::contributor::split_file;
 use crate::intake::sender_context;
 use crate::ledger::{Ledger, LedgerError};
+
+/// Blobs of which the heads are read at a time where all are: of one in a bucket each waits for an answer, and a million would take
+/// hours one after another.
+const AT_ONCE: usize = 32;
 
 /// Why a header is not at hand. None of it is the contributor's fault.
 #[derive(Debug, Error)]
@@ -178,14 +185,32 @@ async fn fetch(node: &Client, leaf: collective::id::Leaf) -> Result<Bytes, Heade
         })
 }
 
+/// Every blob that begins with a header, and that. Bytes that are garbled begin with none; a store that fails says nothing of any.
+///
+/// # Errors
+/// [`BlobError::Store`], [`BlobError::Bucket`].
+pub async fn scan(
+    blobs: &Blobs,
+) -> Result<impl Stream<Item = Result<(BlobId, OpenBlob, Bytes), BlobError>>, BlobError> {
+    let one = move |id| async move {
+        let Some(file) = given(blobs.open(id).await)? else {
+            return Ok(None);
+        };
+        let header = given(at_head(&file).await)?.flatten();
+        Ok(header.map(|header| (id, file, header)))
+    };
+    let each = stream::iter(blobs.list().await?).map(one);
+    let all = each.buffer_unordered(AT_ONCE);
+    Ok(all.try_filter_map(|found| ready(Ok(found))))
+}
+
 /// Sealed files by the hashes of their headers: of every blob the head is read once.
 async fn by_header(blobs: &Blobs) -> Result<HashMap<BlobId, BlobId>, BlobError> {
     tracing::warn!("the ledger does not say where a contribution is: reading all headers for it");
     let mut found = HashMap::new();
-    for id in blobs.list().await? {
-        if let Some(Some(header)) = given(in_file(blobs, id).await)? {
-            found.insert(BlobId::of(&header), id);
-        }
+    let mut all = pin!(scan(blobs).await?);
+    while let Some((id, _, header)) = all.try_next().await? {
+        found.insert(BlobId::of(&header), id);
     }
     Ok(found)
 }

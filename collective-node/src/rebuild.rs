@@ -17,7 +17,7 @@ use thiserror::Error;
 use crate::blobs::{BlobError, Blobs, OpenBlob, given};
 use crate::chain::{Chain, ChainError};
 use crate::follower::View;
-use crate::headers::at_head;
+use crate::headers::scan;
 use crate::ledger::{Held, Kept, Ledger, LedgerError};
 use crate::withdrawal::withdrawn;
 
@@ -64,13 +64,23 @@ pub async fn rebuild(
     );
     let mut found = 0;
     let mut connected = vec![];
-    for id in blobs.list().await? {
-        match matching(&lacking, blobs, id).await? {
-            Some((held, Custody::Escrow)) => {
+    let mut all = pin!(scan(blobs).await?);
+    while let Some((file, blob, header)) = all.try_next().await? {
+        let Some(&entry) = lacking.get(&sha256(&header)) else {
+            continue;
+        };
+        let header = header.len() as u64;
+        let custody = given(custody(blobs, file, blob, header, entry).await)?.flatten();
+        let held = Held {
+            entry: entry.clone(),
+            file,
+        };
+        match custody {
+            Some(Custody::Escrow) => {
                 lacking.remove(&held.entry.commitment.header);
                 found += usize::from(ledger.keep(held).await? == Kept::New);
             }
-            Some((held, Custody::Connected)) => connected.push(held),
+            Some(Custody::Connected) => connected.push(held),
             None => {}
         }
     }
@@ -118,31 +128,6 @@ async fn tombstones(
         ledger.dropped(leaf).await?;
     }
     Ok(found)
-}
-
-/// The contribution whose file this blob is, or of whose file it is what the node has. A store that fails is an error: what it has
-/// would be taken for lost.
-async fn matching(
-    lacking: &HashMap<B256, &SignedContribution>,
-    blobs: &Blobs,
-    file: BlobId,
-) -> Result<Option<(Held, Custody)>, BlobError> {
-    let Some(blob) = given(blobs.open(file).await)? else {
-        return Ok(None);
-    };
-    let header = given(at_head(&blob).await)?.flatten();
-    let found = header.and_then(|header| {
-        let entry = *lacking.get(&sha256(&header))?;
-        Some((header.len() as u64, entry))
-    });
-    let Some((header, entry)) = found else {
-        return Ok(None);
-    };
-    let Some(custody) = given(custody(blobs, file, blob, header, entry).await)?.flatten() else {
-        return Ok(None);
-    };
-    let entry = entry.clone();
-    Ok(Some((Held { entry, file }, custody)))
 }
 
 /// Whether this is the file of a contribution whose header, of so many bytes, it begins with, or the leaf hashes of its payload.

@@ -1,7 +1,4 @@
-//! Blobs in a bucket, and a node that keeps its own there, over a line that breaks, hangs and lies.
-//!
-//! `COLLECTIVE_S3` is the address of an S3-compatible service with a bucket named `collective`, to which `AWS_ACCESS_KEY_ID` and
-//! `AWS_SECRET_ACCESS_KEY` are a key: `just stores` starts two, one after the other.
+//! A node that keeps its own blobs in a bucket, over a line that breaks, hangs and lies. `tests/bucket.rs` says what it needs.
 #![cfg(target_os = "linux")]
 
 #[allow(dead_code)]
@@ -10,276 +7,24 @@ mod by_hand;
 #[allow(dead_code)]
 #[path = "node/large/mod.rs"]
 mod large;
-#[path = "stores/line.rs"]
-mod line;
+mod stores;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::{Duration, Instant};
 
 use by_hand::{PATIENCE, World, binary, refusal, start_node, start_node_by};
 use bytes::Bytes;
-use collective::id::{BlobId, NodeId};
-use collective_node::blobs::s3::{AccessKey, At, service};
-use collective_node::blobs::{BlobError, Blobs, Service};
+use collective::id::BlobId;
+use collective_node::blobs::Service;
 use collective_node::crash::{Step, VARIABLE};
 use collective_node::ledger::Audited;
-use futures_util::TryStreamExt;
 use large::{MIB, Scene, in_and_out, name_of, taken};
-use line::{Line, Mode};
 use object_store::path::Path as Key;
 use object_store::{ObjectStore, ObjectStoreExt};
-use rand::RngExt;
 use reqwest::{Method, StatusCode};
-
-/// A file that goes there in several parts.
-const PARTS: u64 = 20 * MIB;
-
-const HTML: &str =
-    "HTTP/1.1 200 OK\r\nContent-Length: 14\r\nContent-Type: text/html\r\n\r\n<html>A</html>";
-const FAILED: &str = "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n";
-const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 5\r\n\r\nlater";
-const DENIED: &str = "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n";
-const ELSEWHERE: &str =
-    "HTTP/1.1 301 Moved Permanently\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n";
-const NO_PAGE: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 14\r\n\r\n<html>A</html>";
-const NO_KEY: &str = "HTTP/1.1 404 Not Found\r\nContent-Type: application/xml\r\nContent-Length: 45\r\n\r\n<Error><Code>NoSuchKey</Code></Error>        ";
-
-/// All that is no answer of a bucket's.
-const LIES: [Mode; 9] = [
-    Mode::Broken,
-    Mode::Cut(10),
-    Mode::Says(FAILED),
-    Mode::Says(BUSY),
-    Mode::Says(DENIED),
-    Mode::Says(ELSEWHERE),
-    Mode::Says(NO_PAGE),
-    Mode::Says(NO_KEY),
-    Mode::Says(HTML),
-];
-
-fn server() -> SocketAddr {
-    let told = std::env::var("COLLECTIVE_S3").expect("COLLECTIVE_S3: `just stores` sets it");
-    told.parse().expect("an address and a port")
-}
-
-/// What nobody else uses in the bucket.
-fn at(service: SocketAddr, prefix: &str) -> At {
-    At {
-        endpoint: format!("http://{service}").parse().expect("a URL"),
-        bucket: "collective".into(),
-        region: "us-east-1".into(),
-        prefix: prefix.into(),
-        allow_http: true,
-    }
-}
-
-fn opened(at: &At) -> Service {
-    let told = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("no {name}"));
-    let key = AccessKey {
-        id: told("AWS_ACCESS_KEY_ID"),
-        secret: told("AWS_SECRET_ACCESS_KEY").into(),
-    };
-    service(at, &key).expect("a place")
-}
-
-fn fresh() -> String {
-    format!("test-{:016x}", rand::rng().random::<u64>())
-}
-
-fn node() -> NodeId {
-    NodeId([7; 32].into())
-}
-
-/// A store over a line, and the bucket behind it.
-struct Store {
-    blobs: Blobs,
-    line: Line,
-    prefix: String,
-    direct: Service,
-    folder: tempfile::TempDir,
-}
-
-impl Store {
-    async fn open() -> Self {
-        let (line, prefix) = (Line::to(server()).await, fresh());
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let near = opened(&at(line.address, &prefix));
-        let blobs = Blobs::bucket(near, folder.path(), node()).await;
-        Self {
-            blobs: blobs.expect("a store"),
-            direct: opened(&at(server(), &prefix)),
-            line,
-            prefix,
-            folder,
-        }
-    }
-
-    fn large(&self) -> (PathBuf, Vec<u8>, BlobId) {
-        let mut bytes = vec![0; PARTS as usize + 7];
-        rand::rng().fill(&mut bytes[..]);
-        let file = self.blobs.unfinished().expect("a folder").join("file");
-        std::fs::write(&file, &bytes).expect("written");
-        let id = BlobId::of(&bytes);
-        (file, bytes, id)
-    }
-
-    fn key(&self, id: BlobId) -> Key {
-        object(&self.prefix, id)
-    }
-}
-
-fn object(prefix: &str, id: BlobId) -> Key {
-    let name = id.to_string();
-    Key::from(format!("{prefix}/{}/{}", &name[2..4], &name[4..]))
-}
-
-async fn whole(blobs: &Blobs, id: BlobId) -> Result<Vec<u8>, BlobError> {
-    let open = blobs.open(id).await?;
-    let length = open.length();
-    let pieces: Vec<Bytes> = open.pieces(0..length).try_collect().await?;
-    Ok(pieces.concat())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_bucket_keeps_and_gives() {
-    let store = Store::open().await;
-    let blobs = &store.blobs;
-    let small = Bytes::from_static(b"bytes");
-    let id = blobs.put(small.clone()).await.expect("kept");
-    assert_eq!(blobs.put(small.clone()).await.expect("again"), id);
-    assert_eq!(blobs.get(id).await.expect("given"), small);
-    let empty = blobs.put(Bytes::new()).await.expect("kept");
-    assert!(blobs.get(empty).await.expect("given").is_empty());
-    let (file, bytes, large) = store.large();
-    for _ in 0..2 {
-        blobs.adopt(&file, large).await.expect("adopted");
-    }
-    assert_eq!(whole(blobs, large).await.expect("whole"), bytes);
-    let open = blobs.open(large).await.expect("a blob");
-    assert_eq!(open.length(), bytes.len() as u64);
-    let middle = 8 * MIB - 3..8 * MIB + 3;
-    let part = open.read(middle.clone()).await.expect("a part");
-    assert_eq!(part, bytes[middle.start as usize..middle.end as usize]);
-    let past = open.read(PARTS..2 * PARTS).await.expect("the end");
-    assert_eq!(past, bytes[PARTS as usize..]);
-    blobs.put_beside(large, small.clone()).await.expect("kept");
-    assert_eq!(blobs.beside(large).await.expect("kept"), small);
-    blobs.probe(small).await.expect("it works");
-    let mut names = blobs.list().await.expect("names");
-    names.sort();
-    let mut expected = [id, empty, large];
-    expected.sort();
-    assert_eq!(names, expected);
-
-    for _ in 0..2 {
-        blobs.remove(large).await.expect("removed");
-        for found in [blobs.find(large).await, blobs.beside(large).await.map(drop)] {
-            assert!(matches!(found, Err(BlobError::Missing(_))), "{found:?}");
-        }
-        let read = open.read(middle.clone()).await;
-        assert!(matches!(read, Err(BlobError::Missing(_))), "{read:?}");
-    }
-    assert_eq!(blobs.list().await.expect("names").len(), 2);
-    let again = Blobs::bucket(store.direct.clone(), store.folder.path(), node()).await;
-    again.expect("the same store").get(id).await.expect("kept");
-    let other = tempfile::tempdir().expect("a temporary folder");
-    let other = Blobs::bucket(store.direct, other.path(), NodeId([8; 32].into())).await;
-    assert!(matches!(other, Err(BlobError::Elsewhere(_))));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_answer_of_a_bucket_means_nothing_and_is_no_acknowledgement() {
-    let store = Store::open().await;
-    let blobs = &store.blobs;
-    let (file, _, large) = store.large();
-    let failed = |what: &str, found: Result<(), BlobError>| {
-        let is_failure = matches!(found, Err(BlobError::Bucket(_)));
-        assert!(is_failure, "{what}: {found:?}");
-        let said = found.expect_err("it failed").to_string();
-        assert!(
-            !said.contains("127.0.0.1") && !said.contains("html"),
-            "{said}"
-        );
-    };
-    for mode in LIES {
-        let kept = blobs.put(Bytes::from_static(b"kept")).await.expect("kept");
-        store.line.is(mode);
-        let lost = BlobId::of(b"never kept");
-        let (put, adopted, get, find, open, beside, removed, listed, probed) = tokio::join!(
-            blobs.put(Bytes::from_static(b"new")),
-            blobs.adopt(&file, large),
-            blobs.get(lost),
-            blobs.find(kept),
-            whole(blobs, kept),
-            blobs.beside(kept),
-            blobs.remove(kept),
-            blobs.list(),
-            blobs.probe(Bytes::from_static(b"probe")),
-        );
-        println!("{mode:?}: {put:?}");
-        failed("put", put.map(drop));
-        failed("adopt", adopted);
-        failed("remove", removed);
-        failed("list", listed.map(drop));
-        failed("open", open.map(drop));
-        // A page in place of an object is of the wrong name.
-        let is_page = matches!(mode, Mode::Says(HTML));
-        for (what, found) in [("get", get.map(drop)), ("beside", beside.map(drop))] {
-            match is_page {
-                true => assert!(!matches!(found, Err(BlobError::Missing(_))), "{found:?}"),
-                false => failed(what, found),
-            }
-        }
-        if !is_page {
-            failed("find", find);
-            failed("probe", probed);
-        }
-        store.line.is(Mode::Good);
-        // Here the bucket did what it was asked, and nobody was told.
-        if matches!(mode, Mode::Cut(_)) {
-            blobs.remove(BlobId::of(b"new")).await.expect("removed");
-        } else {
-            assert_eq!(&blobs.get(kept).await.expect("given")[..], b"kept");
-        }
-        for id in [BlobId::of(b"new"), large, lost] {
-            let found = blobs.find(id).await;
-            assert!(matches!(found, Err(BlobError::Missing(_))), "{found:?}");
-        }
-        blobs
-            .clean_up()
-            .await
-            .expect("what is left of uploads goes");
-        let notes = std::fs::read_dir(store.folder.path().join("parts"));
-        assert_eq!(notes.map_or(0, Iterator::count), 0);
-    }
-    blobs.adopt(&file, large).await.expect("adopted");
-    whole(blobs, large).await.expect("whole");
-    let nobody = at(([127, 0, 0, 1], 1).into(), "");
-    let refused = Blobs::bucket(opened(&nobody), store.folder.path(), node()).await;
-    let refused = refused.err().expect("nobody is there").to_string();
-    assert!(refused.contains("it cannot be reached"), "{refused}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn other_bytes_than_were_kept_are_found() {
-    let store = Store::open().await;
-    let (file, mut bytes, id) = store.large();
-    store.blobs.adopt(&file, id).await.expect("adopted");
-    bytes[9 * MIB as usize] ^= 1;
-    let object = store.key(id);
-    let put = |bytes: Vec<u8>| store.direct.objects().put(&object, bytes.into());
-    put(bytes.clone()).await.expect("written over");
-    let garbled = whole(&store.blobs, id).await;
-    assert!(matches!(garbled, Err(BlobError::Garbled(_))));
-    let garbled = store.blobs.get(id).await;
-    assert!(matches!(garbled, Err(BlobError::Garbled(_))));
-    let open = store.blobs.open(id).await.expect("a blob");
-    put(bytes[1..].to_vec()).await.expect("written over");
-    let garbled = open.read(9 * MIB..9 * MIB + 9).await;
-    assert!(matches!(garbled, Err(BlobError::Garbled(_))));
-}
+use stores::line::{Line, Mode};
+use stores::{BUSY, DENIED, NO_KEY, PARTS, at, fresh, object, opened, server};
 
 /// A scene whose node keeps its blobs in a bucket from the start: what the world began with is copied there, as an operator would.
 struct Kept {
