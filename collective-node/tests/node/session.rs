@@ -192,6 +192,7 @@ fn a_node_with_another_key(world: &World, line: &str, record: &[u8]) {
         "recipient": liar.to_string(),
         "charter": null,
         "senderProof": true,
+        "aggregator": deployment["collective"],
     })
     .to_string();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
