@@ -571,6 +571,29 @@ impl Place {
     }
 }
 
+/// Of a node that does anchor: its receipt is looked up on chain, too, and the contributor has nothing left to do.
+fn what_is_in_a_batch_is_not_sent_again(place: &Place) {
+    let (world, key) = (&place.world, place.world.key("contributor-1"));
+    let line = format!(
+        "contribute --record - --source anes96 --purposes statistics --nonce 1 --key {key}"
+    );
+    let given = world.json_with(&line, RECORD);
+    let leaf = given["leaf"].as_str().expect("a leaf");
+    let receipt = world.path("batched.json");
+    world.json(&format!("contributions {leaf} --wait --receipt {receipt}"));
+    let rpc = world.told("rpc");
+    let found = place.in_time(&format!("verify contribution {receipt} --rpc {rpc}"));
+    let by: Address = found["anchoredBy"]
+        .as_str()
+        .expect("whose")
+        .parse()
+        .expect("an address");
+    assert_eq!(by, place.aggregator());
+    let told = world.json(&format!("contributions anchor {leaf} --key {key}"));
+    assert_eq!(told[0]["gas"], Value::Null, "{told}");
+    assert_eq!(told[0]["block"], found["block"], "{told}");
+}
+
 #[test]
 fn a_contributor_does_without_a_node_that_anchors_nothing() {
     let temporary = tempfile::tempdir().expect("a temporary folder");
@@ -657,6 +680,7 @@ fn a_contributor_does_without_a_node_that_anchors_nothing() {
     };
     assert_eq!(same(&receipt), same(kept));
     place.give(aggregator, 10);
+    what_is_in_a_batch_is_not_sent_again(&place);
     let read = place.run();
     assert!(read.iter().any(|it| it == leaf), "{read:?}");
     let uses = world.json(&format!("contributions {leaf} --uses"));
