@@ -235,6 +235,7 @@ impl From<IntakeRefusal> for Problem {
             | IntakeRefusal::PlaceSignature(_)
             | IntakeRefusal::Rotated(_)
             | IntakeRefusal::EscrowOnly
+            | IntakeRefusal::KeptByNobody(_)
             | IntakeRefusal::SignatureMismatch => StatusCode::FORBIDDEN,
             IntakeRefusal::Replay(_)
             | IntakeRefusal::NonceTaken(_)

@@ -197,6 +197,11 @@ pub enum IntakeRefusal {
         "this node takes no files that their contributors keep: send it whole, without a place"
     )]
     EscrowOnly,
+    /// The members have not allowed it.
+    #[error(
+        "the charter lets nobody keep files of source '{0}' themselves: send it whole, without a place; the members can allow it by a charter"
+    )]
+    KeptByNobody(String),
     /// Other places are being asked.
     #[error("this node asks as many places as it can just now: send it again in a minute")]
     Busy,
@@ -314,6 +319,7 @@ impl Intake {
                 check_header(&entry, &header, &self.deployment, recipient, proof_required)?;
             no_payload(rest)
         })?;
+        self.may_be_kept(&entry.commitment.source)?;
         let contribution = entry.contribution.clone();
         self.check_not_taken_over(contribution.contributor).await?;
         self.check_place(&place, &entry, None)?;
@@ -381,6 +387,15 @@ impl Intake {
         match self.ledger.move_to(place.place).await? {
             Kept::New => Ok(Moved { leaf }),
             _ => Err(old),
+        }
+    }
+
+    /// Whether the members let contributors keep files of this source themselves. One that is kept already may be moved all the same.
+    fn may_be_kept(&self, source: &str) -> Result<(), IntakeRefusal> {
+        let view = self.view.borrow();
+        match view.charter() {
+            Some(charter) if charter.may_be_kept(source) => Ok(()),
+            _ => Err(IntakeRefusal::KeptByNobody(source.to_owned())),
         }
     }
 

@@ -155,6 +155,7 @@ fn vectors() -> Value {
     let charter = Charter {
         sources: vec![source()],
         admission: Some(AdmissionList::new(ids).expect("three ids")),
+        connected: Default::default(),
     };
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("JSON is UTF-8");
     json!({

@@ -1,5 +1,6 @@
 //! `collective charter`, and how verbs read a charter file.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use alloy::primitives::Address;
@@ -30,6 +31,7 @@ pub enum CharterVerb {
     after_help = "Examples:
   collective charter new charter.json --source survey.json --admit accounts.txt
   collective charter new charter.json --source survey.json --open
+  collective charter new charter.json --source survey.json --admit accounts.txt --connected survey
 
 A source:
   {\"name\": \"survey\", \"columns\": [
@@ -48,6 +50,10 @@ pub struct New {
     /// Anybody may contribute: minimum groups and equal rewards then protect from nobody with many accounts.
     #[arg(long, group = "who")]
     open: bool,
+    /// Name of a source whose sealed files contributors may keep themselves, at a place that nodes reach; repeat it for each. A job
+    /// waits for every file that it reads, so whoever keeps one can hold jobs up; a node's operator has to allow it, too.
+    #[arg(long, value_name = "SOURCE")]
+    connected: Vec<String>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -89,7 +95,12 @@ impl New {
             sources.push(source);
         }
         let admission = self.admit.as_deref().map(admitted).transpose()?;
-        let charter = Charter { sources, admission };
+        let connected = self.connected.into_iter().collect::<BTreeSet<_>>();
+        let charter = Charter {
+            sources,
+            admission,
+            connected,
+        };
         checked(&charter)?;
         write_new(&self.file, &charter.to_bytes())?;
         describe(&charter, self.json)
@@ -106,6 +117,7 @@ pub fn read(path: &Path) -> Result<Charter> {
 
 fn checked(charter: &Charter) -> Result<()> {
     ensure!(!charter.sources.is_empty(), "the charter names no source");
+    charter.check_connected()?;
     let length = charter.to_bytes().len();
     ensure!(
         length <= MAX_BLOB_BYTES,
@@ -145,6 +157,7 @@ fn describe(charter: &Charter, json: bool) -> Result<bool> {
         "digest": charter.digest(),
         "sources": sources.iter().map(|(name, digest)| json!({ "name": name, "declaration": digest })).collect::<Vec<_>>(),
         "admitted": admitted,
+        "connected": charter.connected,
     });
     let mut rows = vec![
         ("digest", charter.digest().to_string()),
@@ -154,7 +167,11 @@ fn describe(charter: &Charter, json: bool) -> Result<bool> {
         ),
     ];
     for (name, digest) in &sources {
-        rows.push(("source", format!("{name}, declaration {digest}")));
+        let kept = match charter.may_be_kept(name) {
+            true => "; contributors may keep its files themselves",
+            false => "",
+        };
+        rows.push(("source", format!("{name}, declaration {digest}{kept}")));
     }
     show(json, &value, &rows)?;
     Ok(true)

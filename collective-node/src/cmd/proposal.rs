@@ -121,7 +121,7 @@ impl Subject {
         let (mut actions, mut sentences) = (vec![], vec![]);
         if let Some(charter) = &charter {
             actions.push(Action::admit(deployment, charter));
-            sentences.push(format!("Set charter {}.", charter.digest()));
+            sentences.push(charter_sentence(charter));
         }
         for &node in &self.accept_node {
             let keys = present_keys(chain, node).await?;
@@ -172,6 +172,19 @@ impl Subject {
             charter,
             motion,
         })
+    }
+}
+
+/// What a charter changes that nobody sees in its digest: whose files jobs may have to wait for.
+fn charter_sentence(charter: &Charter) -> String {
+    let digest = charter.digest();
+    let kept: Vec<_> = charter.connected.iter().map(String::as_str).collect();
+    match kept[..] {
+        [] => format!("Set charter {digest}."),
+        _ => format!(
+            "Set charter {digest}. Contributors may keep their sealed files of {} themselves.",
+            kept.join(", ")
+        ),
     }
 }
 

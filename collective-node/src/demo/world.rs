@@ -275,15 +275,17 @@ impl World {
         Ok(newest.header.timestamp)
     }
 
-    /// The collective's charter: one source, the respondents admitted.
+    /// The collective's charter: one source, whose files contributors may keep, the respondents admitted.
     pub fn charter(&self) -> Charter {
         let ids = self
             .contributors
             .iter()
             .map(|account| ContributorId::from_address(account.address()));
         let list = AdmissionList::new(ids).expect("there are respondents");
+        let source = election::source();
         Charter {
-            sources: vec![election::source()],
+            connected: [source.name.clone()].into(),
+            sources: vec![source],
             admission: Some(list),
         }
     }
