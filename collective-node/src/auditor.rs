@@ -32,7 +32,7 @@ use crate::follower::View;
 use crate::headers;
 use crate::ledger::{Audited, Ledger, LedgerError};
 use crate::pace::Pace;
-use crate::places::{AT_ONE_HOST, Places, host};
+use crate::places::{AT_ONE_HOST, Places};
 use crate::rebuild;
 use crate::withdrawal::withdrawn;
 use collective_contracts::LivenessRegistry;
@@ -106,6 +106,8 @@ struct Round {
     connected: HashSet<Leaf>,
     /// The best that came of each so far.
     outcomes: Vec<Option<Outcome>>,
+    /// Places of the challenges that this node once could not ask, by a fault of its own.
+    hindered: HashSet<usize>,
     /// Contributions that were withdrawn before the newest try: they are not asked for.
     withdrawn: HashSet<Leaf>,
     tries: u32,
@@ -114,8 +116,12 @@ struct Round {
 }
 
 impl Round {
-    /// Takes over what one more try of a challenge came to.
-    fn note(&mut self, place: usize, outcome: Outcome) {
+    /// Takes over what one more try of a challenge came to; `None` where this node could not ask.
+    fn note(&mut self, place: usize, outcome: Option<Outcome>) {
+        let Some(outcome) = outcome else {
+            self.hindered.insert(place);
+            return;
+        };
         let tries = self.outcomes[place].into_iter().chain([outcome]);
         self.outcomes[place] = Some(Outcome::of_tries(tries));
     }
@@ -128,11 +134,14 @@ impl Round {
         })
     }
 
-    /// What each challenge came to. What was held before it was withdrawn stays so.
+    /// What each challenge came to. What was held before it was withdrawn stays so. What this node never could ask is an error of
+    /// the node's, and not one of whoever keeps the payload.
     fn verdicts(&self) -> impl Iterator<Item = Verdict> {
         let each = self.challenges.iter().map(|it| it.contribution);
-        each.zip(&self.outcomes).map(|(leaf, outcome)| {
-            let custody = match self.connected.contains(&leaf) {
+        let each = each.zip(&self.outcomes).enumerate();
+        each.map(|(place, (leaf, outcome))| {
+            let was_hindered = outcome.is_none() && self.hindered.contains(&place);
+            let custody = match self.connected.contains(&leaf) && !was_hindered {
                 true => Custody::Connected,
                 false => Custody::Escrow,
             };
@@ -216,6 +225,7 @@ impl Auditor {
             randomness,
             index,
             outcomes: vec![None; challenges.len()],
+            hindered: HashSet::new(),
             withdrawn: HashSet::new(),
             challenges,
             connected: self.ledger.connected().await?.into_keys().collect(),
@@ -250,7 +260,8 @@ impl Auditor {
                 continue;
             };
             if let Some(place) = connected.get(&leaf) {
-                let host = place.as_ref().and_then(host).unwrap_or_default();
+                let host = place.as_ref().and_then(|place| self.places.host(place));
+                let host = host.unwrap_or_default();
                 let draw = |place: &usize| (*place, round.challenges[*place].index);
                 hosts.entry(host).or_default().push(Asked {
                     entry: entry.clone(),
@@ -266,7 +277,7 @@ impl Auditor {
                     Ok(stored) => stored.ask(entry, index).await.unwrap_or_else(unreadable),
                     Err(outcome) => *outcome,
                 };
-                round.note(place, outcome);
+                round.note(place, Some(outcome));
                 if outcome == Outcome::Wrong {
                     tracing::error!(%leaf, "a stored contribution is lost or garbled: restore its file from a copy");
                 }
@@ -287,7 +298,7 @@ impl Auditor {
     }
 
     /// What became of the draws of a contribution that its contributor keeps.
-    async fn ask_contributor(&self, asked: Asked) -> Vec<(usize, Outcome)> {
+    async fn ask_contributor(&self, asked: Asked) -> Vec<(usize, Option<Outcome>)> {
         let leaf = asked.entry.contribution.leaf();
         let kept = self.stub(&asked.entry).await;
         let mut outcomes = Vec::with_capacity(asked.draws.len());
@@ -299,11 +310,11 @@ impl Auditor {
                 }
                 (Err(error), _) => {
                     tracing::warn!(%leaf, error, "what is kept of a contribution could not be read");
-                    Outcome::Error
+                    None
                 }
                 (_, None) => {
                     tracing::warn!(%leaf, "where its contributor keeps it was lost with a ledger");
-                    Outcome::Error
+                    Some(Outcome::Error)
                 }
             };
             tracing::info!(%leaf, ?outcome, "asked a contributor's place");
@@ -320,14 +331,14 @@ impl Auditor {
         leaves: &PayloadLeaves,
         place: &PlaceUrl,
         index: u64,
-    ) -> Outcome {
+    ) -> Option<Outcome> {
         let (Some(range), Some(path)) = (leaf_range(commitment.length, index), leaves.path(index))
         else {
-            return Outcome::Wrong;
+            return Some(Outcome::Wrong);
         };
         let range = header + range.start..header + range.end;
         match self.places.read(place, range).await {
-            Ok(bytes) => judge(commitment, index, &bytes, &path),
+            Ok(bytes) => Some(judge(commitment, index, &bytes, &path)),
             Err(error) => error.outcome(),
         }
     }

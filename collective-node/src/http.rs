@@ -25,6 +25,7 @@ use crate::follower::View;
 use crate::holder::Holder;
 use crate::intake::{Intake, IntakeRefusal, MAX_CONNECTED_BYTES, MAX_UPLOAD_BYTES};
 use crate::ledger::{Ledger, LedgerError};
+use crate::places::PlaceError;
 use crate::rewards::{RewardError, Rewards};
 
 mod blobs;
@@ -250,6 +251,7 @@ impl From<IntakeRefusal> for Problem {
             | IntakeRefusal::Blob(_)
             | IntakeRefusal::Busy
             | IntakeRefusal::NoCharter
+            | IntakeRefusal::Place(PlaceError::Gateway)
             | IntakeRefusal::NoCommittee => StatusCode::SERVICE_UNAVAILABLE,
             IntakeRefusal::AnotherCollective(_)
             | IntakeRefusal::UnknownSource(_)

@@ -182,7 +182,7 @@ pub enum IntakeRefusal {
     #[error("the place is not signed by the contributor: {0}")]
     PlaceSignature(SignatureRefusal),
     /// Where the file should be it is not.
-    #[error("{0}; put the sealed file there, then send this again")]
+    #[error("{error}{remedy}", error = .0, remedy = .0.remedy())]
     Place(#[from] PlaceError),
     /// An old word.
     #[error(
@@ -244,6 +244,7 @@ impl IntakeRefusal {
             | Self::NoRoom
             | Self::NoCharter
             | Self::NoCommittee => Fault::Operator,
+            Self::Place(error) => error.fault(),
             _ => Fault::Contributor,
         }
     }

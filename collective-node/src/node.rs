@@ -29,7 +29,7 @@ use crate::http::{App, MAX_STREAMS, router};
 use crate::intake::{Intake, IntakeRefusal, Rotations};
 use crate::keystore::Keystore;
 use crate::ledger::{Ledger, LedgerError};
-use crate::places::{Places, Private};
+use crate::places::{Gateway, GatewayRefused, Places, Private};
 use crate::programs::deploy::{self, Deploy};
 use crate::rebuild::{RebuildError, rebuild};
 use crate::rewards::Rewards;
@@ -60,6 +60,8 @@ pub struct NodeConfig {
     pub max_payload: Option<u64>,
     /// Where they may keep them although it is without TLS, or at an address that is not public.
     pub private_places: Private,
+    /// Through which files are fetched that they keep in IPFS; without it none are.
+    pub ipfs_gateway: Option<Gateway>,
     /// The binary whose hidden role `sandbox-child` runs programs.
     pub executable: PathBuf,
     /// Between two looks at the chain.
@@ -104,6 +106,9 @@ pub enum StartError {
     /// No TLS roots, or no sockets.
     #[error("cannot speak HTTPS to places: {0}")]
     Places(#[from] reqwest::Error),
+    /// The gateway.
+    #[error(transparent)]
+    Gateway(#[from] GatewayRefused),
     /// The sandbox.
     #[error(
         "{0}; to run without this layer, take it out of `required_layers` in the configuration"
@@ -140,7 +145,10 @@ impl Node {
         blobs.clean_up().await?;
         let ledger = Ledger::open(&config.data.join("ledger.sqlite")).await?;
         let sandbox = Arc::new(sandbox(&config, &keys)?);
-        let places = Places::new(config.private_places.clone())?;
+        let mut places = Places::new(config.private_places.clone())?;
+        if let Some(gateway) = &config.ipfs_gateway {
+            places = places.through(gateway.clone())?;
+        }
         // A promise that was broken while the node was down, or before a restart, is still broken.
         if let Some(seen) = ledger.finalized().await? {
             Follower::check_finalized(&chain, seen).await?;

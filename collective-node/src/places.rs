@@ -1,13 +1,16 @@
 //! Fetches parts of sealed files from where their contributors keep them (SPEC "Place").
 //!
-//! A place is any web server that a stranger names. It is believed nothing: what comes is checked against the commitment by
-//! whoever asked. It must not make this node a way into its operator's network either, so only public addresses are spoken to,
-//! looked at when a connection is made, and redirects are followed here, each looked at like the first address. An address may hold a
-//! token: no error and no log line has one.
+//! A place is any web server that a stranger names, or content in IPFS. It is believed nothing: what comes is checked against the
+//! commitment by whoever asked. It must not make this node a way into its operator's network either, so only public addresses are
+//! spoken to, looked at when a connection is made, and redirects are followed here, each looked at like the first address. An
+//! address may hold a token, or a user name and a password: no error and no log line has one, and these are sent to the origin that
+//! they are for alone.
+//!
+//! WebDAV is a GET with a password, and IPFS a GET through a gateway. No client of theirs is needed for that, and one would connect
+//! past the resolver that looks at addresses.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::error::Error;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -15,20 +18,31 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use collective::contribution::PlaceUrl;
 use collective::liveness::Outcome;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use collective::permit::Fault;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_RANGE, LOCATION, RANGE};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode};
-use serde::Deserialize;
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use url::{Host, Url};
+use url::Url;
 
-/// One try, redirects and waiting for the last byte included: a MiB at 300 kbit/s.
-const PATIENCE: Duration = Duration::from_secs(30);
+use address::{Address, Content, NO_URL, OTHER_SCHEME, PROBE};
+use public::{NOT_PUBLIC, NotPublic, Resolver};
+
+pub use address::{Gateway, check};
+pub use public::Private;
+
+mod address;
+mod public;
+
+/// One try, redirects and waiting for the last byte included: a MiB, which is what one asks for at most, at 300 kbit/s.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Until a connection stands: well above what a line around the world takes.
 const CONNECT: Duration = Duration::from_secs(10);
+
+/// For a gateway to give what it has to ask nobody for.
+const PROBE_PATIENCE: Duration = Duration::from_secs(8);
 
 /// Redirects in one try: from a short name to a store, and within that.
 const MAX_REDIRECTS: usize = 4;
@@ -60,23 +74,60 @@ pub enum PlaceError {
     /// Something answered, and not as HTTP has it.
     #[error("the place gives no part of a file: {0}")]
     Garbled(&'static str),
+    /// The operator named none.
+    #[error(
+        "this node fetches nothing from IPFS: its operator names no gateway (`ipfs_gateway`); name a place at https://"
+    )]
+    NoGateway,
+    /// The operator's own does not do its part, whatever it is asked for.
+    #[error(
+        "this node's IPFS gateway does not work, which is its operator's to mend: try again later"
+    )]
+    Gateway,
 }
 
 impl PlaceError {
-    /// What an audit makes of it.
-    pub fn outcome(&self) -> Outcome {
+    /// What an audit makes of it; `None` where the node could not ask, which tells nothing of whoever keeps the file.
+    pub fn outcome(&self) -> Option<Outcome> {
         match self {
-            Self::Silent(_) => Outcome::Offline,
-            Self::Refused(_) | Self::Status(_) | Self::Garbled(_) => Outcome::Error,
+            Self::Silent(_) => Some(Outcome::Offline),
+            Self::Refused(_) | Self::Status(_) | Self::Garbled(_) => Some(Outcome::Error),
+            Self::NoGateway | Self::Gateway => None,
+        }
+    }
+
+    /// Who has to act, where a contributor names a place.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Gateway => Fault::Operator,
+            _ => Fault::Contributor,
+        }
+    }
+
+    /// What a contributor does about it, beside what the error says.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Silent(_) | Self::Status(_) | Self::Garbled(_) => {
+                "; put the sealed file there, then send this again"
+            }
+            Self::Refused(_) | Self::NoGateway | Self::Gateway => "",
         }
     }
 }
+
+/// The gateway that an operator names is none that this node may speak to.
+#[derive(Debug, Error)]
+#[error(
+    "ipfs_gateway: {0}; a gateway without TLS or in this network has to be in private_places, too, as 127.0.0.1:8080"
+)]
+pub struct GatewayRefused(&'static str);
 
 /// Goes to places. Clones share connections and limits.
 #[derive(Clone)]
 pub struct Places {
     http: Client,
     private: Arc<Private>,
+    gateway: Option<Arc<Gateway>>,
     all: Arc<Semaphore>,
     strangers: Arc<Semaphore>,
     /// How many tries may be under way at each host that is being asked.
@@ -107,20 +158,86 @@ impl Places {
         Ok(Self {
             http: builder.build()?,
             private,
+            gateway: None,
             all: Arc::new(Semaphore::new(AT_ONCE)),
             strangers: Arc::new(Semaphore::new(FOR_STRANGERS)),
             hosts: Arc::default(),
         })
     }
 
-    /// The bytes of a range, which is not empty, as far as there are any: fewer where the file ends before.
+    /// Also fetches content of IPFS, through this gateway.
+    ///
+    /// # Errors
+    /// Where the gateway is none that this goes to.
+    pub fn through(mut self, gateway: Gateway) -> Result<Self, GatewayRefused> {
+        match self.allowed(gateway.address()) {
+            Err(PlaceError::Refused(why)) => Err(GatewayRefused(why)),
+            _ => {
+                self.gateway = Some(Arc::new(gateway));
+                Ok(self)
+            }
+        }
+    }
+
+    /// The bytes of a range, which is not empty, as far as there are any: fewer where the file ends before. All of them are in
+    /// memory, and there is time for a MiB.
     ///
     /// # Errors
     /// [`PlaceError`].
     pub async fn read(&self, place: &PlaceUrl, range: Range<u64>) -> Result<Bytes, PlaceError> {
-        let url = self.allowed(place.as_str().parse())?;
+        match Address::parse(place).map_err(PlaceError::Refused)? {
+            Address::Web(url) => self.fetch(url, range, PATIENCE).await,
+            Address::Ipfs(content) => self.fetch_content(&content, range).await,
+        }
+    }
+
+    /// The host that is asked for what is at a place, if there is one.
+    pub fn host(&self, place: &PlaceUrl) -> Option<String> {
+        let url = match Address::parse(place).ok()? {
+            Address::Web(url) => url,
+            Address::Ipfs(_) => self.gateway.as_ref()?.address().clone(),
+        };
+        url.host_str().map(str::to_owned)
+    }
+
+    /// Where a gateway gives nothing, either nobody has the content, or the gateway does not work: then it does not even give
+    /// what it has to ask nobody for.
+    async fn fetch_content(
+        &self,
+        content: &Content,
+        range: Range<u64>,
+    ) -> Result<Bytes, PlaceError> {
+        let gateway = self.gateway.as_ref().ok_or(PlaceError::NoGateway)?;
+        let url = gateway.url(content);
+        let url = url.ok_or(PlaceError::Refused("its path leads out of its content"))?;
+        let fetched = self.fetch(url, range, PATIENCE).await;
+        if fetched.is_ok() {
+            return fetched;
+        }
+        let (_, expected) = PROBE;
+        let range = 0..expected.len() as u64;
+        match self.fetch(gateway.probe_url(), range, PROBE_PATIENCE).await {
+            Ok(found) if found == expected => fetched,
+            probed => {
+                let error = probed.err().map(|error| error.to_string());
+                tracing::error!(
+                    error,
+                    "the IPFS gateway does not work: what is kept in IPFS is not reached"
+                );
+                Err(PlaceError::Gateway)
+            }
+        }
+    }
+
+    async fn fetch(
+        &self,
+        url: Url,
+        range: Range<u64>,
+        patience: Duration,
+    ) -> Result<Bytes, PlaceError> {
+        self.allowed(&url)?;
         let turn = self.turn(&url).await;
-        let tried = tokio::time::timeout(PATIENCE, self.follow(url, turn, range)).await;
+        let tried = tokio::time::timeout(patience, self.follow(url, turn, range)).await;
         tried.map_err(|_| PlaceError::Silent("it took too long"))?
     }
 
@@ -155,6 +272,7 @@ impl Places {
     ) -> Result<Bytes, PlaceError> {
         for _ in 0..=MAX_REDIRECTS {
             let last = range.end - 1;
+            // What the URL has of a user name and a password is sent as RFC 7617 has it, and not in the URL.
             let asked = self.http.get(url.clone());
             let asked = asked.header(RANGE, format!("bytes={}-{last}", range.start));
             let response = asked.send().await.map_err(|error| why(&error))?;
@@ -164,7 +282,8 @@ impl Places {
             let location = response.headers().get(LOCATION);
             let location = location.and_then(|it| it.to_str().ok());
             let location = location.ok_or(PlaceError::Status(response.status()))?;
-            url = self.allowed(url.join(location))?;
+            url = redirected(&url, location).map_err(PlaceError::Refused)?;
+            self.allowed(&url)?;
             drop(turn);
             turn = self.turn(&url).await;
         }
@@ -172,81 +291,42 @@ impl Places {
     }
 
     /// Looks at an address before anything is sent there. A name is looked at again once it is resolved.
-    fn allowed(&self, url: Result<Url, url::ParseError>) -> Result<Url, PlaceError> {
-        let refused = |why| Err(PlaceError::Refused(why));
-        let Ok(url) = url else {
-            return refused("it is no URL");
-        };
-        let is_listed = self.private.lists(&url);
+    fn allowed(&self, url: &Url) -> Result<(), PlaceError> {
         match url.scheme() {
             "https" => {}
-            "http" if is_listed => {}
-            _ => return refused("only https:// is spoken here"),
+            "http" if self.private.lists(url) => {}
+            _ => return Err(PlaceError::Refused(OTHER_SCHEME)),
         }
-        if !url.username().is_empty() || url.password().is_some() {
-            return refused("a URL with a user name or password is shown to whoever looks");
+        match self.private.allows(url) {
+            true => Ok(()),
+            false => Err(PlaceError::Refused(NOT_PUBLIC)),
         }
-        let address = match url.host() {
-            None => return refused("it names no host"),
-            // Its addresses pass, and so this port alone may.
-            Some(Host::Domain(name)) if self.private.has_host(name) && !is_listed => {
-                return refused(NOT_PUBLIC);
-            }
-            Some(Host::Domain(_)) => None,
-            Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
-            Some(Host::Ipv6(address)) => Some(IpAddr::V6(address)),
-        };
-        if !is_listed && address.is_some_and(|address| !is_public(address)) {
-            return refused(NOT_PUBLIC);
-        }
-        Ok(url)
     }
 }
 
-const NOT_PUBLIC: &str = "its address is none of the public internet";
-
-/// Hosts with their ports that an operator trusts although they are in its own network.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "Vec<String>")]
-pub struct Private(HashSet<(String, u16)>);
-
-impl TryFrom<Vec<String>> for Private {
-    type Error = String;
-
-    fn try_from(texts: Vec<String>) -> Result<Self, String> {
-        let parse = |text: String| {
-            let url = format!("http://{text}/").parse().ok();
-            let place = url.as_ref().and_then(host_and_port);
-            place
-                .filter(|(host, port)| format!("{host}:{port}") == text)
-                .ok_or_else(|| format!("'{text}' is no host with a port, as storage.lan:9000"))
-        };
-        texts
-            .into_iter()
-            .map(parse)
-            .collect::<Result<_, _>>()
-            .map(Self)
+/// Where a redirect leads. User name and password go along within their origin, and a server gives nobody others.
+fn redirected(from: &Url, location: &str) -> Result<Url, &'static str> {
+    let mut to = with_credentials(from.clone(), "", None)?;
+    to = to.join(location).map_err(|_| NO_URL)?;
+    if has_credentials(&to) {
+        return Err("it redirects to an address with a user name or password");
+    }
+    match to.origin() == from.origin() {
+        true => with_credentials(to, from.username(), from.password()),
+        false => Ok(to),
     }
 }
 
-impl Private {
-    fn lists(&self, url: &Url) -> bool {
-        host_and_port(url).is_some_and(|place| self.0.contains(&place))
-    }
-
-    fn has_host(&self, name: &str) -> bool {
-        self.0.iter().any(|(host, _)| host == name)
-    }
+fn with_credentials(mut url: Url, user: &str, password: Option<&str>) -> Result<Url, &'static str> {
+    let set = url.set_username(user);
+    let set = set.and_then(|()| url.set_password(password));
+    // Only of a URL without a host.
+    set.map_err(|()| NO_URL)?;
+    Ok(url)
 }
 
-fn host_and_port(url: &Url) -> Option<(String, u16)> {
-    Some((url.host_str()?.to_owned(), url.port_or_known_default()?))
-}
-
-/// The host that a place is at, if it names one.
-pub fn host(place: &PlaceUrl) -> Option<String> {
-    let url: Url = place.as_str().parse().ok()?;
-    url.host_str().map(str::to_owned)
+fn has_credentials(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
 }
 
 /// The part of the file that a response has.
@@ -322,104 +402,29 @@ fn why(error: &reqwest::Error) -> PlaceError {
     }
 }
 
-/// A name leads to addresses of which none is public.
-#[derive(Debug, Error)]
-#[error("{NOT_PUBLIC}")]
-struct NotPublic;
-
-/// Resolves names to addresses that may be connected to: the same ones are then connected to, so a name that leads elsewhere a
-/// moment later gains nothing.
-struct Resolver(Arc<Private>);
-
-impl Resolve for Resolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let is_listed = self.0.has_host(name.as_str());
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let allowed = found.filter(|found| is_listed || is_public(found.ip()));
-            let allowed: Vec<_> = allowed.collect();
-            if allowed.is_empty() {
-                return Err(NotPublic.into());
-            }
-            let addresses: Addrs = Box::new(allowed.into_iter());
-            Ok(addresses)
-        })
-    }
-}
-
-/// Whether an address is of the public internet: of what IANA's registries of special-purpose addresses list, nothing is.
-fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => is_public_v4(address),
-        IpAddr::V6(address) => is_public_v6(address),
-    }
-}
-
-fn is_public_v4(address: Ipv4Addr) -> bool {
-    // This network; shared (CGNAT); protocol assignments; 6to4 relays; benchmarks; multicast, reserved and broadcast.
-    let special = matches!(
-        address.octets(),
-        [0, ..]
-            | [100, 64..=127, ..]
-            | [192, 0, 0, _]
-            | [192, 88, 99, _]
-            | [198, 18 | 19, ..]
-            | [224..=255, ..]
-    );
-    let local = address.is_private() || address.is_loopback() || address.is_link_local();
-    !(special || local || address.is_documentation())
-}
-
-/// Global unicast (2000::/3) without protocol assignments (Teredo and the like), documentation and 6to4: everything else, IPv4
-/// in other clothes included, is left out with it.
-fn is_public_v6(address: Ipv6Addr) -> bool {
-    let special = matches!(
-        address.segments(),
-        [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x2002, ..] | [0x3fff, 0..=0xfff, ..]
-    );
-    (0x2000..0x4000).contains(&address.segments()[0]) && !special
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn nothing_but_the_public_internet_is_public() {
-        let addresses = |text: &str| -> Vec<IpAddr> {
-            let each = text.split_whitespace();
-            each.map(|it| it.parse().expect("an address")).collect()
-        };
-        let inside = "0.0.0.0 0.1.2.3 10.0.0.1 100.64.0.1 100.127.255.255 127.0.0.1 127.9.9.9 169.254.169.254 172.16.0.1
-            172.31.255.255 192.0.0.8 192.0.2.1 192.88.99.1 192.168.1.1 198.18.0.1 198.19.255.255 198.51.100.1 203.0.113.9
-            224.0.0.1 239.255.255.255 240.0.0.1 255.255.255.255
-            :: ::1 ::127.0.0.1 ::ffff:127.0.0.1 ::ffff:8.8.8.8 64:ff9b::7f00:1 64:ff9b:1::1 100::1 2001::1 2001:2::1
-            2001:1ff::1 2001:db8::1 2002:7f00:1::1 3fff::1 5f00::1 fc00::1 fd12::1 fe80::1 fec0::1 ff02::1 4000::1";
-        for address in addresses(inside) {
-            assert!(!is_public(address), "{address}");
-        }
-        let outside = "1.1.1.1 8.8.8.8 100.63.0.1 100.128.0.1 172.32.0.1 192.0.1.1 198.20.0.1 223.255.255.255 2001:200::1
-            2001:4860:4860::8888 2003::1 2606:4700::1111 2a00::1";
-        for address in addresses(outside) {
-            assert!(is_public(address), "{address}");
-        }
+    fn places(private: &[&str]) -> Places {
+        let private: Vec<_> = private.iter().map(|&it| it.to_owned()).collect();
+        Places::new(private.try_into().expect("places")).expect("a client")
+    }
+
+    fn is_allowed(places: &Places, text: &str) -> bool {
+        text.parse().is_ok_and(|url| places.allowed(&url).is_ok())
     }
 
     #[test]
     fn what_is_no_public_https_is_refused_before_anything_is_sent() {
-        let places = |private: &[&str]| {
-            let private: Vec<_> = private.iter().map(|&it| it.to_owned()).collect();
-            Places::new(private.try_into().expect("places")).expect("a client")
-        };
         let none = places(&[]);
-        let refused =
-            |text: &str| matches!(none.allowed(text.parse()), Err(PlaceError::Refused(_)));
         for text in [
             "http://place.example/",
             "file:///etc/passwd",
             "ftp://place.example/",
-            "https://name@place.example/",
-            "https://:word@place.example/",
+            "http://name:word@place.example/",
+            "https://name:word@127.0.0.1/",
+            "https://public.example@127.0.0.1/",
             "https://127.0.0.1/",
             "https://2130706433/",
             "https://0x7f.1/",
@@ -429,23 +434,29 @@ mod tests {
             "https://169.254.169.254/latest/meta-data",
             "no address",
         ] {
-            assert!(refused(text), "{text}");
+            assert!(!is_allowed(&none, text), "{text}");
         }
-        assert!(!refused("https://place.example:8443/file.age?token=t"));
-        assert!(!refused("https://1.1.1.1/"));
+        for text in [
+            "https://place.example:8443/file.age?token=t",
+            "https://name:word@place.example/remote.php/dav/files/name/file.age",
+            "https://1.1.1.1/",
+        ] {
+            assert!(is_allowed(&none, text), "{text}");
+        }
 
         let some = places(&["10.0.0.1:9000", "storage.lan:443", "[::1]:80"]);
-        for (text, is_allowed) in [
+        for (text, allowed) in [
             ("http://10.0.0.1:9000/file.age", true),
             ("https://10.0.0.1:9000/file.age", true),
+            ("http://name@10.0.0.1:9000/", true),
             ("http://10.0.0.1:9001/", false),
             ("http://10.0.0.2:9000/", false),
             ("https://storage.lan/", true),
             ("https://storage.lan:8443/", false),
             ("http://[::1]/", true),
-            ("http://name@10.0.0.1:9000/", false),
+            ("http://10.0.0.1:9000@10.0.0.2/", false),
         ] {
-            assert_eq!(some.allowed(text.parse()).is_ok(), is_allowed, "{text}");
+            assert_eq!(is_allowed(&some, text), allowed, "{text}");
         }
         for text in [
             "10.0.0.1",
@@ -457,6 +468,52 @@ mod tests {
         ] {
             assert!(Private::try_from(vec![text.to_owned()]).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_gateway_has_to_be_public_or_listed() {
+        let gateway = |text: &str| Gateway::try_from(text.to_owned()).expect("a gateway");
+        for (text, is_taken) in [
+            ("https://gateway.example", true),
+            ("http://gateway.example", false),
+            ("https://127.0.0.1:8080", false),
+            ("http://10.0.0.1:8080", true),
+            ("http://10.0.0.1:8081", false),
+        ] {
+            let through = places(&["10.0.0.1:8080"]).through(gateway(text));
+            assert_eq!(through.is_ok(), is_taken, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_password_goes_along_within_its_origin_alone() {
+        let from: Url = "https://me:word@cloud.example/dav/file"
+            .parse()
+            .expect("a URL");
+        let to = |location| redirected(&from, location).map(String::from);
+        for (location, url) in [
+            ("other", "https://me:word@cloud.example/dav/other"),
+            ("/other?a", "https://me:word@cloud.example/other?a"),
+            (
+                "https://cloud.example:443/b",
+                "https://me:word@cloud.example/b",
+            ),
+            (
+                "https://cloud.example:8443/b",
+                "https://cloud.example:8443/b",
+            ),
+            ("http://cloud.example/b", "http://cloud.example/b"),
+            ("//store.example/b", "https://store.example/b"),
+            ("https://store.example/b", "https://store.example/b"),
+        ] {
+            assert_eq!(to(location), Ok(url.to_owned()), "{location}");
+        }
+        for location in ["https://me:word@cloud.example/b", "//:x@store.example/b"] {
+            assert!(to(location).is_err(), "{location}");
+        }
+        let open: Url = "https://cloud.example/file".parse().expect("a URL");
+        let onward = redirected(&open, "/b").map(String::from);
+        assert_eq!(onward, Ok("https://cloud.example/b".to_owned()));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use alloy::primitives::Address;
 use alloy::signers::local::PrivateKeySigner;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::{ArgGroup, Args};
 use collective::contribution::{
     DirectContribution, MAX_ENTRY_BYTES, Place, PlaceUrl, SignedContribution, SignedPlace,
@@ -31,6 +31,7 @@ use crate::http::CollectiveAnswer;
 use crate::intake::{
     Acknowledgement, ConnectedUpload, MAX_CONNECTED_PAYLOAD_BYTES, MAX_UPLOAD_BYTES, join,
 };
+use crate::places;
 use crate::sandbox::{Sandbox, Summary};
 use crate::transfer::upload;
 
@@ -55,7 +56,7 @@ const TERMS_HOLD: u64 = 365 * 86_400;
 #[derive(Debug, Args)]
 #[command(
     group = ArgGroup::new("kept").args(["keep", "sealed"]),
-    after_help = "Examples:\n  echo 0,7,7,1,6,6,36,3,1,1 | collective contribute --record - --source anes96 --purposes statistics --nonce 1 --key me.key\n  collective contribute --sealed record.age --source anes96 --purposes statistics,training --nonce 2 --key me.key\n  collective contribute --record - --keep record.age --place https://me.example/record.age --source anes96 --purposes statistics --nonce 3 --key me.key\n  collective contribute --record export.zip --preview --source chatgpt --purposes training --nonce 4 --key me.key\n  collective contribute --record me.csv --source anes96 --purposes statistics --nonce 5 --key me.key --recovery 0x3C44…93BC"
+    after_help = "Examples:\n  echo 0,7,7,1,6,6,36,3,1,1 | collective contribute --record - --source anes96 --purposes statistics --nonce 1 --key me.key\n  collective contribute --sealed record.age --source anes96 --purposes statistics,training --nonce 2 --key me.key\n  collective contribute --record - --keep record.age --place https://me.example/record.age --source anes96 --purposes statistics --nonce 3 --key me.key\n  collective contribute --sealed record.age --place https://me:app-password@cloud.example/remote.php/dav/files/me/record.age --source anes96 --purposes statistics --nonce 3 --key me.key\n  collective contribute --record export.zip --preview --source chatgpt --purposes training --nonce 4 --key me.key\n  collective contribute --record me.csv --source anes96 --purposes statistics --nonce 5 --key me.key --recovery 0x3C44…93BC"
 )]
 pub struct Contribute {
     /// File with one record in the source's encoding, `-` reads standard input; or the export that the source is of.
@@ -73,7 +74,9 @@ pub struct Contribute {
     /// Show what would be sealed of an export, and end there.
     #[arg(long, requires = "record")]
     preview: bool,
-    /// Where the node finds the sealed file, which it then does not keep; nobody else is told.
+    /// Where the node finds the sealed file, which it then does not keep; nobody else is told. https://…, for WebDAV with an app
+    /// password that can read that file and no more, https://NAME:APP-PASSWORD@cloud.example/…; or ipfs://CID/…, which everybody can
+    /// fetch who learns the CID.
     #[arg(long, value_name = "URL", requires = "kept")]
     place: Option<String>,
     /// Write the sealed file here: it is what has to be at the place.
@@ -480,6 +483,7 @@ pub(super) fn placed(
 ) -> Result<SignedPlace> {
     let number = u64::try_from(since_1970()?.as_millis()).context("this machine's clock is off")?;
     let url = PlaceUrl::try_from(url.to_owned())?;
+    places::check(&url).map_err(|why| anyhow!("the place is refused: {why}"))?;
     Ok(place(deployment, account, Place { leaf, number, url }))
 }
 

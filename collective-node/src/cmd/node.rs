@@ -19,7 +19,7 @@ use url::Url;
 use super::{place, secret};
 use crate::keystore::Keystore;
 use crate::node;
-use crate::places::Private;
+use crate::places::{Gateway, Private};
 use crate::programs::deploy;
 use crate::programs::git::{Credentials, DeployKey, Forge};
 use crate::sandbox::Layer;
@@ -64,6 +64,7 @@ A configuration:
   connected = true                     # optional: members may keep their files themselves, at https://
   max_payload = 1073741824             # optional: bytes of one sealed payload that it takes, of any source
   private_places = [\"10.0.0.9:9000\"]   # optional: members may keep files there, too: without TLS, and in this network
+  ipfs_gateway = \"https://gateway.example\"  # optional: members may keep files in IPFS, too; one in this network is listed above
 
   [store.s3]                           # optional: blobs in a bucket, by a binary built with `--features s3`
   endpoint = \"https://s3.example\"    # an S3-compatible service; with `allow_http = true` also http://
@@ -110,6 +111,7 @@ struct Config {
     max_payload: Option<u64>,
     #[serde(default)]
     private_places: Private,
+    ipfs_gateway: Option<Gateway>,
     #[serde(default)]
     store: store::Store,
     #[serde(default)]
@@ -204,6 +206,7 @@ async fn stay(config: &Path) -> Result<bool> {
         connected: config.connected,
         max_payload: config.max_payload,
         private_places: config.private_places,
+        ipfs_gateway: config.ipfs_gateway,
         executable: crate::demo::executable()?,
         poll: POLL,
         batch_every: BATCH_EVERY,

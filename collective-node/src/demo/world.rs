@@ -425,6 +425,7 @@ impl World {
             connected: false,
             max_payload: None,
             private_places: Default::default(),
+            ipfs_gateway: None,
             executable: executable()?,
             poll: Duration::from_millis(50),
             batch_every: Duration::from_millis(500),

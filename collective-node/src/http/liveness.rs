@@ -36,7 +36,7 @@ pub struct StandingAnswer {
 pub struct Day {
     /// Days since 1970-01-01 UTC.
     pub epoch: u64,
-    /// `held`, `wrong`, `error`, `offline`, or `withdrawn`.
+    /// `held`, `wrong`, `error`, `offline`, `withdrawn`, or `unasked`: its contributor keeps it, and the node could not ask.
     pub verdict: String,
 }
 
@@ -57,9 +57,10 @@ pub async fn standing(
         .position(|it| it.entry.contribution.leaf() == leaf);
     let place =
         place.ok_or_else(|| Problem::missing(format!("no block anchors {leaf} here yet")))?;
+    let connected = app.ledger.place(leaf).await?.is_some();
     let mut answer = StandingAnswer {
         leaf,
-        connected: app.ledger.place(leaf).await?.is_some(),
+        connected,
         days: vec![],
         earns: false,
     };
@@ -74,13 +75,17 @@ pub async fn standing(
         let Some(verdict) = results.verdicts[..own].get(place) else {
             continue;
         };
-        if let Verdict::Asked(_, outcome) = verdict {
+        if let Verdict::Asked(Custody::Connected, outcome) = verdict {
             standing.note(*outcome);
         }
         answer.earns = standing.earns() && matches!(verdict, Verdict::Asked(Custody::Connected, _));
+        let is_hindered = connected && *verdict == Verdict::Asked(Custody::Escrow, Outcome::Error);
         answer.days.push(Day {
             epoch: audited.epoch,
-            verdict: word(*verdict).into(),
+            verdict: match is_hindered {
+                true => "unasked".into(),
+                false => word(*verdict).into(),
+            },
         });
     }
     Ok(Json(answer))

@@ -29,6 +29,7 @@ async fn start_node(world: &CommitteeWorld) -> (Node, Client) {
         connected: false,
         max_payload: None,
         private_places: Default::default(),
+        ipfs_gateway: None,
         executable: PathBuf::from(env!("CARGO_BIN_EXE_collective")),
         poll: Duration::from_millis(10),
         batch_every: Duration::from_millis(20),

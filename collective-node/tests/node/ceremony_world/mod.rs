@@ -81,6 +81,7 @@ impl CeremonyWorld {
             connected: false,
             max_payload: None,
             private_places: Default::default(),
+            ipfs_gateway: None,
             executable: env!("CARGO_BIN_EXE_collective").into(),
             poll: Duration::from_millis(50),
             batch_every: Duration::from_millis(100),

@@ -213,6 +213,7 @@ impl QuietWorld {
             connected: false,
             max_payload: None,
             private_places: Default::default(),
+            ipfs_gateway: None,
             executable: PathBuf::from(env!("CARGO_BIN_EXE_collective")),
             poll: self.poll,
             batch_every: Duration::from_millis(20),
