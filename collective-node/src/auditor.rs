@@ -106,8 +106,6 @@ struct Round {
     connected: HashSet<Leaf>,
     /// The best that came of each so far.
     outcomes: Vec<Option<Outcome>>,
-    /// Places of the challenges that this node once could not ask, by a fault of its own.
-    hindered: HashSet<usize>,
     /// Contributions that were withdrawn before the newest try: they are not asked for.
     withdrawn: HashSet<Leaf>,
     tries: u32,
@@ -116,12 +114,8 @@ struct Round {
 }
 
 impl Round {
-    /// Takes over what one more try of a challenge came to; `None` where this node could not ask.
-    fn note(&mut self, place: usize, outcome: Option<Outcome>) {
-        let Some(outcome) = outcome else {
-            self.hindered.insert(place);
-            return;
-        };
+    /// Takes over what one more try of a challenge came to.
+    fn note(&mut self, place: usize, outcome: Outcome) {
         let tries = self.outcomes[place].into_iter().chain([outcome]);
         self.outcomes[place] = Some(Outcome::of_tries(tries));
     }
@@ -134,14 +128,12 @@ impl Round {
         })
     }
 
-    /// What each challenge came to. What was held before it was withdrawn stays so. What this node never could ask is an error of
-    /// the node's, and not one of whoever keeps the payload.
+    /// What each challenge came to. What was held before it was withdrawn stays so. What this node never came to ask is an error of
+    /// its own, and not one of whoever keeps the payload.
     fn verdicts(&self) -> impl Iterator<Item = Verdict> {
         let each = self.challenges.iter().map(|it| it.contribution);
-        let each = each.zip(&self.outcomes).enumerate();
-        each.map(|(place, (leaf, outcome))| {
-            let was_hindered = outcome.is_none() && self.hindered.contains(&place);
-            let custody = match self.connected.contains(&leaf) && !was_hindered {
+        each.zip(&self.outcomes).map(|(leaf, outcome)| {
+            let custody = match self.connected.contains(&leaf) && outcome.is_some() {
                 true => Custody::Connected,
                 false => Custody::Escrow,
             };
@@ -225,7 +217,6 @@ impl Auditor {
             randomness,
             index,
             outcomes: vec![None; challenges.len()],
-            hindered: HashSet::new(),
             withdrawn: HashSet::new(),
             challenges,
             connected: self.ledger.connected().await?.into_keys().collect(),
@@ -277,7 +268,7 @@ impl Auditor {
                     Ok(stored) => stored.ask(entry, index).await.unwrap_or_else(unreadable),
                     Err(outcome) => *outcome,
                 };
-                round.note(place, Some(outcome));
+                round.note(place, outcome);
                 if outcome == Outcome::Wrong {
                     tracing::error!(%leaf, "a stored contribution is lost or garbled: restore its file from a copy");
                 }
@@ -291,13 +282,15 @@ impl Auditor {
         let until = Instant::now() + TRY_LIMIT;
         while let Ok(Some(outcomes)) = timeout_at(until, answers.next()).await {
             for (place, outcome) in outcomes {
-                round.note(place, outcome);
+                if let Some(outcome) = outcome {
+                    round.note(place, outcome);
+                }
             }
         }
         Ok(())
     }
 
-    /// What became of the draws of a contribution that its contributor keeps.
+    /// What became of the draws of a contribution that its contributor keeps; `None` where this node could not ask.
     async fn ask_contributor(&self, asked: Asked) -> Vec<(usize, Option<Outcome>)> {
         let leaf = asked.entry.contribution.leaf();
         let kept = self.stub(&asked.entry).await;
@@ -615,6 +608,38 @@ mod tests {
             terms,
             signature: alloy::primitives::Signature::test_signature(),
         }
+    }
+
+    #[test]
+    fn what_this_node_never_came_to_ask_counts_against_nobody() {
+        let leaves = [1, 2, 3, 4].map(|byte| Leaf(B256::repeat_byte(byte)));
+        let challenge = |contribution: Leaf| Challenge {
+            contribution,
+            index: 0,
+        };
+        let mut round = Round {
+            epoch: 0,
+            randomness: B256::ZERO,
+            index: Arc::default(),
+            challenges: leaves.into_iter().map(challenge).collect(),
+            connected: leaves[..3].iter().copied().collect(),
+            outcomes: vec![None; 4],
+            withdrawn: HashSet::new(),
+            tries: 0,
+            next: 0,
+        };
+        round.note(0, Outcome::Error);
+        round.note(1, Outcome::Offline);
+        round.note(1, Outcome::Held);
+        round.note(3, Outcome::Wrong);
+        let of_node = Verdict::Asked(Custody::Escrow, Outcome::Error);
+        let expected = [
+            Verdict::Asked(Custody::Connected, Outcome::Error),
+            Verdict::Asked(Custody::Connected, Outcome::Held),
+            of_node,
+            Verdict::Asked(Custody::Escrow, Outcome::Wrong),
+        ];
+        assert_eq!(round.verdicts().collect::<Vec<_>>(), expected);
     }
 
     #[tokio::test]

@@ -21,7 +21,8 @@ mod pay;
 /// Show what daily audits of the stored payloads came to at a node, newest first.
 ///
 /// Of each contribution one KiB is drawn a day, and 44 of all together. `results` is the blob with all verdicts. With a contribution:
-/// what became of its own draws in a week, and whether it earns by being reachable.
+/// what became of its own draws in a week, and whether it earns by being reachable; what its contributor keeps and the node could not
+/// ask for, by a fault of its own, is `unasked`, and costs nothing but that day's pay.
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
