@@ -5,13 +5,12 @@
 //! not audited. What is asked here does not wait for what is posted.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::primitives::{Address, B256};
 use collective::contribution::{
-    Commitment, PayloadLeaves, PayloadOutline, PlaceUrl, SignedContribution, block_range,
+    BLOCK_BYTES, Commitment, LEAF_BYTES, PayloadOutline, PlaceUrl, SignedContribution, block_range,
     leaf_range,
 };
 use collective::id::{BlobId, Leaf, sha256};
@@ -27,7 +26,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::blobs::{BlobError, Blobs, OpenBlob};
 use crate::chain::{Chain, ChainError};
-use crate::contributor::split_file;
+use crate::contributor::split_stub;
 use crate::follower::View;
 use crate::headers;
 use crate::ledger::{Audited, Ledger, LedgerError};
@@ -297,9 +296,9 @@ impl Auditor {
         let mut outcomes = Vec::with_capacity(asked.draws.len());
         for (place, index) in &asked.draws {
             let outcome = match (&kept, &asked.place) {
-                (Ok((header, leaves)), Some(url)) => {
+                (Ok((header, outline)), Some(url)) => {
                     let commitment = &asked.entry.commitment;
-                    self.drawn(commitment, *header, leaves, url, *index).await
+                    self.drawn(commitment, *header, outline, url, *index).await
                 }
                 (Err(error), _) => {
                     tracing::warn!(%leaf, error, "what is kept of a contribution could not be read");
@@ -316,37 +315,35 @@ impl Auditor {
         outcomes
     }
 
-    /// Asks for one leaf of a payload that lies behind a header of so many bytes.
+    /// Asks for the MiB around one leaf of a payload that lies behind a header of so many bytes.
     async fn drawn(
         &self,
         commitment: &Commitment,
         header: u64,
-        leaves: &PayloadLeaves,
+        outline: &PayloadOutline,
         place: &PlaceUrl,
         index: u64,
     ) -> Option<Outcome> {
-        let (Some(range), Some(path)) = (leaf_range(commitment.length, index), leaves.path(index))
-        else {
+        let Some(block) = block_range(commitment.length, index) else {
             return Some(Outcome::Wrong);
         };
-        let range = header + range.start..header + range.end;
+        let range = header + block.start..header + block.end;
         match self.places.read(place, range).await {
-            Ok(bytes) => Some(judge(commitment, index, &bytes, &path)),
+            Ok(bytes) => Some(judge_block(commitment, outline, index, &bytes)),
             Err(error) => error.outcome(),
         }
     }
 
-    /// What the node has of a file that its contributor keeps: the header's length and the payload's leaves.
-    async fn stub(&self, entry: &SignedContribution) -> Result<(u64, PayloadLeaves), String> {
+    /// What the node has of a file that its contributor keeps: the header's length and the payload's outline.
+    async fn stub(&self, entry: &SignedContribution) -> Result<(u64, PayloadOutline), String> {
         let file = self.ledger.file(entry.contribution.leaf()).await;
         let file = file.map_err(|error| error.to_string())?;
         let file = file.ok_or("the ledger does not know it")?;
         let stub = self.blobs.get(file).await;
         let stub = stub.map_err(|error| error.to_string())?;
-        let (header, leaves) = split_file(&stub).ok_or("it has no header")?;
-        let leaves = PayloadLeaves::parse(leaves, &entry.commitment);
-        let leaves = leaves.ok_or("it has the leaves of another payload")?;
-        Ok((header.len() as u64, leaves))
+        let stub = split_stub(&stub, &entry.commitment).ok_or("it is of another file")?;
+        let (header, outline) = stub;
+        Ok((header.len() as u64, outline))
     }
 
     /// The file as this node has it, or what became of it. A store that does not work has lost nothing yet.
@@ -534,19 +531,30 @@ impl Stored {
     /// Reads the MiB around a leaf: a bit that turned over anywhere in it is found.
     async fn ask(&self, entry: &SignedContribution, index: u64) -> Result<Outcome, BlobError> {
         let commitment = &entry.commitment;
-        let (Some(block), Some(leaf)) = (
-            block_range(commitment.length, index),
-            leaf_range(commitment.length, index),
-        ) else {
+        let Some(block) = block_range(commitment.length, index) else {
             return Ok(Outcome::Wrong);
         };
-        let behind = |range: &Range<u64>| self.header + range.start..self.header + range.end;
-        let bytes = self.file.read(behind(&block)).await?;
-        let drawn = (leaf.start - block.start) as usize..(leaf.end - block.start) as usize;
-        Ok(match (self.outline.path(index, &bytes), bytes.get(drawn)) {
-            (Some(path), Some(bytes)) => judge(commitment, index, bytes, &path),
-            _ => Outcome::Wrong,
-        })
+        let range = self.header + block.start..self.header + block.end;
+        let bytes = self.file.read(range).await?;
+        Ok(judge_block(commitment, &self.outline, index, &bytes))
+    }
+}
+
+/// What the bytes of the block around a leaf show: with the outline they make the path on which the leaf leads to the root.
+fn judge_block(
+    commitment: &Commitment,
+    outline: &PayloadOutline,
+    index: u64,
+    block: &[u8],
+) -> Outcome {
+    let range = leaf_range(
+        block.len() as u64,
+        index % (BLOCK_BYTES / LEAF_BYTES as u64),
+    );
+    let drawn = range.and_then(|it| block.get(it.start as usize..it.end as usize));
+    match (outline.path(index, block), drawn) {
+        (Some(path), Some(drawn)) => judge(commitment, index, drawn, &path),
+        _ => Outcome::Wrong,
     }
 }
 
@@ -563,7 +571,7 @@ fn unreadable(error: BlobError) -> Outcome {
 
 #[cfg(test)]
 mod tests {
-    use collective::contribution::{BLOCK_BYTES, PayloadTree};
+    use collective::contribution::PayloadTree;
     use collective::id::NodeId;
     use collective::terms::Terms;
     use object_store::ObjectStoreExt;

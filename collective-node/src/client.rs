@@ -21,11 +21,14 @@ use crate::http::{
     JobAnswer, MAX_BLOB_BYTES, MemberAnswer, Problem, RecoveryAnswer, Relayed, RelayedClaims,
     RelayedRecovery, RelayedRevocation, RevocationAnswer, StandingAnswer, StatusAnswer, Uses,
 };
-use crate::intake::{Acknowledgement, ConnectedUpload, Moved};
+use crate::intake::{Acknowledgement, ConnectedUpload, LOOK_LIMIT, Moved};
 use crate::ledger::Audited;
 
 /// How long one request may take: an upload is at most a MiB, a relayed transaction a few blocks.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// For a node that looks at a whole file at its place first, and for its answer.
+const LOOKED_AT: Duration = LOOK_LIMIT.saturating_add(Duration::from_secs(30));
 
 /// Bytes of a blob that is fetched: the largest is a sealed output, and sealing adds less than a hundredth.
 const MAX_FETCHED_BYTES: usize = MAX_OUTPUT_BYTES as usize / 100 * 101;
@@ -116,7 +119,8 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn connect(&self, upload: &ConnectedUpload) -> Result<Acknowledgement, ClientError> {
-        self.post("contributions/connected", upload).await
+        let request = self.http.post(self.url("contributions/connected"));
+        json(request.timeout(LOOKED_AT).json(upload).send().await?).await
     }
 
     /// Says where a contributor keeps a file from now on.
@@ -125,7 +129,8 @@ impl Client {
     /// [`ClientError`].
     pub async fn move_to(&self, place: &SignedPlace) -> Result<Moved, ClientError> {
         let path = format!("contributions/{}/place", place.place.leaf);
-        self.post(&path, place).await
+        let request = self.http.post(self.url(&path));
+        json(request.timeout(LOOKED_AT).json(place).send().await?).await
     }
 
     /// Where a contribution stands.

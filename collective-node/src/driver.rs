@@ -679,10 +679,12 @@ impl Driver {
         Ok(self.blobs.put(record).await?)
     }
 
-    /// The sealed files of the input set, in its order; those that contributors keep are fetched.
+    /// The sealed files of the input set, in its order; those that contributors keep and that are read are
+    /// fetched.
     async fn files(&self, granted: &Grant) -> Result<Files, DriveError> {
         let input = granted.input().members();
-        let entries = input.iter().map(|member| &member.entry);
+        let read = input.iter().filter(|member| run::is_read(member));
+        let entries = read.map(|member| &member.entry);
         let fetched = self.fetched.have(granted.release().job, entries).await;
         fetched.map_err(RunError::from)?;
         let connected = self.ledger.connected().await?;

@@ -1,23 +1,28 @@
 //! Files that contributors keep, fetched before a run needs them and dropped after it.
 //!
 //! A lease is taken once all of them are here: a place that falls silent later holds up nothing. What is here is only a copy, is
-//! checked whenever it is read, and is fetched again where it is lost.
+//! checked whenever it is read, and is fetched again where it is lost. A file comes a MiB at a time, each compared with the
+//! outline that the node has of it, and goes on in the next step of the job where it stopped.
+//!
+//! `LEAF` in the folder is a whole file, `LEAF.part` one that is on its way.
 
 use std::collections::{HashMap, HashSet};
-use std::io::Write;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use collective::contribution::{PlaceUrl, SignedContribution};
+use collective::contribution::{BLOCK_BYTES, PlaceUrl, SignedContribution, blocks};
 use collective::id::{Leaf, sha256};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use thiserror::Error;
 
-use crate::blobs::{BlobError, Blobs};
-use crate::contributor::split_file;
-use crate::intake::{IntakeRefusal, check_payload, fetch_payload};
+use crate::blobs::{BlobError, Blobs, remove_file};
+use crate::contributor::{split_file, split_stub};
+use crate::intake::{IntakeRefusal, check_payload, fetch_block};
 use crate::ledger::{Ledger, LedgerError};
 use crate::places::Places;
 
@@ -27,7 +32,8 @@ const MAX_BYTES: u64 = 16 << 30;
 /// Files fetched at the same time.
 const AT_ONCE: usize = 16;
 
-/// For one step of a job, in which others wait for their turn: a little more than one place may take. What was fetched by then stays.
+/// For one step of a job, in which others wait for their turn: a little more than one place may take for a MiB. What was fetched by
+/// then stays.
 const STEP_LIMIT: Duration = Duration::from_secs(40);
 
 /// For so long the other jobs take a place for silent that did not give one of them a file: many jobs that wait for one place cost no
@@ -96,19 +102,33 @@ struct State {
     away: HashMap<u64, Leaf>,
     /// Which job could not get a file, and when.
     silent: HashMap<Leaf, (u64, Instant)>,
+    /// What is being fetched: two that write one file would be in each other's way.
+    under_way: HashSet<Leaf>,
+}
+
+/// Says for as long as it is held that a file is being fetched.
+struct UnderWay<'a>(&'a Fetched, Leaf);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.state().under_way.remove(&self.1);
+    }
 }
 
 impl State {
+    /// Drops a file, and what came of it.
     fn remove(&mut self, file: &Path) {
-        let length = file.metadata().map_or(0, |file| file.len());
-        if std::fs::remove_file(file).is_ok() {
-            self.bytes = self.bytes.saturating_sub(length);
+        for file in [file, &part_of(file)] {
+            let length = file.metadata().map_or(0, |file| file.len());
+            if std::fs::remove_file(file).is_ok() {
+                self.bytes = self.bytes.saturating_sub(length);
+            }
         }
     }
 }
 
 impl Fetched {
-    /// What is in `folder` from an earlier life stays.
+    /// What is in `folder` from an earlier life stays, but for files that were on their way: what of them is on the disk is not known.
     ///
     /// # Errors
     /// Where the folder can neither be read nor made.
@@ -121,7 +141,11 @@ impl Fetched {
         std::fs::create_dir_all(&folder)?;
         let mut bytes = 0;
         for file in std::fs::read_dir(&folder)? {
-            bytes += file?.metadata()?.len();
+            let file = file?.path();
+            match file.extension().is_some() {
+                true => remove_file(&file)?,
+                false => bytes += file.metadata()?.len(),
+            }
         }
         let state = Mutex::new(State {
             bytes,
@@ -242,7 +266,7 @@ impl Fetched {
             }
             Err(error) => {
                 state.away.insert(job, leaf);
-                if !matches!(error, FetchError::Silent(_)) {
+                if !matches!(error, FetchError::Silent(_) | FetchError::Unfinished(_)) {
                     state.silent.retain(|_, (_, at)| at.elapsed() < SILENT);
                     state.silent.insert(leaf, (job, Instant::now()));
                 }
@@ -258,37 +282,98 @@ impl Fetched {
     ) -> Result<(), FetchError> {
         let leaf = entry.contribution.leaf();
         let place = place.ok_or(FetchError::Lost(leaf))?;
+        if !self.state().under_way.insert(leaf) {
+            return Err(FetchError::Unfinished(leaf));
+        }
+        let _under_way = UnderWay(self, leaf);
         let file = self.ledger.file(leaf).await?;
         let file = file.ok_or(FetchError::Lost(leaf))?;
         let stub = self.blobs.get(file).await?;
-        let (header, _) = split_file(&stub).ok_or(BlobError::Garbled(file))?;
-        let payload = fetch_payload(&self.places, &place, entry, header.len()).await;
-        let payload = payload.map_err(|refusal| FetchError::Away {
+        let stub = split_stub(&stub, &entry.commitment);
+        let (header, outline) = stub.ok_or(BlobError::Garbled(file))?;
+        let away = |refusal| FetchError::Away {
             leaf,
             refusal: Box::new(refusal),
-        })?;
-        self.keep(leaf, &[header, &payload].concat())
+        };
+        let mut part = self.part(leaf, header)?;
+        for block in blocks(entry.commitment.length).skip(part.blocks) {
+            let start = block.start;
+            let bytes = fetch_block(&self.places, &place, entry, header.len(), block).await;
+            let bytes = bytes.map_err(away)?;
+            if !outline.has(start, &bytes) {
+                return Err(away(IntakeRefusal::AnotherPayload));
+            }
+            self.append(&mut part, &bytes)?;
+        }
+        self.finish(leaf, part).await
     }
 
-    /// Writes a file under another name first, so that what has its name is whole.
-    fn keep(&self, leaf: Leaf, file: &[u8]) -> Result<(), FetchError> {
-        let length = file.len() as u64;
-        if self.state().bytes + length > MAX_BYTES {
+    /// A file as far as it came, to its last whole MiB; a new one has its header.
+    fn part(&self, leaf: Leaf, header: &[u8]) -> Result<Part, FetchError> {
+        let path = part_of(&self.path(leaf));
+        let mut options = File::options();
+        let file = options.read(true).write(true).create(true).truncate(false);
+        let file = file.open(path)?;
+        let (length, header_bytes) = (file.metadata()?.len(), header.len() as u64);
+        let blocks = length.saturating_sub(header_bytes) / BLOCK_BYTES;
+        let whole = match length < header_bytes {
+            true => 0,
+            false => header_bytes + blocks * BLOCK_BYTES,
+        };
+        file.set_len(whole)?;
+        {
+            let mut state = self.state();
+            state.bytes = state.bytes.saturating_sub(length - whole);
+        }
+        let mut part = Part {
+            file,
+            length: whole,
+            blocks: blocks as usize,
+        };
+        if whole == 0 {
+            self.append(&mut part, header)?;
+        }
+        Ok(part)
+    }
+
+    /// Writes what comes next, if there is room for it.
+    fn append(&self, part: &mut Part, bytes: &[u8]) -> Result<(), FetchError> {
+        let more = bytes.len() as u64;
+        if self.state().bytes + more > MAX_BYTES {
             self.drop_unwanted()?;
         }
         {
             let mut state = self.state();
-            if state.bytes + length > MAX_BYTES {
+            if state.bytes + more > MAX_BYTES {
                 return Err(FetchError::Full);
             }
-            state.bytes += length;
+            state.bytes += more;
         }
-        let mut part = tempfile::NamedTempFile::new_in(&self.folder)?;
-        part.write_all(file)?;
-        // A lease is taken on what is here, also after a power cut.
-        part.as_file().sync_all()?;
-        part.persist(self.path(leaf)).map_err(|error| error.error)?;
+        match part.file.write_all_at(bytes, part.length) {
+            Ok(()) => part.length += more,
+            Err(error) => {
+                self.state().bytes -= more;
+                part.file.set_len(part.length)?;
+                return Err(error.into());
+            }
+        }
         Ok(())
+    }
+
+    /// Gives a file its name once it is on the disk: a lease is taken on what is here, also after a power cut.
+    async fn finish(&self, leaf: Leaf, part: Part) -> Result<(), FetchError> {
+        let (folder, path) = (self.folder.clone(), self.path(leaf));
+        let named = move || {
+            part.file.sync_all()?;
+            std::fs::rename(part_of(&path), path)?;
+            File::open(folder)?.sync_all()
+        };
+        let named = tokio::task::spawn_blocking(named).await;
+        named.map_err(io::Error::other).flatten().map_err(|error| {
+            // The kernel tells once that it lost something.
+            self.state().remove(&self.path(leaf));
+            error.into()
+        })
     }
 
     /// What an earlier life left, and no job wants any more.
@@ -296,7 +381,8 @@ impl Fetched {
         let wanted: HashSet<_> = {
             let state = self.state();
             let leaves = state.wanted.values().flatten();
-            leaves.map(|leaf| self.path(*leaf)).collect()
+            let paths = leaves.map(|leaf| self.path(*leaf));
+            paths.flat_map(|path| [part_of(&path), path]).collect()
         };
         let mut bytes = 0;
         for file in std::fs::read_dir(&self.folder)? {
@@ -319,6 +405,19 @@ impl Fetched {
     }
 }
 
+/// A file that is on its way.
+struct Part {
+    file: File,
+    /// Bytes that are here.
+    length: u64,
+    /// Blocks of the payload that were here when it was opened.
+    blocks: usize,
+}
+
+fn part_of(file: &Path) -> PathBuf {
+    file.with_extension("part")
+}
+
 #[cfg(test)]
 mod tests {
     use alloy::primitives::B256;
@@ -337,6 +436,12 @@ mod tests {
         Fetched::open(folder.join("fetched"), ledger, blobs, places).expect("a folder")
     }
 
+    async fn keep(fetched: &Fetched, leaf: Leaf, file: &[u8]) -> Result<(), FetchError> {
+        let mut part = fetched.part(leaf, &file[..1])?;
+        fetched.append(&mut part, &file[1..])?;
+        fetched.finish(leaf, part).await
+    }
+
     fn want(fetched: &Fetched, job: u64, leaves: &[Leaf]) {
         let leaves = leaves.iter().copied().collect();
         fetched.state().wanted.insert(job, leaves);
@@ -349,7 +454,7 @@ mod tests {
         want(&fetched, 1, &[FIRST, SECOND]);
         want(&fetched, 2, &[SECOND]);
         for leaf in [FIRST, SECOND] {
-            fetched.keep(leaf, b"a file").expect("kept");
+            keep(&fetched, leaf, b"a file").await.expect("kept");
         }
         fetched.forget(1);
         assert!(!fetched.path(FIRST).exists() && fetched.path(SECOND).exists());
@@ -361,17 +466,15 @@ mod tests {
     #[tokio::test]
     async fn a_full_folder_drops_what_an_earlier_life_left_and_nothing_that_is_wanted() {
         let folder = tempfile::tempdir().expect("a folder");
-        opened(folder.path())
-            .await
-            .keep(FIRST, b"left")
-            .expect("kept");
+        let earlier = opened(folder.path()).await;
+        keep(&earlier, FIRST, b"left").await.expect("kept");
+        earlier.part(SECOND, b"half").expect("begun");
         let fetched = opened(folder.path()).await;
         assert_eq!(fetched.state().bytes, 4);
         fetched.state().bytes = MAX_BYTES;
         want(&fetched, 1, &[FIRST, SECOND]);
-        fetched
-            .keep(SECOND, b"new")
-            .expect("there is room after all");
+        let kept = keep(&fetched, SECOND, b"new").await;
+        kept.expect("there is room after all");
         assert!(fetched.path(FIRST).exists() && fetched.path(SECOND).exists());
         want(&fetched, 1, &[SECOND]);
         fetched.drop_unwanted().expect("a folder");
@@ -384,7 +487,8 @@ mod tests {
         let grown = second.expect("a file").set_len(MAX_BYTES - 3);
         grown.expect("a file with a hole");
         fetched.drop_unwanted().expect("a folder");
-        let refused = fetched.keep(FIRST, b"more");
+        want(&fetched, 1, &[FIRST, SECOND]);
+        let refused = keep(&fetched, FIRST, b"more").await;
         assert!(matches!(refused, Err(FetchError::Full)), "{refused:?}");
     }
 }

@@ -3,13 +3,16 @@
 //! `Upload = u32 length ‖ JSON SignedContribution ‖ age file` (SPEC "Upload"). What is acknowledged
 //! is on the disk. The plaintext is never seen here. What is larger than a MiB comes in parts (`resumable`).
 
+use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use alloy::primitives::{Address, Signature};
 use bytes::Bytes;
 use collective::contribution::{
-    Contribution, ContributionRefusal, MAX_ENTRY_BYTES, MAX_PLACE_BYTES, PayloadLeaves, PlaceUrl,
-    SignatureRefusal, SignedContribution, SignedPlace, acknowledgement_hash, payload_root,
+    Contribution, ContributionRefusal, MAX_ENTRY_BYTES, MAX_PLACE_BYTES, PayloadOutline,
+    PayloadTree, PlaceUrl, SignatureRefusal, SignedContribution, SignedPlace, acknowledgement_hash,
+    blocks, payload_root,
 };
 use collective::id::{ContributorId, Leaf};
 use collective::limits::MAX_HEADER_BYTES;
@@ -50,8 +53,9 @@ pub const MAX_PAYLOAD_BYTES: u64 = 1 << 30;
 /// Bytes of an upload whose payload stays where its contributor keeps it: the header in hexadecimal, entry and place.
 pub const MAX_CONNECTED_BYTES: usize = 2 * MAX_HEADER_BYTES + MAX_ENTRY_BYTES + 2 * MAX_PLACE_BYTES;
 
-/// Bytes of a payload that its contributor keeps: it is in memory when it is fetched.
-pub const MAX_CONNECTED_PAYLOAD_BYTES: u64 = MAX_UPLOAD_BYTES as u64;
+/// For a node to look at a whole payload before it takes it in, or takes over its new place: what one request may take
+/// (`http::serve`), with room for its answer. 64 MiB at 3.6 Mbit/s; a GiB at 57.
+pub const LOOK_LIMIT: Duration = Duration::from_secs(150);
 
 /// An upload whose payload stays where its contributor keeps it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -298,7 +302,7 @@ impl Intake {
         self.acknowledge(&contribution, kept)
     }
 
-    /// Checks a contribution whose file its contributor keeps, the file as it is there once, and keeps header, leaves and place.
+    /// Checks a contribution whose file its contributor keeps, the file as it is there once, and keeps header, outline and place.
     ///
     /// # Errors
     /// The first check that fails; nothing is then kept that anybody could read.
@@ -314,7 +318,6 @@ impl Intake {
             header,
             place,
         } = upload;
-        check_length(&entry, MAX_CONNECTED_PAYLOAD_BYTES)?;
         self.check(&entry, |recipient, proof_required| {
             let (_, rest) =
                 check_header(&entry, &header, &self.deployment, recipient, proof_required)?;
@@ -328,8 +331,8 @@ impl Intake {
             Some(used) => used,
             // Only now: a place is asked once for each contribution, and not for each try to use a nonce again.
             None => {
-                let leaves = self.fetch(&place.place.url, &entry, header.len()).await?;
-                let file = self.blobs.put(stub(&header, &leaves).into()).await?;
+                let outline = self.look(&place.place.url, &entry, header.len()).await?;
+                let file = self.blobs.put(stub(&header, &outline).into()).await?;
                 let held = Held { entry, file };
                 self.ledger.keep_connected(held, Some(place.place)).await?
             }
@@ -384,7 +387,7 @@ impl Intake {
         let file = self.blobs.get(held.file).await?;
         let (header, _) = split_file(&file).ok_or(BlobError::Garbled(held.file))?;
         let url = &place.place.url;
-        self.fetch(url, &held.entry, header.len()).await?;
+        self.look(url, &held.entry, header.len()).await?;
         match self.ledger.move_to(place.place).await? {
             Kept::New => Ok(Moved { leaf }),
             _ => Err(old),
@@ -434,16 +437,22 @@ impl Intake {
         rotation.inspect_err(told).map_err(IntakeRefusal::Chain)
     }
 
-    /// The leaves of the payload that is at a place behind a header of so many bytes.
-    async fn fetch(
+    /// The outline of the payload that is at a place behind a header of so many bytes, if it is the right one.
+    async fn look(
         &self,
         place: &PlaceUrl,
         entry: &SignedContribution,
         header: usize,
-    ) -> Result<PayloadLeaves, IntakeRefusal> {
+    ) -> Result<PayloadOutline, IntakeRefusal> {
         let _turn = self.places.strangers_turn().ok_or(IntakeRefusal::Busy)?;
-        let payload = fetch_payload(&self.places, place, entry, header).await?;
-        Ok(PayloadLeaves::of(&payload))
+        let read = outline_at(&self.places, place, entry, header);
+        let read = tokio::time::timeout(LOOK_LIMIT, read).await;
+        let too_slow = |_| PlaceError::Silent("it gives the file too slowly to be looked at here");
+        let outline = read.map_err(too_slow)??;
+        match outline.root() == entry.commitment.payload {
+            true => Ok(outline),
+            false => Err(IntakeRefusal::AnotherPayload),
+        }
     }
 
     /// Bytes of a payload of this source: what the operator says, or else what one request takes or the source's longest plaintext
@@ -523,22 +532,42 @@ impl Intake {
     }
 }
 
-/// The payload that a contributor keeps, as the commitment names it, from behind a header of so many bytes.
-///
-/// # Errors
-/// Where it is not there, or another is.
-pub async fn fetch_payload(
+/// What the payload at a place comes to, of which no more than a MiB is in memory.
+async fn outline_at(
     places: &Places,
     place: &PlaceUrl,
     entry: &SignedContribution,
     header: usize,
+) -> Result<PayloadOutline, IntakeRefusal> {
+    let mut tree = PayloadTree::new();
+    for block in blocks(entry.commitment.length) {
+        tree.update(&fetch_block(places, place, entry, header, block).await?);
+    }
+    Ok(tree.outline())
+}
+
+/// A MiB of the payload that a contributor keeps behind a header of so many bytes, or what there is of it where it ends. They are not
+/// compared with anything.
+///
+/// # Errors
+/// Where they are not there, or the payload is longer or shorter than the commitment says.
+pub async fn fetch_block(
+    places: &Places,
+    place: &PlaceUrl,
+    entry: &SignedContribution,
+    header: usize,
+    block: Range<u64>,
 ) -> Result<Bytes, IntakeRefusal> {
-    check_length(entry, MAX_CONNECTED_PAYLOAD_BYTES)?;
-    let (header, length) = (header as u64, entry.commitment.length);
+    let (header, expected) = (header as u64, entry.commitment.length);
     // One byte more than there should be: a longer file is another one.
-    let payload = places.read(place, header..header + length + 1).await?;
-    check_payload(entry, &payload)?;
-    Ok(payload)
+    let more = u64::from(block.end == expected);
+    let range = header + block.start..header + block.end + more;
+    let bytes = places.read(place, range).await?;
+    let found = block.start + bytes.len() as u64;
+    match found == block.end {
+        true => Ok(bytes),
+        false => Err(IntakeRefusal::Truncated { expected, found }),
+    }
 }
 
 /// Checks a sealed file against the leaf and what it opens to: the header's rules, its proof, its

@@ -7,7 +7,7 @@ use std::pin::pin;
 
 use alloy::primitives::B256;
 use collective::contribution::{
-    Batch, PayloadLeaves, PayloadOutline, PayloadTree, SignedContribution, leaf_count,
+    BLOCK_BYTES, Batch, PayloadOutline, PayloadTree, SignedContribution,
 };
 use collective::id::{BlobId, sha256};
 use collective::liveness::Custody;
@@ -84,7 +84,7 @@ pub async fn rebuild(
             None => {}
         }
     }
-    // Later: anybody can put leaf hashes beside a file that is here.
+    // Later: anybody can put an outline beside a file that is here.
     for held in connected {
         if lacking.remove(&held.entry.commitment.header).is_none() {
             continue;
@@ -139,20 +139,19 @@ async fn custody(
     entry: &SignedContribution,
 ) -> Result<Option<Custody>, BlobError> {
     let commitment = &entry.commitment;
-    let length = blob.length();
-    // The leaves of a payload of 32 bytes are as long as that.
-    if length == header + commitment.length
-        && outline(blob, header).await?.root() == commitment.payload
+    // The outline of a payload of 32 bytes is as long as that.
+    if blob.length() == header + commitment.length
+        && outline(blob.clone(), header).await?.root() == commitment.payload
     {
         return Ok(Some(Custody::Escrow));
     }
-    let leaves = leaf_count(commitment.length).checked_mul(32);
-    if leaves.and_then(|leaves| leaves.checked_add(header)) != Some(length) {
+    let outline = commitment.length.div_ceil(BLOCK_BYTES).checked_mul(32);
+    if outline.and_then(|outline| outline.checked_add(header)) != Some(blob.length()) {
         return Ok(None);
     }
     let stub = blobs.get(file).await?;
-    let leaves = PayloadLeaves::parse(&stub[header as usize..], commitment);
-    Ok(leaves.map(|_| Custody::Connected))
+    let outline = PayloadOutline::parse(&stub[header as usize..], commitment);
+    Ok(outline.map(|_| Custody::Connected))
 }
 
 /// What the payload behind a header of so many bytes comes to; the file is read once, and checked.

@@ -276,10 +276,17 @@ fn ahead(members: &[(Anchored, Option<BlobId>)]) -> usize {
     usize::try_from(AHEAD_BYTES / longest).map_or(AHEAD, |files| files.clamp(1, AHEAD))
 }
 
+/// Whether a run reads a file at all: a longer one opens for nobody, and need not be here.
+pub fn is_read(member: &Anchored) -> bool {
+    member.entry.commitment.length <= READ_BYTES
+}
+
 /// Bytes of a payload that is read: none of one that is too long.
 fn readable(member: &Anchored) -> u64 {
-    let length = member.entry.commitment.length;
-    if length > READ_BYTES { 0 } else { length }
+    match is_read(member) {
+        true => member.entry.commitment.length,
+        false => 0,
+    }
 }
 
 /// One sealed file, from the store or from where it was fetched to; nothing of one that is too long.

@@ -28,9 +28,7 @@ use crate::chain::{Chain, Deployment};
 use crate::client::Client;
 use crate::contributor::{Destination, place, prepare, read_header, sign, split_file};
 use crate::http::CollectiveAnswer;
-use crate::intake::{
-    Acknowledgement, ConnectedUpload, MAX_CONNECTED_PAYLOAD_BYTES, MAX_UPLOAD_BYTES, join,
-};
+use crate::intake::{Acknowledgement, ConnectedUpload, MAX_UPLOAD_BYTES, join};
 use crate::places;
 use crate::sandbox::{Sandbox, Summary};
 use crate::transfer::upload;
@@ -46,7 +44,7 @@ const TERMS_HOLD: u64 = 365 * 86_400;
 ///
 /// Neither leaves this machine in the clear. Where the source has documents, --record names the export, a ZIP archive as it was downloaded or
 /// the JSON file in it: it is opened in the sandbox, what the source declares is kept of that one file, and nothing else is sealed. With --place the sealed file stays where the contributor keeps it, and the node
-/// fetches from there what it needs: once now, a KiB a day, and all of it for a run. With --rpc and --deployment the key that the
+/// fetches from there what it needs: once now, a MiB a day, and all of it for a run. With --rpc and --deployment the key that the
 /// node gives is compared with the one that the members accepted on chain, and refused if it is
 /// another.
 ///
@@ -177,13 +175,19 @@ impl Contribute {
                     true => 0,
                     false => path.metadata().with_context(reading)?.len(),
                 };
-                match self.place.is_some() || length <= MAX_SEALED_BYTES {
-                    true => {
+                match &self.place {
+                    _ if length <= MAX_SEALED_BYTES => {
                         let file = read(path, MAX_UPLOAD_BYTES)?;
                         let entry = sign(&to, &account, self.nonce, &file[..])?;
                         self.send(&client, &to, &account, entry, &file).await?
                     }
-                    false => self.send_in_parts(&client, &to, &account, path).await?,
+                    None => self.send_in_parts(&client, &to, &account, path).await?,
+                    Some(url) => {
+                        let (entry, header) = self.signed(&to, &account, path)?;
+                        let leaf = entry.contribution.leaf();
+                        let place = placed(&deployment, &account, leaf, url)?;
+                        self.connect(&client, entry, &header, place).await?
+                    }
                 }
             }
             (None, None) => unreachable!("clap requires one of the two"),
@@ -237,7 +241,29 @@ impl Contribute {
         };
         let leaf = entry.contribution.leaf();
         let place = placed(to.deployment, account, leaf, url)?;
-        self.connect(client, entry, file, place).await
+        if let Some(keep) = &self.keep {
+            let writing = || format!("writing {}", keep.display());
+            let mut kept = std::fs::File::create_new(keep).with_context(writing)?;
+            kept.write_all(file).with_context(writing)?;
+            kept.sync_all().with_context(writing)?;
+        }
+        let (header, _) = split_file(file).context("the sealed file has no header")?;
+        self.connect(client, entry, header, place).await
+    }
+
+    /// Signs the leaf of a file that is not read into memory; with its header.
+    fn signed(
+        &self,
+        to: &Destination<'_>,
+        account: &PrivateKeySigner,
+        path: &Path,
+    ) -> Result<(SignedContribution, Vec<u8>)> {
+        let reading = || format!("reading {}", path.display());
+        let open = || std::fs::File::open(path).with_context(reading);
+        let _working = Working::on("hashing the file");
+        let entry = sign(to, account, self.nonce, open()?)?;
+        let header = read_header(open()?).with_context(reading)?;
+        Ok((entry, header.context("the sealed file has no header")?))
     }
 
     /// Sends a sealed export that is kept beside the export for as long as that takes: the same command goes on after a cut.
@@ -326,26 +352,14 @@ impl Contribute {
                 .is_none_or(|expiry| entry.terms.expiry == expiry)
     }
 
-    /// Keeps the sealed file, and sends what the node has to have of it.
+    /// Sends what the node has to have of a file that stays where it is.
     async fn connect(
         &self,
         client: &Client,
         entry: SignedContribution,
-        file: &[u8],
+        header: &[u8],
         place: SignedPlace,
     ) -> Result<DirectContribution> {
-        let length = entry.commitment.length;
-        ensure!(
-            length <= MAX_CONNECTED_PAYLOAD_BYTES,
-            "a payload that stays with its contributor has at most {MAX_CONNECTED_PAYLOAD_BYTES} bytes, this one has {length}: send it without --place"
-        );
-        if let Some(keep) = &self.keep {
-            let writing = || format!("writing {}", keep.display());
-            let mut kept = std::fs::File::create_new(keep).with_context(writing)?;
-            kept.write_all(file).with_context(writing)?;
-            kept.sync_all().with_context(writing)?;
-        }
-        let (header, _) = split_file(file).context("the sealed file has no header")?;
         let upload = ConnectedUpload {
             entry: entry.clone(),
             header: header.to_vec().into(),

@@ -1,21 +1,19 @@
 //! Files that their contributors keep: contributed, audited, moved and read by a job from a place that may lie, and from nowhere
 //! that the operator did not name. What the place was told shows nowhere.
 
-
-
-
 use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use alloy::primitives::Address;
 use crate::by_hand::{PATIENCE, refusal};
-use collective::contribution::{LEAF_BYTES, Place, SignedPlace};
+use crate::kept;
+use crate::kept::{Answer, Kept, TOKEN};
+use alloy::primitives::Address;
+use collective::contribution::{BLOCK_BYTES, Place, SignedPlace};
 use collective::liveness::Results;
 use collective_node::contributor::{place, prepare, split_file};
 use collective_node::intake::ConnectedUpload;
-use crate::kept::{Answer, Kept, TOKEN};
 use serde_json::Value;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -150,7 +148,7 @@ async fn what_a_contributor_keeps_is_audited_moved_and_read_by_a_job() {
     assert_eq!(kept.standing(&leaf), ("held".into(), true));
     assert_eq!(kept.standing(&large), ("held".into(), true));
     for (first, last) in server.asked.lock().expect("no panic").drain(..) {
-        assert!(last - first < LEAF_BYTES as u64 && first >= header.len() as u64);
+        assert!(last - first < BLOCK_BYTES && first >= header.len() as u64);
     }
 
     // A bit turns over; then the file is gone.

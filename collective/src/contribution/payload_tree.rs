@@ -131,7 +131,7 @@ pub fn root_by_path(length: u64, index: u64, bytes: &[u8], siblings: &[B256]) ->
     siblings.next().is_none().then_some(hash)
 }
 
-/// The hashes of all leaves: 32 bytes for each KiB of payload, from which any path is made.
+/// The hashes of all leaves of a payload that is in memory, from which any path is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PayloadLeaves(Vec<B256>);
 
@@ -144,21 +144,6 @@ impl PayloadLeaves {
             leaves.push(leaf(0, &[]));
         }
         Self(leaves)
-    }
-
-    /// The leaves that a commitment is over, from their bytes ([`PayloadLeaves::to_bytes`]); `None` where these are others.
-    pub fn parse(bytes: &[u8], commitment: &Commitment) -> Option<Self> {
-        let count = leaf_count(commitment.length);
-        if bytes.len() as u64 != count.checked_mul(32)? {
-            return None;
-        }
-        let leaves = Self(bytes.chunks(32).map(B256::from_slice).collect());
-        (leaves.root() == commitment.payload).then_some(leaves)
-    }
-
-    /// The hashes one after another.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        self.0.iter().flatten().copied().collect()
     }
 
     /// The root over them.
@@ -205,8 +190,20 @@ impl PayloadOutline {
     /// The siblings of leaf `index` from below, made from the bytes of the block around it ([`block_range`]); `None` where these
     /// are not the block's, or past the last leaf.
     pub fn path(&self, index: u64, block: &[u8]) -> Option<Vec<B256>> {
+        let leaves = self.leaves(index, block)?;
+        let within = siblings(leaves, (index % (1 << BLOCK_LEVELS)) as usize)?;
+        let above = siblings(self.0.clone(), usize::try_from(index >> BLOCK_LEVELS).ok()?)?;
+        Some([within, above].concat())
+    }
+
+    /// Whether these are the bytes of the block that begins at this byte of the payload.
+    pub fn has(&self, start: u64, block: &[u8]) -> bool {
+        self.leaves(start / LEAF_BYTES as u64, block).is_some()
+    }
+
+    /// The leaves of the block around leaf `index`, if these are its bytes.
+    fn leaves(&self, index: u64, block: &[u8]) -> Option<Vec<B256>> {
         let first = index >> BLOCK_LEVELS << BLOCK_LEVELS;
-        let place = usize::try_from(index >> BLOCK_LEVELS).ok()?;
         let leaves = match block {
             [] => vec![leaf(first, &[])],
             _ => (first..)
@@ -214,12 +211,8 @@ impl PayloadOutline {
                 .map(|(i, bytes)| leaf(i, bytes))
                 .collect::<Vec<_>>(),
         };
-        if *self.0.get(place)? != root(leaves.clone()) {
-            return None;
-        }
-        let within = siblings(leaves, (index - first) as usize)?;
-        let above = siblings(self.0.clone(), place)?;
-        Some([within, above].concat())
+        let block = self.0.get(usize::try_from(index >> BLOCK_LEVELS).ok()?)?;
+        (*block == root(leaves.clone())).then_some(leaves)
     }
 }
 
@@ -227,6 +220,12 @@ impl PayloadOutline {
 pub fn block_range(length: u64, index: u64) -> Option<Range<u64>> {
     let start = leaf_range(length, index)?.start / BLOCK_BYTES * BLOCK_BYTES;
     Some(start..length.min(start.saturating_add(BLOCK_BYTES)))
+}
+
+/// Where the bytes of each block of a payload of `length` bytes lie, in their order.
+pub fn blocks(length: u64) -> impl Iterator<Item = Range<u64>> {
+    let starts = (0..length.div_ceil(BLOCK_BYTES).max(1)).map(|block| block * BLOCK_BYTES);
+    starts.map(move |start| start..length.min(start.saturating_add(BLOCK_BYTES)))
 }
 
 fn root(mut level: Vec<B256>) -> B256 {
@@ -343,6 +342,15 @@ mod tests {
                 one,
                 (leaves <= block && length <= BLOCK_BYTES).then(|| outline.clone())
             );
+            let mut end = 0;
+            for block in blocks(length) {
+                assert_eq!(block.start, end);
+                end = block.end;
+                let bytes = &payload[block.start as usize..end as usize];
+                assert!(outline.has(block.start, bytes));
+                assert!(!outline.has(block.start, &[bytes, b"x"].concat()));
+            }
+            assert_eq!(end, length);
             let last = leaf_count(length) - 1;
             for index in [0, 1, 1023, 1024, 2048, last / 2, last] {
                 let Some(range) = block_range(length, index) else {
@@ -362,28 +370,6 @@ mod tests {
                 }
             }
             assert_eq!(block_range(length, last + 1), None);
-        }
-    }
-
-    #[test]
-    fn leaves_read_back_and_those_of_another_payload_do_not() {
-        for leaves in 0..6 {
-            let payload = payload(leaves, 1);
-            let kept = PayloadLeaves::of(&payload);
-            let mut commitment = Commitment {
-                header: B256::ZERO,
-                payload: kept.root(),
-                length: payload.len() as u64,
-                source: "poll".into(),
-            };
-            let bytes = kept.to_bytes();
-            assert_eq!(PayloadLeaves::parse(&bytes, &commitment), Some(kept));
-            assert_eq!(PayloadLeaves::parse(&bytes[1..], &commitment), None);
-            let mut bent = bytes.clone();
-            bent[31] ^= 1;
-            assert_eq!(PayloadLeaves::parse(&bent, &commitment), None);
-            commitment.length = u64::MAX;
-            assert_eq!(PayloadLeaves::parse(&bytes, &commitment), None);
         }
     }
 

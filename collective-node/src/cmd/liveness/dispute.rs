@@ -1,18 +1,24 @@
 //! `collective liveness dispute`.
 
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 
 use alloy::primitives::{Bytes, U256};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use collective::contribution::{AnchorReceipt, PayloadLeaves, SignedContribution, leaf_range};
+use collective::contribution::{
+    AnchorReceipt, PayloadTree, SignedContribution, block_range, leaf_range,
+};
 use collective::liveness::Epoch;
 use serde_json::json;
 
+use crate::blobs::PIECE_BYTES;
 use crate::cmd::place::ChainAt;
 use crate::cmd::secret;
 use crate::cmd::show::show;
-use crate::contributor::split_file;
+use crate::contributor::read_header;
 use collective_contracts::LivenessRegistry;
 
 /// Show on chain what was drawn of a contribution on a day: whatever the auditor says, it counts as held then.
@@ -43,16 +49,21 @@ impl Dispute {
     pub async fn run(self) -> Result<bool> {
         let chain = self.chain.signer(secret::account(&self.key)?).await?;
         let deployment = chain.deployment();
-        let receipt: AnchorReceipt = serde_json::from_slice(&read(&self.receipt)?)
+        let receipt = std::fs::read(&self.receipt)
+            .with_context(|| format!("reading {}", self.receipt.display()))?;
+        let receipt: AnchorReceipt = serde_json::from_slice(&receipt)
             .with_context(|| format!("{} is no receipt", self.receipt.display()))?;
         receipt.check(&deployment.registry())?;
         let entry = receipt.entry();
-        let sealed = read(&self.file)?;
-        let (_, payload) = split_file(&sealed)
-            .with_context(|| format!("{} is no sealed file", self.file.display()))?;
-        let leaves = PayloadLeaves::of(payload);
+        let reading = || format!("reading {}", self.file.display());
+        let sealed = File::open(&self.file).with_context(reading)?;
+        let header = read_header(&sealed).with_context(reading)?;
+        let header =
+            header.with_context(|| format!("{} is no sealed file", self.file.display()))?;
+        let header = header.len() as u64;
+        let outline = tree(&sealed, header).with_context(reading)?.outline();
         ensure!(
-            leaves.root() == entry.commitment.payload,
+            outline.root() == entry.commitment.payload,
             "{} is not the file that was contributed, or parts of it are lost: another copy may be whole",
             self.file.display()
         );
@@ -65,8 +76,14 @@ impl Dispute {
         let length = entry.commitment.length;
         let drawn = Epoch::new(deployment.collective, epoch, fact.randomness).draw(leaf, length);
         let range = leaf_range(length, drawn).expect("drawn below the number of leaves");
-        let chunk = &payload[range.start as usize..range.end as usize];
-        let path = leaves.path(drawn).expect("a leaf of the file");
+        let block = block_range(length, drawn).expect("drawn below the number of leaves");
+        let mut bytes = vec![0; (block.end - block.start) as usize];
+        let read = sealed.read_exact_at(&mut bytes, header + block.start);
+        read.with_context(reading)?;
+        let path = outline.path(drawn, &bytes);
+        let path = path.context("the file was changed while it was read")?;
+        let chunk =
+            &bytes[(range.start - block.start) as usize..(range.end - block.start) as usize];
         let registry = LivenessRegistry::new(deployment.liveness, chain.provider());
         let (contribution, commitment) = on_chain(entry);
         let chunk = Bytes::copy_from_slice(chunk);
@@ -83,8 +100,19 @@ impl Dispute {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("reading {}", path.display()))
+/// What the payload behind a header of so many bytes comes to; the file is read piece by piece.
+fn tree(file: &File, header: u64) -> io::Result<PayloadTree> {
+    let (mut tree, mut at) = (PayloadTree::new(), header);
+    let mut piece = vec![0; PIECE_BYTES];
+    loop {
+        match file.read_at(&mut piece, at)? {
+            0 => return Ok(tree),
+            read => {
+                tree.update(&piece[..read]);
+                at += read as u64;
+            }
+        }
+    }
 }
 
 fn on_chain(

@@ -1,7 +1,6 @@
 //! A node whose members keep their files at a web server that may lie.
 
 // Each file that has it uses a part.
-#![allow(dead_code)]
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -24,7 +23,7 @@ use collective::terms::{Purpose, Terms};
 use collective_contracts::ContributionRegistry::BatchCommitted;
 use collective_node::chain::Deployment;
 use collective_node::client::Client;
-use collective_node::contributor::Destination;
+use collective_node::contributor::{Destination, prepare};
 use collective_node::ledger::Audited;
 use serde_json::Value;
 
@@ -63,6 +62,8 @@ pub enum Answer {
     File(Vec<u8>),
     /// The same, for whoever shows these credentials (RFC 7617).
     Locked(String, Vec<u8>),
+    /// As it should, but for what lies at this byte or behind it.
+    Before(u64, Vec<u8>),
     /// The whole file, whatever was asked for.
     Whole(Vec<u8>),
     Status(u16),
@@ -153,6 +154,10 @@ impl Server {
                 Some(Answer::File(file))
             }
             Some(Answer::Locked(..)) => Some(Answer::Status(401)),
+            Some(Answer::Before(end, file)) => match range {
+                Some((_, last)) if last < end => Some(Answer::File(file)),
+                _ => Some(Answer::Status(503)),
+            },
             answer => answer,
         };
         self.shown.lock().expect("no panic").push(shown);
@@ -172,7 +177,7 @@ impl Server {
         };
         let status = |status: u16| head(&format!("{status} No"), "content-length: 0\r\n");
         match answer.unwrap_or(Answer::Status(404)) {
-            Answer::Locked(..) => unreachable!("opened above"),
+            Answer::Locked(..) | Answer::Before(..) => unreachable!("told apart above"),
             Answer::File(file) => match part(&file, first) {
                 Some((more, bytes)) => {
                     stream.write_all(head("206 Part", &more).as_bytes())?;
@@ -303,6 +308,20 @@ impl Kept {
         self.file = std::fs::read(&path).expect("the sealed file");
     }
 
+    /// Seals what is no record, as if it were one: only the sandbox would see that.
+    pub async fn seal_large(&mut self, bytes: usize) {
+        let deployment = self.deployment();
+        let answer = self.client().collective().await.expect("a collective");
+        let recipient = answer.recipient.parse().expect("a recipient");
+        let to = destination(&deployment, &recipient);
+        let account = self.account("contributor-0");
+        let record: Vec<u8> = (0..bytes).map(|i| (i / 7) as u8).collect();
+        let sealed = prepare(&to, &account, 7, &record, &mut rand::rng());
+        self.file = sealed.expect("sealed").1;
+        let path = self.folder.path().join("record.age");
+        std::fs::write(path, &self.file).expect("a written file");
+    }
+
     /// Sends the kept file with a place that is taken, waits until it is anchored, and gives its leaf.
     pub fn contributed(&self, url: &str) -> String {
         let taken = self.contribute(&format!("{url} --json"));
@@ -323,7 +342,9 @@ impl Kept {
 
     pub fn terms(&self) -> String {
         let key = self.world.key("contributor-0");
-        format!("contribute --source anes96 --purposes statistics --nonce 7 --key {key}")
+        // With an end of its own: a year from now is another leaf a second later.
+        let terms = "--purposes statistics --expiry 4102444800";
+        format!("contribute --source anes96 {terms} --nonce 7 --key {key}")
     }
 
     pub fn refuses(&self, answer: Answer, words: &str) {

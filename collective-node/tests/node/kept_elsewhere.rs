@@ -1,18 +1,17 @@
 //! Files that their contributors keep behind a password (WebDAV) and in IPFS: who is shown the password, what a gateway may do, and
 //! whose fault it is when it does not; and that the members have to allow it.
 
-mod by_hand;
-mod kept;
-
+use crate::by_hand;
+use crate::kept;
 use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::path::PathBuf;
 
-use by_hand::refusal;
+use crate::by_hand::refusal;
+use crate::kept::{Answer, Kept, Server, TOKEN, basic};
 use collective::contribution::{Place, PlaceUrl};
 use collective_node::contributor::{place, sign, split_file};
 use collective_node::intake::ConnectedUpload;
-use kept::{Answer, Kept, Server, TOKEN, basic};
 
 const CID: &str = "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi";
 
