@@ -288,6 +288,16 @@ fn who_lost_a_key_takes_back_and_is_paid() {
     let taken = world.json(&format!("revoke --all --of {ann} --key {next_key}"));
     assert_eq!(taken["uses"]["uses"][0]["job"], 1, "{taken}");
     assert_eq!(place.run(&manifest, 2), readers - 1);
+    // One account that is being recovered holds up nobody else's claim.
+    let bob_key = place.key("contributor-1");
+    let bob = place.signer("contributor-1").address();
+    world.json(&format!("key recovery name {safe} --key {bob_key}"));
+    world.json(&format!(
+        "key recovery start {bob} --next {next} --key {safe_key}"
+    ));
+    let both = place.client.relay_claims(vec![bob, address(ann)]);
+    let relayed = place.runtime.block_on(both).expect("claimed");
+    assert_eq!(relayed.recovering, [bob]);
     // And names its own recovery key.
     world.json(&format!(
         "key recovery name --none --of {ann} --key {next_key}"
