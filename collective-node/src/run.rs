@@ -15,6 +15,7 @@ use collective::limits::MAX_DOCUMENTS_BYTES;
 use collective::permit::{Code, Permit};
 use collective::seal::header::FileKey;
 use collective::seal::payload::{self, sealed_len};
+use futures_util::{StreamExt, stream};
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -32,7 +33,7 @@ pub use published::{NO_OUTPUT, Published, bucket_end, publish};
 
 mod published;
 
-/// Sealed files that wait for the sandbox: enough to hide the disk, little enough for memory.
+/// Sealed files that wait for the sandbox, or are on their way to it: enough to hide a disk, or a bucket, little enough for memory.
 const AHEAD: usize = 16;
 
 /// Sealed bytes that wait: one file of documents at its longest.
@@ -114,7 +115,7 @@ pub async fn run(
     let source = &permit.grant().manifest().dataset.source;
     let pause = memory.pause(source).await.map_err(TellError::Ledger);
     let (pause, expected) = (pause.map_err(RunError::Tell)?, files.members.len());
-    let (sealed, mut queue) = mpsc::channel(ahead(&files.members));
+    let (sealed, mut queue) = mpsc::channel(1);
     let reader = tokio::spawn(read(files.blobs, files.fetched, files.members, sealed));
     let (keys, sandbox) = (files.keys, sandbox.clone());
     let ran: Result<Published, RunError> = tokio::task::spawn_blocking(move || {
@@ -253,15 +254,27 @@ fn later_ones(contents: &[(u64, Option<B256>)]) -> Vec<u32> {
     later
 }
 
+/// In their order, each on its way while those before it are waited for: of a bucket a file takes tens of milliseconds however short
+/// it is, and a run has little time for each.
 async fn read(
     blobs: Blobs,
     fetched: Arc<Fetched>,
     members: Vec<(Anchored, Option<BlobId>)>,
     to: mpsc::Sender<(Anchored, Bytes)>,
 ) -> Result<(), RunError> {
-    for (member, file) in members {
-        let bytes = read_one(&blobs, &fetched, &member, file).await?;
-        if to.send((member, bytes)).await.is_err() {
+    let at_once = ahead(&members);
+    let each = stream::iter(members).map(|(member, file)| {
+        let (blobs, fetched) = (blobs.clone(), fetched.clone());
+        // On its own: it comes to its end while the program takes its time.
+        tokio::spawn(async move {
+            let bytes = read_one(&blobs, &fetched, &member, file).await?;
+            Ok::<_, RunError>((member, bytes))
+        })
+    });
+    let mut each = each.buffered(at_once);
+    while let Some(read) = each.next().await {
+        let interrupted = |error| RunError::Missing(format!("reading was interrupted: {error}"));
+        if to.send(read.map_err(interrupted)??).await.is_err() {
             // The program ended early; it is for the program to say why.
             break;
         }
