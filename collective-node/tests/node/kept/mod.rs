@@ -360,8 +360,10 @@ impl Kept {
         refusal(output, words, words);
     }
 
-    /// Begins a day, and says how it was audited. Where `is_held` is false the tries take hours.
+    /// Begins a day, and says how it was audited. Where `is_held` is false the tries take hours, which pass one try after the other: a
+    /// day that is over for longer than three is not posted any more.
     pub async fn next_day(&self, is_held: bool) -> Audited {
+        let (mut tried, mut asked) = (self.times_asked(), 0);
         self.world.pass(DAY);
         let newest = self.provider().get_block(BlockId::latest()).await;
         let today = Epoch::at(
@@ -380,10 +382,18 @@ impl Kept {
                 return *newest;
             }
             assert!(began.elapsed() < PATIENCE, "no audit");
-            if !is_held {
+            let before = std::mem::replace(&mut asked, self.times_asked());
+            if !is_held && asked > tried && asked == before {
+                tried = asked;
                 self.world.pass("18001");
             }
         }
+    }
+
+    /// How often the node asked a place for what was drawn.
+    fn times_asked(&self) -> usize {
+        let log = std::fs::read_to_string(self.log()).expect("a log");
+        log.matches("asked a contributor's place").count()
     }
 
     pub fn audits(&self) -> Vec<Audited> {
