@@ -257,14 +257,14 @@ fn nothing_is_acknowledged_that_the_bucket_did_not_take() {
     // A large one waits on the node's disk, whole, and its sender for the bucket.
     kept.line.is(Mode::Says(BUSY));
     let mut sent = kept.scene.contributing(&large, 2, &node);
-    kept.until_sent(1);
-    let unfinished = kept.unfinished();
     let length = large.metadata().expect("a file").len();
-    assert!(
-        unfinished
-            .iter()
-            .any(|it| it.metadata().is_ok_and(|it| it.len() == length))
-    );
+    let is_whole = |it: &PathBuf| it.metadata().is_ok_and(|it| it.len() == length);
+    let began = Instant::now();
+    while !kept.unfinished().iter().any(is_whole) {
+        assert!(began.elapsed() < PATIENCE, "it does not come");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    kept.until_sent(kept.line.sent());
     assert!(sent.try_wait().expect("our child").is_none());
     kept.line.is(Mode::Good);
     let (leaf, _) = taken(sent);
