@@ -237,9 +237,15 @@ contract ContributionRegistry is IContributionRegistry, EIP712 {
         bytes calldata signature
     ) private view {
         require(block.timestamp <= deadline, SignatureExpired(deadline));
-        address controller = controllerOf(contributorId);
+        (address controller, address account) = (controllerOf(contributorId), addressOf(contributorId));
         bytes32 hash = _hashTypedDataV4(structHash);
-        bool valid = _isSigned(controller, hash, signature) || _isSigned(addressOf(contributorId), hash, signature);
+        address signer = _signer(hash, signature);
+        // Both keys before any code: else a contract that took the id over burns the gas of what the account's own key signed.
+        // Keys are compared, which are equal or not: no sum that a stranger could move.
+        // slither-disable-next-line incorrect-equality
+        bool valid = (signer != address(0) && (signer == controller || signer == account))
+            || SignatureChecker.isValidERC1271SignatureNowCalldata(controller, hash, signature)
+            || SignatureChecker.isValidERC1271SignatureNowCalldata(account, hash, signature);
         require(valid, InvalidSignature(controller));
     }
 
@@ -255,11 +261,16 @@ contract ContributionRegistry is IContributionRegistry, EIP712 {
     /// @dev The key first, although there may be code: an account that delegated its code (EIP-7702) still speaks by its
     /// key, and must never be unable to revoke because its delegate knows no ERC-1271.
     function _isSigned(address account, bytes32 hash, bytes calldata signature) private view returns (bool) {
-        (address signer, ECDSA.RecoverError error,) = ECDSA.tryRecoverCalldata(hash, signature);
+        address signer = _signer(hash, signature);
         // Keys are compared, which are equal or not: no sum that a stranger could move.
         // slither-disable-next-line incorrect-equality
-        if (error == ECDSA.RecoverError.NoError && signer == account) return true;
+        if (signer != address(0) && signer == account) return true;
         return SignatureChecker.isValidERC1271SignatureNowCalldata(account, hash, signature);
+    }
+
+    /// @dev The key that signed, as a 65-byte signature has it; zero where none did.
+    function _signer(bytes32 hash, bytes calldata signature) private pure returns (address signer) {
+        (signer,,) = ECDSA.tryRecoverCalldata(hash, signature);
     }
 
     function _revoke(bytes32 contributorId, uint248 word, uint256 mask) private {

@@ -7,7 +7,7 @@ import {Claim, IRewardDistributor} from "../src/interfaces/IRewardDistributor.so
 import {BaseTest} from "./BaseTest.sol";
 import {Merkle} from "./Merkle.sol";
 import {vm} from "./Vm.sol";
-import {ContractAccount} from "./mocks/Accounts.sol";
+import {Burner, ContractAccount} from "./mocks/Accounts.sol";
 
 /// @dev Ann contributes, and names the key that lies in her safe. `next` is the key that she makes when she has lost hers.
 contract RecoveryTest is BaseTest {
@@ -115,6 +115,43 @@ contract RecoveryTest is BaseTest {
         vm.warp(until + 1);
         vm.expectRevert(abi.encodeWithSelector(IContributionRegistry.SignatureExpired.selector, until));
         contributions.revokeAllBySig(id, 6, until, everything);
+    }
+
+    function test_a_key_that_burns_all_gas_holds_up_no_revocation_by_the_first_one() public {
+        uint256 until = block.timestamp + 1_000 days;
+        bytes32 word = keccak256("Revoke(bytes32 contributorId,uint248 word,uint256 mask,uint256 deadline)");
+        bytes32 all = keccak256("RevokeAll(bytes32 contributorId,uint256 watermark,uint256 deadline)");
+        _rotate();
+        vm.etch(next, address(new Burner()).code);
+        bytes memory signature = _by("contributor", keccak256(abi.encode(word, id, 0, 2, until)));
+        // What a node pays for at most.
+        contributions.revokeBySig{gas: 150_000}(id, 0, 2, until, signature);
+        vm.assertEq(contributions.revocations(id, 0), 2);
+        signature = _by("contributor", keccak256(abi.encode(all, id, 5, until)));
+        contributions.revokeAllBySig{gas: 150_000}(id, 5, until, signature);
+        vm.assertEq(contributions.watermark(id), 5);
+        // Nor by the key of an account that has code (EIP-7702).
+        vm.etch(contributor, address(new Burner()).code);
+        signature = _by("contributor", keccak256(abi.encode(all, id, 6, until)));
+        contributions.revokeAllBySig{gas: 150_000}(id, 6, until, signature);
+        vm.assertEq(contributions.watermark(id), 6);
+    }
+
+    function test_a_contract_that_took_an_id_over_revokes_by_its_code() public {
+        uint256 until = block.timestamp + 1_000 days;
+        bytes32 all = keccak256("RevokeAll(bytes32 contributorId,uint256 watermark,uint256 deadline)");
+        _rotate();
+        bytes32 digest = _digest(keccak256(abi.encode(all, id, 5, until)));
+        vm.etch(next, address(new ContractAccount(digest)).code);
+        vm.expectRevert(abi.encodeWithSelector(IContributionRegistry.InvalidSignature.selector, next));
+        contributions.revokeAllBySig(id, 6, until, "anything");
+        contributions.revokeAllBySig(id, 5, until, "anything");
+        vm.assertEq(contributions.watermark(id), 5);
+        // And the account's own code, if that is a contract.
+        digest = _digest(keccak256(abi.encode(all, id, 6, until)));
+        vm.etch(contributor, address(new ContractAccount(digest)).code);
+        contributions.revokeAllBySig(id, 6, until, "anything");
+        vm.assertEq(contributions.watermark(id), 6);
     }
 
     function test_nothing_more_is_contributed_under_a_rotated_id() public {

@@ -210,6 +210,8 @@ async fn send(
             if held.iter().any(|nonce| open(&nonce)) {
                 let call = registry.revokeAllBySig(id.0, to.watermark, deadline, to.signature);
                 let call = call.gas(REVOCATION_GAS);
+                // What the contract refuses is found before it is paid for.
+                call.call().await.map_err(ChainError::from)?;
                 sent.push(call.send().await.map_err(ChainError::from)?);
             }
         }
@@ -226,7 +228,7 @@ async fn send(
                     calls.push(call.gas(REVOCATION_GAS));
                 }
             }
-            // All or none: one that the contract refuses is found before any is paid for.
+            // All or none: so is each here before any is sent.
             for call in &calls {
                 call.call().await.map_err(ChainError::from)?;
             }

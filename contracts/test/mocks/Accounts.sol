@@ -18,3 +18,12 @@ contract ContractAccount is IERC1271 {
 
 /// @dev Code that knows no ERC-1271, as an account might have delegated to.
 contract Mute {}
+
+/// @dev Code that takes all the gas that it is given.
+contract Burner is IERC1271 {
+    function isValidSignature(bytes32, bytes calldata) external pure returns (bytes4) {
+        assembly ("memory-safe") {
+            invalid()
+        }
+    }
+}
