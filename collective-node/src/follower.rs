@@ -4,6 +4,7 @@
 //! after each step the hash-chain heads folded from them must equal those in the contract's
 //! storage, which are proven; an endpoint that withholds a batch or a direct contribution is found out.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use collective::charter::Charter;
 use collective::committee::ShareCertificate;
 use collective::contribution::{Batch, SignedContribution, batch_head};
 use collective::epochs::Epochs;
-use collective::id::{BlobId, Leaf};
+use collective::id::{BlobId, ContributorId, Leaf};
 use collective::index::{Index, Rule, Sealed, Void};
 use collective::input::Anchored;
 use collective::receipt::BlockRef;
@@ -28,11 +29,13 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::blobs::{BlobError, Blobs};
-use crate::chain::facts::{CommitteeFact, Heads};
+use crate::chain::facts::{CommitteeFact, Heads, Rotation};
 use crate::chain::{Chain, ChainError, Deployment};
 use crate::headers::{self, Headers, HeadersError};
 use crate::pace::Pace;
-use collective_contracts::ContributionRegistry::{AdmissionSet, BatchCommitted, Contributed};
+use collective_contracts::ContributionRegistry::{
+    AdmissionSet, BatchCommitted, Contributed, RecoveryFinished,
+};
 use collective_contracts::NodeRegistry::CommitteeAccepted;
 use stretch::Stretch;
 
@@ -66,6 +69,8 @@ pub struct View {
     pub aggregator: Address,
     /// Everything anchored.
     pub index: Arc<Index>,
+    /// Ids that another key has taken over, as far as logs since the first block or what was anchored named them.
+    pub rotations: Arc<HashMap<ContributorId, Rotation>>,
     /// Manifests of the anchored batches.
     pub batches: Arc<Vec<BlobId>>,
     /// What contributors anchored themselves, and in which blocks, a batch having it or not.
@@ -225,6 +230,7 @@ impl Follower {
             epochs: Arc::default(),
             aggregator,
             index: Arc::default(),
+            rotations: Arc::default(),
             batches: Arc::default(),
             direct: Arc::default(),
         };
@@ -349,12 +355,15 @@ impl Follower {
         }
         let proven = self.chain.heads(&to, self.aggregator).await?;
         stretch.check(&proven, to.number)?;
-        self.drop_taken_over(&to, &mut stretch.anchored).await?;
+        let rotations = self.rotations(from, &to, &mut stretch.anchored).await?;
         self.heads = proven;
         self.view.send_modify(|view| {
             view.finalized = to;
             view.arrived = Instant::now();
             view.charters.extend(stretch.charters);
+            if !rotations.is_empty() {
+                Arc::make_mut(&mut view.rotations).extend(rotations);
+            }
             let rule = rule_of(&committee, &epochs);
             if !stretch.anchored.is_empty() || rule != view.index.rule() {
                 let index = Arc::make_mut(&mut view.index);
@@ -414,16 +423,24 @@ impl Follower {
         });
     }
 
-    /// What an id has in the block of its first rotation or later never counts (SPEC "Index"). Whoever signed it may be the thief; of
+    /// Which ids another key has taken over, of those that logs name and those that `anchored` names, which `to` proves. What one of
+    /// them has in the block of its first rotation or later never counts (SPEC "Index"). Whoever signed it may be the thief; of
     /// this the registry keeps the block, so that everybody says the same, however late they look.
-    async fn drop_taken_over(
+    async fn rotations(
         &self,
+        from: u64,
         to: &BlockRef,
         anchored: &mut [(Anchored, Result<Sealed, Void>)],
-    ) -> Result<(), FollowError> {
+    ) -> Result<HashMap<ContributorId, Rotation>, FollowError> {
+        let filter = Filter::new()
+            .address(self.chain.deployment().contributions)
+            .event_signature(RecoveryFinished::SIGNATURE_HASH);
+        let logs = self.chain.logs(filter, from, to.number).await?;
+        let hinted = logs.iter().filter_map(|log| log.topics().get(1));
         let contributor = |it: &Anchored| it.entry.contribution.contributor;
         let named = anchored.iter().map(|(it, _)| contributor(it));
-        let rotations = self.chain.rotations(to, named).await?;
+        let ids = hinted.map(|id| ContributorId(*id)).chain(named);
+        let rotations = self.chain.rotations(to, ids).await?;
         for (it, sealed) in anchored {
             let rotation = rotations.get(&contributor(it));
             if rotation.is_some_and(|rotation| rotation.block <= it.block) {
@@ -432,7 +449,7 @@ impl Follower {
                 *sealed = Err(Void::TakenOver);
             }
         }
-        Ok(())
+        Ok(rotations)
     }
 
     /// The certificate that the collective accepted: the one at hand, or the blob that the chain names.

@@ -246,8 +246,7 @@ impl From<IntakeRefusal> for Problem {
             | IntakeRefusal::Superseded => StatusCode::CONFLICT,
             IntakeRefusal::Unknown(_) | IntakeRefusal::NoUpload(_) => StatusCode::NOT_FOUND,
             IntakeRefusal::Withdrawn(_) => StatusCode::GONE,
-            IntakeRefusal::Chain(_)
-            | IntakeRefusal::Ledger(_)
+            IntakeRefusal::Ledger(_)
             | IntakeRefusal::Blob(_)
             | IntakeRefusal::Busy
             | IntakeRefusal::NoCharter

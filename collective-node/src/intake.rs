@@ -28,7 +28,7 @@ use tokio::sync::watch;
 
 use crate::blobs::{BlobError, Blobs};
 use crate::chain::facts::Rotation;
-use crate::chain::{ChainError, Deployment};
+use crate::chain::Deployment;
 use crate::contributor::{split_file, stub};
 use crate::crash::Step;
 use crate::follower::View;
@@ -38,10 +38,8 @@ use crate::places::{PlaceError, Places};
 use crate::uploads::{MAX_IDLE_SECONDS, Uploads};
 
 pub use resumable::{Appended, Progress};
-pub use rotations::Rotations;
 
 mod resumable;
-mod rotations;
 
 /// Bytes of an upload in one request: a record, its header and its seals, with room to grow.
 pub const MAX_UPLOAD_BYTES: usize = 1024 * 1024;
@@ -224,11 +222,6 @@ pub enum IntakeRefusal {
     /// A copy of somebody's header.
     #[error("this ephemeral point was contributed before: seal the record afresh")]
     PointTaken,
-    /// Whether another key has taken the account over is not known. What its endpoint says is the operator's to read.
-    #[error(
-        "this node cannot look up just now whose key speaks for the account: send it again later"
-    )]
-    Chain(#[source] ChainError),
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -241,8 +234,7 @@ impl IntakeRefusal {
     /// Who has to act.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Chain(_)
-            | Self::Ledger(_)
+            Self::Ledger(_)
             | Self::Blob(_)
             | Self::Busy
             | Self::NoRoom
@@ -261,8 +253,6 @@ pub struct Intake {
     pub deployment: Deployment,
     /// Chain facts.
     pub view: watch::Receiver<View>,
-    /// Whose ids another key has taken over.
-    pub rotations: Rotations,
     /// Signs what is acknowledged.
     pub keys: Arc<Keystore>,
     /// Contributions held.
@@ -290,7 +280,6 @@ impl Intake {
             check_file(&entry, &file, &self.deployment, recipient, proof_required).map(drop)
         })?;
         let contribution = entry.contribution.clone();
-        self.check_not_taken_over(contribution.contributor).await?;
         let kept = match self.ledger.used(&contribution).await? {
             Some(used) => used,
             // Only now: a contributor could fill the disk with files of one nonce.
@@ -325,8 +314,7 @@ impl Intake {
         })?;
         self.may_be_kept(&entry.commitment.source)?;
         let contribution = entry.contribution.clone();
-        self.check_not_taken_over(contribution.contributor).await?;
-        self.check_place(&place, &entry, None)?;
+        self.check_place(&place, &entry)?;
         let kept = match self.ledger.used(&contribution).await? {
             Some(used) => used,
             // Only now: a place is asked once for each contribution, and not for each try to use a nonce again.
@@ -374,8 +362,7 @@ impl Intake {
         let leaf = place.place.leaf;
         let found = self.ledger.contribution(leaf).await?;
         let (held, _) = found.ok_or(IntakeRefusal::Unknown(leaf))?;
-        let rotation = self.rotation(held.entry.contribution.contributor).await?;
-        self.check_place(&place, &held.entry, rotation)?;
+        self.check_place(&place, &held.entry)?;
         if self.ledger.withdrawal(leaf).await?.is_some() {
             return Err(IntakeRefusal::Withdrawn(leaf));
         }
@@ -407,34 +394,19 @@ impl Intake {
         &self,
         place: &SignedPlace,
         entry: &SignedContribution,
-        rotation: Option<Rotation>,
     ) -> Result<(), IntakeRefusal> {
         if place.place.leaf != entry.contribution.leaf() {
             return Err(IntakeRefusal::AnotherPlace(place.place.leaf));
         }
         let contributor = entry.contribution.contributor;
         let speaks = |it: Rotation| ContributorId::from_address(it.controller);
-        let controller = rotation.map_or(contributor, speaks);
+        let controller = self.rotation(contributor).map_or(contributor, speaks);
         let checked = place.check(&self.deployment.registry(), controller);
         checked.map_err(IntakeRefusal::PlaceSignature)
     }
 
-    /// Last of all checks, as the chain is asked: what is anchored under an id that was taken over counts for nothing.
-    async fn check_not_taken_over(&self, contributor: ContributorId) -> Result<(), IntakeRefusal> {
-        match self.rotation(contributor).await? {
-            None => Ok(()),
-            Some(_) => Err(IntakeRefusal::Rotated(contributor)),
-        }
-    }
-
-    async fn rotation(
-        &self,
-        contributor: ContributorId,
-    ) -> Result<Option<Rotation>, IntakeRefusal> {
-        let finalized = self.view.borrow().finalized;
-        let rotation = self.rotations.of(&finalized, contributor).await;
-        let told = |error: &ChainError| tracing::warn!(%error, "whose key speaks for an account is not known");
-        rotation.inspect_err(told).map_err(IntakeRefusal::Chain)
+    fn rotation(&self, contributor: ContributorId) -> Option<Rotation> {
+        self.view.borrow().rotations.get(&contributor).copied()
     }
 
     /// The outline of the payload that is at a place behind a header of so many bytes, if it is the right one.
@@ -495,6 +467,9 @@ impl Intake {
         };
         if !admitted(contribution.contributor) {
             return Err(IntakeRefusal::NotAdmitted(contribution.contributor));
+        }
+        if self.rotation(contribution.contributor).is_some() {
+            return Err(IntakeRefusal::Rotated(contribution.contributor));
         }
         entry
             .check(&self.deployment.registry())

@@ -26,7 +26,7 @@ use crate::holder::door::Door;
 use crate::holder::{Holder, HolderRefusal, LogFile, LogFileError};
 use crate::http::serve::{Limits, serve};
 use crate::http::{App, MAX_STREAMS, router};
-use crate::intake::{Intake, IntakeRefusal, Rotations};
+use crate::intake::{Intake, IntakeRefusal};
 use crate::keystore::Keystore;
 use crate::ledger::{Ledger, LedgerError};
 use crate::places::{Gateway, GatewayRefused, Places, Private};
@@ -226,7 +226,6 @@ impl Node {
         let intake = Intake {
             deployment: config.deployment,
             view: view.clone(),
-            rotations: Rotations::new(chain.clone()),
             keys: keys.clone(),
             ledger: ledger.clone(),
             blobs: blobs.clone(),

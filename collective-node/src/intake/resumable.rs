@@ -52,8 +52,6 @@ impl Intake {
                 check_header(&entry, &header, &self.deployment, recipient, proof_required)?;
             no_payload(rest)
         })?;
-        self.check_not_taken_over(entry.contribution.contributor)
-            .await?;
         if let Some(used) = self.ledger.used(&entry.contribution).await? {
             self.acknowledge(&entry.contribution, used)?;
         }
@@ -200,7 +198,6 @@ impl Intake {
             check_header(entry, &header, &self.deployment, recipient, proof_required).map(drop)
         })?;
         let contribution = &entry.contribution;
-        self.check_not_taken_over(contribution.contributor).await?;
         let _alone = self.uploads.taking_in().await;
         let kept = match self.ledger.used(contribution).await? {
             Some(used) => used,
