@@ -27,8 +27,8 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::blobs::{BlobError, Blobs};
-use crate::chain::facts::Rotation;
 use crate::chain::Deployment;
+use crate::chain::facts::Rotation;
 use crate::contributor::{split_file, stub};
 use crate::crash::Step;
 use crate::follower::View;

@@ -27,6 +27,7 @@ use url::Url;
 
 use address::{Address, Content, NO_URL, OTHER_SCHEME, PROBE};
 use answer::{part, why};
+use object::Object;
 use public::{NOT_PUBLIC, Resolver};
 
 pub use address::{Gateway, check};
@@ -34,6 +35,7 @@ pub use public::Private;
 
 mod address;
 mod answer;
+mod object;
 mod public;
 
 /// One try, redirects and waiting for the last byte included: a MiB, which is what one asks for at most, at 300 kbit/s.
@@ -77,6 +79,11 @@ pub enum PlaceError {
         "this node fetches nothing from IPFS: its operator names no gateway (`ipfs_gateway`); name a place at https://"
     )]
     NoGateway,
+    /// Reading buckets is not built in.
+    #[error(
+        "this node fetches nothing from s3://: its operator's build is without it; name a place at https://, a presigned one for instance"
+    )]
+    NoBuckets,
     /// The operator's own does not do its part, whatever it is asked for.
     #[error(
         "this node's IPFS gateway does not work, which is its operator's to mend: try again later"
@@ -90,7 +97,7 @@ impl PlaceError {
         match self {
             Self::Silent(_) => Some(Outcome::Offline),
             Self::Refused(_) | Self::Status(_) | Self::Garbled(_) => Some(Outcome::Error),
-            Self::NoGateway | Self::Gateway => None,
+            Self::NoGateway | Self::NoBuckets | Self::Gateway => None,
         }
     }
 
@@ -108,7 +115,7 @@ impl PlaceError {
             Self::Silent(_) | Self::Status(_) | Self::Garbled(_) => {
                 "; put the sealed file there, then send this again"
             }
-            Self::Refused(_) | Self::NoGateway | Self::Gateway => "",
+            Self::Refused(_) | Self::NoGateway | Self::NoBuckets | Self::Gateway => "",
         }
     }
 }
@@ -185,6 +192,11 @@ impl Places {
     pub async fn read(&self, place: &PlaceUrl, range: Range<u64>) -> Result<Bytes, PlaceError> {
         match Address::parse(place).map_err(PlaceError::Refused)? {
             Address::Web(url) => self.fetch(url, range, PATIENCE).await,
+            Address::Bucket(object) => {
+                let service = self.service(&object)?;
+                let url = object.signed(&service, self.http.clone()).await?;
+                self.fetch(url, range, PATIENCE).await
+            }
             Address::Ipfs(content) => self.fetch_content(&content, range).await,
         }
     }
@@ -193,9 +205,17 @@ impl Places {
     pub fn host(&self, place: &PlaceUrl) -> Option<String> {
         let url = match Address::parse(place).ok()? {
             Address::Web(url) => url,
+            Address::Bucket(object) => self.service(&object).ok()?,
             Address::Ipfs(_) => self.gateway.as_ref()?.address().clone(),
         };
         url.host_str().map(str::to_owned)
+    }
+
+    /// The service of an object: without TLS only where the operator lists it.
+    fn service(&self, object: &Object) -> Result<Url, PlaceError> {
+        let plain = object.service("http").filter(|it| self.private.lists(it));
+        let service = plain.or_else(|| object.service("https"));
+        service.ok_or(PlaceError::Refused(NO_URL))
     }
 
     /// Where a gateway gives nothing, either nobody has the content, or the gateway does not work: then it does not even give

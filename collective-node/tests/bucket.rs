@@ -8,12 +8,15 @@ mod stores;
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use collective::contribution::PlaceUrl;
 use collective::id::{BlobId, NodeId};
 use collective_node::blobs::{BlobError, Blobs, Service};
+use collective_node::places::{PlaceError, Places, Private};
 use futures_util::TryStreamExt;
 use object_store::ObjectStoreExt;
 use object_store::path::Path as Key;
 use rand::RngExt;
+use reqwest::StatusCode;
 use stores::line::{Line, Mode};
 use stores::{HTML, LIES, PARTS, at, fresh, object, opened, server};
 
@@ -205,4 +208,36 @@ async fn other_bytes_than_were_kept_are_found() {
     put(bytes[1..].to_vec()).await.expect("written over");
     let garbled = open.read(9 * MIB..9 * MIB + 9).await;
     assert!(matches!(garbled, Err(BlobError::Garbled(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_contributor_keeps_a_file_in_a_bucket() {
+    let (service, prefix) = (server(), fresh());
+    let (name, bytes) = (format!("{prefix}/a file.age"), vec![7; 3000]);
+    let there = opened(&at(service, "")).objects().clone();
+    let put = there.put(&Key::from(name.as_str()), bytes.clone().into());
+    put.await.expect("kept");
+
+    let private = Private::try_from(vec![service.to_string()]).expect("a host and a port");
+    let [id, secret] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]
+        .map(|name| std::env::var(name).expect("`just stores` sets it"));
+    let place = |name: &str| {
+        let name = name.replace(' ', "%20");
+        let url = format!("s3://{id}:{secret}@{service}/collective/{name}");
+        PlaceUrl::try_from(url).expect("printable")
+    };
+    let read =
+        |places: Places, place: PlaceUrl| async move { places.read(&place, 1000..3072).await };
+    let places = Places::new(private).expect("a client");
+    let given = read(places.clone(), place(&name)).await.expect("given");
+    assert_eq!(given, bytes[1000..]);
+    let missing = read(places, place("nothing")).await;
+    assert_eq!(missing, Err(PlaceError::Status(StatusCode::NOT_FOUND)));
+    // Where the operator lists nothing, no service in this network is asked.
+    let strict = Places::new(Private::default()).expect("a client");
+    let refused = read(strict, place(&name)).await;
+    assert!(
+        matches!(refused, Err(PlaceError::Refused(_))),
+        "{refused:?}"
+    );
 }

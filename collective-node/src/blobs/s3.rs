@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http_body_util::{BodyExt, Limited};
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse,
     HttpResponseBody, HttpService,
 };
+use object_store::path::Path;
+use object_store::signer::Signer;
 use object_store::{BackoffConfig, ClientOptions, Error, RetryConfig};
+use reqwest::Method;
 use reqwest::redirect::Policy;
 use url::Url;
 use zeroize::Zeroizing;
@@ -35,6 +38,9 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 
 /// No request is made again once it has taken this long.
 const RETRY_UNTIL: Duration = Duration::from_secs(90);
+
+/// How long a signed address holds: a try, redirects and clocks that differ included.
+const SIGNED_FOR: Duration = Duration::from_secs(600);
 
 /// Where a bucket is.
 #[derive(Clone, Debug)]
@@ -72,6 +78,26 @@ pub fn service(at: &At, key: &AccessKey) -> Result<Service, BlobError> {
         .timeout(REQUEST)
         .build()
         .map_err(|error| BlobError::Bucket(error.to_string()))?;
+    let bucket = bucket(at, key, client).map_err(|error| BlobError::Bucket(cause(&error)))?;
+    Ok(Service::new(Arc::new(bucket), &at.prefix))
+}
+
+/// Where everybody may read an object for [`SIGNED_FOR`]. Nothing is asked.
+///
+/// # Errors
+/// Where the place makes no sense.
+pub async fn signed(
+    at: &At,
+    key: &AccessKey,
+    client: reqwest::Client,
+    path: &str,
+) -> object_store::Result<Url> {
+    let path = Path::parse(path)?;
+    let bucket = bucket(at, key, client)?;
+    bucket.signed_url(Method::GET, &path, SIGNED_FOR).await
+}
+
+fn bucket(at: &At, key: &AccessKey, client: reqwest::Client) -> object_store::Result<AmazonS3> {
     let retries = RetryConfig {
         backoff: BackoffConfig {
             init_backoff: PAUSES.0,
@@ -81,7 +107,7 @@ pub fn service(at: &At, key: &AccessKey) -> Result<Service, BlobError> {
         max_retries: RETRIES,
         retry_timeout: RETRY_UNTIL,
     };
-    let bucket = AmazonS3Builder::new()
+    AmazonS3Builder::new()
         .with_http_connector(Http(client))
         .with_retry(retries)
         .with_allow_http(at.allow_http)
@@ -93,8 +119,6 @@ pub fn service(at: &At, key: &AccessKey) -> Result<Service, BlobError> {
         // Not every service deletes many at once, and nobody asks for that here.
         .with_disable_bulk_delete(true)
         .build()
-        .map_err(|error| BlobError::Bucket(cause(&error)))?;
-    Ok(Service::new(Arc::new(bucket), &at.prefix))
 }
 
 /// The node's HTTP client as object_store calls one.

@@ -73,8 +73,8 @@ pub struct Contribute {
     #[arg(long, requires = "record")]
     preview: bool,
     /// Where the node finds the sealed file, which it then does not keep; nobody else is told. https://…, for WebDAV with an app
-    /// password that can read that file and no more, https://NAME:APP-PASSWORD@cloud.example/…; or ipfs://CID/…, which everybody can
-    /// fetch who learns the CID.
+    /// password that can read that file and no more, https://NAME:APP-PASSWORD@cloud.example/…; s3://KEY:SECRET@HOST/BUCKET/…?region=…,
+    /// with a key that can read that file and no more; or ipfs://CID/…, which everybody can fetch who learns the CID.
     #[arg(long, value_name = "URL", requires = "kept")]
     place: Option<String>,
     /// Write the sealed file here: it is what has to be at the place.

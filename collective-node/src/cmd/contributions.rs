@@ -84,7 +84,7 @@ struct Moved {
     /// What `contribute` printed.
     leaf: Leaf,
     /// Where the node finds the sealed file; nobody else is told. As of `contribute --place`: https://…, with an app password for WebDAV
-    /// that can read that file and no more; or ipfs://CID/….
+    /// that can read that file and no more; s3://KEY:SECRET@HOST/BUCKET/…?region=…; or ipfs://CID/….
     #[arg(long, value_name = "URL")]
     place: String,
     /// Key file of the contributor's account.

@@ -1,8 +1,11 @@
-//! What the text of a place means (SPEC "Place"): a file on a web server, maybe behind a name and a password, or content in IPFS.
+//! What the text of a place means (SPEC "Place"): a file on a web server, maybe behind a name and a password, an object in a bucket, or
+//! content in IPFS.
 
 use collective::contribution::PlaceUrl;
 use serde::Deserialize;
 use url::Url;
+
+use super::object::Object;
 
 /// Bytes of a content identifier: twice those of a SHA-512 in its longest common spelling, hexadecimal.
 const MAX_CID_BYTES: usize = 272;
@@ -16,6 +19,8 @@ pub(super) enum Address {
     Web(Url),
     /// Whoever has it, through a gateway.
     Ipfs(Content),
+    /// In a bucket, with a key that reads it.
+    Bucket(Object),
 }
 
 impl Address {
@@ -27,6 +32,7 @@ impl Address {
         let url: Url = place.as_str().parse().map_err(|_| NO_URL)?;
         match url.scheme() {
             "ipfs" => Content::parse(&url).map(Self::Ipfs),
+            "s3" => Object::parse(&url).map(Self::Bucket),
             "http" | "https" => Ok(Self::Web(url)),
             _ => Err(OTHER_SCHEME),
         }
@@ -42,8 +48,7 @@ pub fn check(place: &PlaceUrl) -> Result<(), &'static str> {
 }
 
 pub(super) const NO_URL: &str = "it is no URL";
-pub(super) const OTHER_SCHEME: &str =
-    "only https:// and ipfs:// are spoken here, and http:// with hosts that the operator lists";
+pub(super) const OTHER_SCHEME: &str = "only https://, s3:// and ipfs:// are spoken here, and http:// with hosts that the operator lists";
 const NO_CONTENT: &str =
     "it is no ipfs://CID/path: a content identifier (CID) and a path, and nothing else";
 
