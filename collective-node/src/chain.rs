@@ -140,7 +140,7 @@ impl<E: std::fmt::Display> From<alloy::transports::RpcError<E>> for ChainError {
             .and_then(|payload| payload.as_revert_data())
         {
             Some(data) => Self::Reverted(revert::name(&data)),
-            None => Self::Endpoint(error.to_string()),
+            None => Self::Endpoint(without_address(&error.to_string())),
         }
     }
 }
@@ -149,7 +149,20 @@ impl From<alloy::contract::Error> for ChainError {
     fn from(error: alloy::contract::Error) -> Self {
         match error {
             alloy::contract::Error::TransportError(error) => error.into(),
-            other => Self::Endpoint(other.to_string()),
+            other => Self::Endpoint(without_address(&other.to_string())),
+        }
+    }
+}
+
+/// What an HTTP client says of an error names the endpoint's address, which may hold a key: it is for no log and no answer.
+fn without_address(text: &str) -> String {
+    match text.split_once(" for url (") {
+        None => text.to_owned(),
+        Some((said, rest)) => {
+            let after = rest
+                .find(char::is_whitespace)
+                .map_or("", |end| &rest[end..]);
+            format!("{said}{}", without_address(after))
         }
     }
 }
@@ -451,4 +464,25 @@ fn proven_words(
         (proof.key.as_b256() == *slot && proven).then_some(proof.value)
     };
     slots.iter().zip(&answer.storage_proof).map(word).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn no_error_names_the_endpoint() {
+        let endpoint = "http://127.0.0.1:1/s3cr3t".parse().expect("a URL");
+        let client = alloy::rpc::client::RpcClient::new_http(endpoint);
+        let asked = client.request_noparams::<U256>("eth_chainId").await;
+        let error = asked.expect_err("nobody listens there");
+        assert!(error.to_string().contains("s3cr3t"), "{error}");
+        let told = ChainError::from(error).to_string();
+        assert!(
+            !told.contains("s3cr3t") && told.contains("error sending"),
+            "{told}"
+        );
+        let cause = without_address("broken for url (http://a/)s3cr3t): refused (os error 1)");
+        assert_eq!(cause, "broken refused (os error 1)");
+    }
 }
