@@ -133,12 +133,25 @@ impl Index {
         self.anchored.iter().map(|(anchored, _)| anchored)
     }
 
-    /// What liveness is drawn from: the leaf of each contribution that a block below `before` anchored, and the bytes of its payload.
+    /// What liveness is drawn from: leaf and payload bytes of what a block below `before` anchored, of one point the first that is
+    /// proven, or else the first. What its header or a takeover voids is not in it; the rule of the day, which may change, decides
+    /// nothing here, nor does what was anchored later: who looks later draws the same.
     pub fn pool(&self, before: u64) -> Vec<(Leaf, u64)> {
-        let anchored = self.anchored().filter(|it| it.block < before);
-        let entries = anchored.map(|it| &it.entry);
+        let below = self.anchored.iter().filter(|(it, _)| it.block < before);
+        let sealed: Vec<(&SignedContribution, Sender)> = below
+            .filter_map(|(it, sealed)| Some((&it.entry, sealed.ok()?.sender)))
+            .collect();
+        let mut of_point = HashMap::new();
+        for (place, (entry, sender)) in sealed.iter().enumerate() {
+            let drawn = of_point.entry(entry.contribution.point).or_insert(place);
+            if *sender == Sender::Proven && sealed[*drawn].1 != Sender::Proven {
+                *drawn = place;
+            }
+        }
+        let mut places: Vec<usize> = of_point.into_values().collect();
+        places.sort_unstable();
         let of = |entry: &SignedContribution| (entry.contribution.leaf(), entry.commitment.length);
-        entries.map(of).collect()
+        places.into_iter().map(|it| of(sealed[it].0)).collect()
     }
 
     /// How many of those that count have no sender proof: they stop counting once proofs are required.
@@ -237,6 +250,58 @@ mod tests {
         index.extend([(broken, Err(Void::Header)), (good.clone(), UNPROVEN)]);
         assert_eq!(index.counted(), [good]);
         assert_eq!(leaves.map(|it| index.void(it)), [Some(Void::Header), None]);
+    }
+
+    #[test]
+    fn one_of_each_point_is_drawn_whatever_counts() {
+        let (copy, original) = copies();
+        let (other, mut later) = (anchored(3, 0), anchored(4, 0));
+        later.entry.contribution.point = copy.entry.contribution.point;
+        later.block = original.block + 1;
+        let mut other_again = other.clone();
+        other_again.block = later.block;
+        let leaf = |it: &Anchored| it.entry.contribution.leaf();
+        let mut index = Index::new(proofs(false));
+        index.extend([(copy.clone(), UNPROVEN), (other.clone(), UNPROVEN)]);
+        let drawn = |index: &Index, before| -> Vec<Leaf> {
+            let pool = index.pool(before).into_iter();
+            pool.map(|(leaf, _)| leaf).collect()
+        };
+        let first = [leaf(&copy), leaf(&other)];
+        assert_eq!(drawn(&index, u64::MAX), first);
+        index.extend([
+            (original.clone(), PROVEN),
+            (later.clone(), PROVEN),
+            (other_again, UNPROVEN),
+        ]);
+        // Of what was anchored by then, and by no later word.
+        assert_eq!(drawn(&index, original.block), first);
+        let all = [leaf(&other), leaf(&original)];
+        assert_eq!(drawn(&index, later.block), all);
+        assert_eq!(drawn(&index, u64::MAX), all);
+        let rule = Rule {
+            proof_required: true,
+            first_key: 2,
+        };
+        index.follow(rule);
+        assert!(index.counted().is_empty());
+        assert_eq!(drawn(&index, u64::MAX), all);
+    }
+
+    #[test]
+    fn what_is_void_for_ever_is_not_drawn() {
+        let (broken, good) = copies();
+        let mut taken_over = anchored(3, 0);
+        taken_over.block = good.block;
+        let mut index = Index::new(proofs(false));
+        index.extend([
+            (broken, Err(Void::Header)),
+            (good.clone(), UNPROVEN),
+            (taken_over, Err(Void::TakenOver)),
+        ]);
+        let pool = index.pool(u64::MAX);
+        let drawn = &good.entry;
+        assert_eq!(pool, [(drawn.contribution.leaf(), drawn.commitment.length)]);
     }
 
     #[test]

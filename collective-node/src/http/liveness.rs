@@ -3,7 +3,9 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use collective::id::Leaf;
-use collective::liveness::{Custody, Outcome, POOL_DRAWS, Results, Standing, Verdict};
+use collective::liveness::{
+    Custody, EPOCH_SECONDS, Outcome, POOL_DRAWS, Results, Standing, Verdict,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{App, Problem};
@@ -24,7 +26,7 @@ pub struct StandingAnswer {
     pub leaf: Leaf,
     /// Whether its contributor keeps the payload.
     pub connected: bool,
-    /// Oldest first; days before it was anchored are left out.
+    /// Oldest first; days on which it was not drawn are left out, as those before it was anchored.
     pub days: Vec<Day>,
     /// Whether the newest of these days earns (SPEC "Liveness"), where only those that were posted count, and what was shown on
     /// chain counts as held. Escrow earns nothing.
@@ -52,11 +54,11 @@ pub async fn standing(
         return Err(Problem::missing(format!("no contribution {leaf} here")));
     }
     let index = app.view.borrow().index.clone();
-    let place = index
-        .anchored()
-        .position(|it| it.entry.contribution.leaf() == leaf);
-    let place =
-        place.ok_or_else(|| Problem::missing(format!("no block anchors {leaf} here yet")))?;
+    if !index.holds(leaf) {
+        return Err(Problem::missing(format!(
+            "no block anchors {leaf} here yet"
+        )));
+    }
     let connected = app.ledger.place(leaf).await?.is_some();
     let mut answer = StandingAnswer {
         leaf,
@@ -70,9 +72,13 @@ pub async fn standing(
     for audited in audits {
         let results = app.blobs.get(audited.results).await?;
         let results = Results::parse(&results).map_err(Problem::operator)?;
-        // A pool is what was anchored before a day: the first of the index. Its own draws come first.
+        // The day begins with its first block. Own draws come first, in the order of the pool.
+        let start = audited.epoch.saturating_mul(EPOCH_SECONDS);
+        let later = index.anchored().find(|it| it.time >= start);
+        let pool = index.pool(later.map_or(u64::MAX, |it| it.block));
+        let place = pool.iter().position(|(of, _)| *of == leaf);
         let own = results.verdicts.len().saturating_sub(POOL_DRAWS as usize);
-        let Some(verdict) = results.verdicts[..own].get(place) else {
+        let Some(verdict) = place.and_then(|place| results.verdicts[..own].get(place)) else {
             continue;
         };
         if let Verdict::Asked(Custody::Connected, outcome) = verdict {

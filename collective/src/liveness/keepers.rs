@@ -34,10 +34,7 @@ impl Keepers {
                 continue;
             };
             let outcome = if draw.shown { Outcome::Held } else { outcome };
-            // What was anchored twice is drawn twice, the same leaf of it: it is one contribution all the same.
-            let of = (draw.contributor, draw.contribution);
-            let best = outcomes.entry(of).or_insert(outcome);
-            *best = outcome.min(*best);
+            outcomes.insert((draw.contributor, draw.contribution), outcome);
         }
         let mut earners: BTreeMap<ContributorId, bool> = BTreeMap::new();
         for ((contributor, contribution), outcome) in outcomes {
@@ -120,15 +117,5 @@ mod tests {
             assert_eq!(keepers.note([kept(1, 0, Offline)]), [id(1)]);
         }
         assert!(keepers.note([kept(1, 0, Error)]).is_empty());
-    }
-
-    #[test]
-    fn what_was_anchored_twice_is_noted_once_an_epoch() {
-        let mut keepers = Keepers::default();
-        keepers.note([kept(1, 0, Held)]);
-        let twice = |outcome| [kept(1, 0, outcome), kept(1, 0, outcome)];
-        assert_eq!(keepers.note(twice(Offline)), [id(1)]);
-        assert_eq!(keepers.note(twice(Offline)), [id(1)]);
-        assert!(keepers.note(twice(Offline)).is_empty());
     }
 }
