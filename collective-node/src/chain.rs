@@ -11,7 +11,7 @@ use alloy::eips::{BlockId, BlockNumberOrTag};
 use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy::providers::{DynProvider, PendingTransactionBuilder, Provider, ProviderBuilder};
 use alloy::rpc::client::RpcClient;
-use alloy::rpc::types::{EIP1186AccountProofResponse, Filter, Log, TransactionReceipt};
+use alloy::rpc::types::{EIP1186AccountProofResponse, TransactionReceipt};
 use alloy_rlp::Decodable;
 use alloy_trie::{Nibbles, TrieAccount, proof::verify_proof};
 use collective::contribution::Registry;
@@ -21,18 +21,17 @@ use thiserror::Error;
 
 pub mod account;
 pub mod facts;
+mod logs;
 pub mod revert;
 
 pub use account::Account;
+pub use logs::Logs;
 
 /// Storage words in one `eth_getProof`: a proof of one word is about 3 KiB, and endpoints cap answers.
 const WORDS_PER_PROOF: usize = 256;
 
 /// How often a proof that does not hold is asked for again before the endpoint is called a liar.
 const PROOF_TRIES: usize = 4;
-
-/// Blocks in one request for logs: common endpoints refuse more than 10,000.
-const BLOCKS_PER_REQUEST: u64 = 5_000;
 
 /// How long a transaction may take to be mined before the caller looks again.
 const RECEIPT_PATIENCE: Duration = Duration::from_secs(120);
@@ -367,22 +366,6 @@ impl Chain {
             contract,
             block: block.hash,
         })
-    }
-
-    /// Logs of blocks `from` to `to`, in their order. Hints: an endpoint can withhold some.
-    ///
-    /// # Errors
-    /// [`ChainError`].
-    pub async fn logs(&self, filter: Filter, from: u64, to: u64) -> Result<Vec<Log>, ChainError> {
-        let mut logs = Vec::new();
-        let mut start = from;
-        while start <= to {
-            let end = to.min(start.saturating_add(BLOCKS_PER_REQUEST - 1));
-            let some = filter.clone().from_block(start).to_block(end);
-            logs.extend(self.provider.get_logs(&some).await?);
-            start = end + 1;
-        }
-        Ok(logs)
     }
 
     /// Sends a call as a transaction of this node's account and waits until it is mined.

@@ -1,8 +1,8 @@
 //! Follows the chain: the newest blocks, and an index of everything that is finally anchored.
 //!
-//! The index grows from finalized blocks only, so no reorganisation touches it. Logs are hints:
-//! after each step the hash-chain heads folded from them must equal those in the contract's
-//! storage, which are proven; an endpoint that withholds a batch or a direct contribution is found out.
+//! The index grows from finalized blocks only, so no reorganisation touches it. Logs are hints: the hash-chain heads
+//! folded from them, from those of the first block on, must equal those in the contract's storage, which are proven; an
+//! endpoint that withholds a batch or a direct contribution is found out.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,13 +30,13 @@ use tokio::sync::watch;
 
 use crate::blobs::{BlobError, Blobs};
 use crate::chain::facts::{CommitteeFact, Heads, Rotation};
-use crate::chain::{Chain, ChainError, Deployment};
+use crate::chain::{Chain, ChainError, Deployment, Logs};
 use crate::headers::{self, Headers, HeadersError};
 use crate::pace::Pace;
 use collective_contracts::ContributionRegistry::{
     AdmissionSet, BatchCommitted, Contributed, RecoveryFinished,
 };
-use collective_contracts::NodeRegistry::CommitteeAccepted;
+use direct::MAX_BLOCKS_AT_ONCE;
 use stretch::Stretch;
 
 mod committees;
@@ -219,6 +219,8 @@ impl Follower {
         aggregator: Address,
     ) -> Result<(Self, watch::Receiver<View>), FollowError> {
         let first = chain.at_height(chain.deployment().first_block).await?;
+        // Not zero: to a contract that collectives share anybody may have sent what names this one before there was one.
+        let heads = chain.heads(&first, aggregator).await?;
         let view = View {
             latest: chain.latest().await?,
             arrived: Instant::now(),
@@ -240,7 +242,7 @@ impl Follower {
             blobs,
             headers,
             aggregator,
-            heads: Heads::default(),
+            heads,
             view,
         };
         follower.begin(&first).await?;
@@ -332,29 +334,20 @@ impl Follower {
     }
 
     async fn advance(&mut self, from: u64, to: BlockRef) -> Result<(), FollowError> {
-        let logs = self.logs(from, to.number).await?;
         let committee = self.chain.committee(&to).await?;
         let certificate = self.certificate(&committee).await?;
-        let epochs = self.epochs(&logs, &to, &committee).await?;
+        let epochs = self.epochs(from, &to, &committee).await?;
         let mut stretch = Stretch::after(self.heads);
-        for log in logs {
-            let number = log.block_number.unwrap_or(from);
-            match log.topic0() {
-                Some(&BatchCommitted::SIGNATURE_HASH) => {
-                    self.take_batch(&log, number, &epochs, &mut stretch).await?;
-                }
-                Some(&Contributed::SIGNATURE_HASH) => {
-                    self.take_direct(&log, number, &epochs, &mut stretch)
-                        .await?;
-                }
-                Some(&AdmissionSet::SIGNATURE_HASH) => {
-                    self.take_charter(&log, number, &mut stretch).await;
-                }
-                _ => {}
-            }
-        }
-        let proven = self.chain.heads(&to, self.aggregator).await?;
-        stretch.check(&proven, to.number)?;
+        let (filter, registry) = (self.of_collective(), self.chain.deployment().contributions);
+        let filter = filter.address(registry).event_signature(vec![
+            BatchCommitted::SIGNATURE_HASH,
+            Contributed::SIGNATURE_HASH,
+            AdmissionSet::SIGNATURE_HASH,
+        ]);
+        let pieces = self
+            .chain
+            .logs_piecewise(filter, from, to.number, MAX_BLOCKS_AT_ONCE);
+        let proven = self.take(pieces, &to, &epochs, &mut stretch).await?;
         let rotations = self.rotations(from, &to, &mut stretch.anchored).await?;
         self.heads = proven;
         self.view.send_modify(|view| {
@@ -382,6 +375,42 @@ impl Follower {
             view.certificate = certificate;
         });
         Ok(())
+    }
+
+    /// Takes over what the logs have, piece by piece; the heads at `to`, which they have to come to.
+    async fn take(
+        &self,
+        mut pieces: Logs<'_>,
+        to: &BlockRef,
+        epochs: &Arc<Epochs>,
+        stretch: &mut Stretch,
+    ) -> Result<Heads, FollowError> {
+        while let Some((logs, last)) = pieces.next().await? {
+            let is_empty = logs.is_empty();
+            for log in logs {
+                let number = log.block_number.unwrap_or(last);
+                match log.topic0() {
+                    Some(&BatchCommitted::SIGNATURE_HASH) => {
+                        self.take_batch(&log, number, epochs, stretch).await?;
+                    }
+                    Some(&Contributed::SIGNATURE_HASH) => {
+                        self.take_direct(&log, number, epochs, stretch).await?;
+                    }
+                    Some(&AdmissionSet::SIGNATURE_HASH) => {
+                        self.take_charter(&log, number, stretch).await;
+                    }
+                    _ => {}
+                }
+            }
+            // What an endpoint makes up is found out before more of it is read.
+            if !is_empty && last < to.number {
+                let block = self.chain.at_height(last).await?;
+                stretch.check(&self.chain.heads(&block, self.aggregator).await?, last)?;
+            }
+        }
+        let proven = self.chain.heads(to, self.aggregator).await?;
+        stretch.check(&proven, to.number)?;
+        Ok(proven)
     }
 
     async fn take_batch(
@@ -561,18 +590,9 @@ impl Follower {
         }
     }
 
-    async fn logs(&self, from: u64, to: u64) -> Result<Vec<Log>, FollowError> {
-        let deployment = self.chain.deployment();
-        let filter = Filter::new()
-            .address(vec![deployment.contributions, deployment.nodes])
-            .event_signature(vec![
-                BatchCommitted::SIGNATURE_HASH,
-                Contributed::SIGNATURE_HASH,
-                AdmissionSet::SIGNATURE_HASH,
-                CommitteeAccepted::SIGNATURE_HASH,
-            ])
-            .topic1(deployment.collective.into_word());
-        Ok(self.chain.logs(filter, from, to).await?)
+    /// Events that name the collective.
+    fn of_collective(&self) -> Filter {
+        Filter::new().topic1(self.chain.deployment().collective.into_word())
     }
 }
 

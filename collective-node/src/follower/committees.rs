@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use alloy::rpc::types::Log;
 use alloy::sol_types::SolEvent;
 use collective::epochs::{Epochs, Key};
 use collective::receipt::BlockRef;
@@ -20,10 +19,10 @@ use crate::chain::facts::CommitteeFact;
 const MAX_SKIPPED: u64 = 256;
 
 impl Follower {
-    /// The keys up to `to`, where `committee` is in force, from those known before and the logs since.
+    /// The keys up to `to`, where `committee` is in force, from those known before and the logs since `from`.
     pub(super) async fn epochs(
         &self,
-        logs: &[Log],
+        from: u64,
         to: &BlockRef,
         committee: &CommitteeFact,
     ) -> Result<Arc<Epochs>, FollowError> {
@@ -34,8 +33,11 @@ impl Follower {
         if committee.epoch == last {
             return Ok(known);
         }
+        let nodes = self.chain.deployment().nodes;
+        let filter = self.of_collective().address(nodes);
+        let filter = filter.event_signature(CommitteeAccepted::SIGNATURE_HASH);
         let mut epochs = Epochs::clone(&known);
-        for log in logs {
+        for log in self.chain.logs(filter, from, to.number).await? {
             let Ok(event) = CommitteeAccepted::decode_log(&log.inner) else {
                 continue;
             };

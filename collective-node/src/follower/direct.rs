@@ -13,6 +13,10 @@ use collective_contracts::ContributionRegistry::Contributed;
 
 use super::{FollowError, Follower, Stretch};
 
+/// Blocks whose logs are asked for at once, where contributors anchor: full of details they would have three quarters of a MiB
+/// each, at a gas limit of 36 million.
+pub(crate) const MAX_BLOCKS_AT_ONCE: u64 = 1_000;
+
 /// A log of `Contributed`, whatever is in it.
 pub(crate) struct DirectLog {
     /// The leaf that the contract made of the struct.
