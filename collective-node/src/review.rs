@@ -26,8 +26,7 @@ use crate::sandbox::{Sandbox, imports};
 
 pub use crate::programs::rebuild::SameBytes;
 pub use changes::Change;
-pub use earnings::Earnings;
-pub(crate) use earnings::index;
+pub use earnings::{Earnings, index};
 pub use risks::Risk;
 pub use summary::Statement;
 pub use trial::Trial;

@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use crate::blobs::Blobs;
 use crate::chain::Chain;
-use crate::chain::facts::ROLE_COMPUTE;
 use crate::decision;
 use crate::follower::{FollowError, Follower, View};
 use crate::headers::Headers;
@@ -57,7 +56,8 @@ impl Earnings {
     }
 }
 
-/// Everything that is anchored by the first accepted compute node that has anchored anything. `None` where there is none.
+/// Everything that is anchored by the first accepted compute node that has anchored anything, or, where none has, that acknowledged
+/// something which its contributor anchored. `None` where there is none.
 ///
 /// # Errors
 /// [`FollowError`].
@@ -67,15 +67,26 @@ pub async fn index(
     headers: &Headers,
 ) -> Result<Option<View>, FollowError> {
     let finalized = chain.finalized().await?;
-    let first = chain.deployment().first_block;
-    for id in chain.accepted_nodes(first, finalized.number).await? {
-        let node = chain.node(&finalized, id).await?;
-        let is_compute = node.roles & ROLE_COMPUTE != 0;
-        let heads = chain.heads(&finalized, node.signer).await?;
-        if is_compute && !heads.batches.is_zero() {
-            let (chain, blobs, headers) = (chain.clone(), blobs.clone(), headers.clone());
-            let (_, view) = Follower::start(chain, blobs, headers, node.signer).await?;
-            return Ok(Some(view.borrow().clone()));
+    let follow = async |signer| {
+        let (chain, blobs, headers) = (chain.clone(), blobs.clone(), headers.clone());
+        let (_, view) = Follower::start(chain, blobs, headers, signer).await?;
+        let view = view.borrow().clone();
+        Ok::<_, FollowError>(view)
+    };
+    let signers = chain.compute_signers(&finalized).await?;
+    let mut any_direct = false;
+    for &signer in &signers {
+        let heads = chain.heads(&finalized, signer).await?;
+        any_direct = !heads.direct.is_zero();
+        if !heads.batches.is_zero() {
+            return Ok(Some(follow(signer).await?));
+        }
+    }
+    // Whose word is in the details only who follows them knows.
+    for signer in signers.into_iter().filter(|_| any_direct) {
+        let view = follow(signer).await?;
+        if !view.index.is_empty() {
+            return Ok(Some(view));
         }
     }
     Ok(None)

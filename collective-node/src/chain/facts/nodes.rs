@@ -178,6 +178,25 @@ impl Chain {
         Ok(KeysHash(accepted.into()))
     }
 
+    /// Signers of the compute nodes that the collective accepts at `block`, in the order of their acceptances. Who is there is proven;
+    /// an endpoint that withholds a log keeps one out.
+    ///
+    /// # Errors
+    /// [`ChainError`].
+    pub async fn compute_signers(&self, block: &BlockRef) -> Result<Vec<Address>, ChainError> {
+        let first = self.deployment.first_block;
+        let mut signers = vec![];
+        for id in self.accepted_nodes(first, block.number).await? {
+            let node = self.node(block, id).await?;
+            let accepted = self.accepted_keys(block, id).await? == node.keys_hash(id);
+            let is_compute = node.roles & ROLE_COMPUTE != 0 && !node.retired;
+            if is_compute && accepted && !signers.contains(&node.signer) {
+                signers.push(node.signer);
+            }
+        }
+        Ok(signers)
+    }
+
     /// A node's keys at a block, with the recipient that belongs to them.
     ///
     /// # Errors
