@@ -15,7 +15,7 @@ use alloy::rpc::types::{Filter, Log};
 use alloy::sol_types::SolEvent;
 use bytes::Bytes;
 use collective::contribution::Batch;
-use collective::id::BlobId;
+use collective::id::{BlobId, Leaf};
 use collective::limits::MAX_BATCH;
 use thiserror::Error;
 use tokio::sync::watch;
@@ -26,6 +26,7 @@ use crate::crash::Step;
 use crate::follower::View;
 use crate::ledger::{BatchRow, Ledger, LedgerError};
 use crate::pace::Pace;
+use crate::rebuild::{RebuildError, rebuild};
 use collective_contracts::ContributionRegistry::{self, BatchCommitted};
 
 /// Why a step of anchoring did not work. The next step tries again.
@@ -40,6 +41,9 @@ pub enum AnchorError {
     /// The blob store.
     #[error(transparent)]
     Blob(#[from] BlobError),
+    /// A contribution of which the ledger knows nothing.
+    #[error(transparent)]
+    Rebuild(#[from] RebuildError),
 }
 
 /// Makes and sends batches.
@@ -52,16 +56,19 @@ pub struct Anchor {
     aggregator: Address,
     /// How many of the view's direct contributions are in the ledger.
     noted: AtomicUsize,
+    /// How many of them were looked for among the blobs, if the ledger lacked them.
+    looked_for: AtomicUsize,
 }
 
 impl Anchor {
-    /// An anchor that has sent nothing yet.
+    /// An anchor that has sent nothing yet. The first `looked_for` direct contributions of the view are in the ledger, or nowhere.
     pub fn new(
         chain: Chain,
         ledger: Ledger,
         blobs: Blobs,
         view: watch::Receiver<View>,
         aggregator: Address,
+        looked_for: usize,
     ) -> Self {
         Self {
             chain,
@@ -70,6 +77,7 @@ impl Anchor {
             view,
             aggregator,
             noted: AtomicUsize::new(0),
+            looked_for: AtomicUsize::new(looked_for),
         }
     }
 
@@ -134,6 +142,7 @@ impl Anchor {
                 self.ledger.anchored(batch.id).await?;
             }
         }
+        self.look_for_lacking(view).await?;
         // What its contributor anchored needs no batch any more.
         let noted = self.noted.load(Ordering::Relaxed);
         let direct = &view.direct[noted..];
@@ -142,6 +151,33 @@ impl Anchor {
             self.noted.store(view.direct.len(), Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// A ledger from a backup lacks what this node acknowledged since, and its contributor anchors it all the same: then every job
+    /// that reads it needs its row.
+    async fn look_for_lacking(&self, view: &View) -> Result<(), AnchorError> {
+        let new = &view.direct[self.looked_for.load(Ordering::Relaxed)..];
+        let lacking = self.lacking(new).await?;
+        if !lacking.is_empty() {
+            rebuild(&self.chain, view, &self.ledger, &self.blobs).await?;
+        }
+        for leaf in self.lacking(&lacking).await? {
+            tracing::error!(leaf = %leaf.0, "this node acknowledged a contribution that stands on chain, and has no file of it: restore its blob, \
+                and start the node again; until then no job that reads it runs");
+        }
+        self.looked_for.store(view.direct.len(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Those that the ledger does not know.
+    async fn lacking(&self, direct: &[(Leaf, u64)]) -> Result<Vec<(Leaf, u64)>, LedgerError> {
+        let mut lacking = vec![];
+        for &(leaf, block) in direct {
+            if self.ledger.contribution(leaf).await?.is_none() {
+                lacking.push((leaf, block));
+            }
+        }
+        Ok(lacking)
     }
 
     async fn make_batch(&self) -> Result<(), AnchorError> {

@@ -258,6 +258,7 @@ impl Node {
             blobs.clone(),
             view.clone(),
             keys.address(),
+            indexed.direct.len(),
         );
         let auditor = Auditor {
             chain: chain.clone(),
