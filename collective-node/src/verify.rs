@@ -20,7 +20,7 @@ use crate::follower::{FollowError, Follower};
 use crate::headers::Headers;
 use crate::receipts::{duplicates, receipt_on_chain};
 use crate::rewards::RewardError;
-pub use anchored::OnChain;
+pub use anchored::{AnchoredBatch, OnChain};
 pub use liveness::liveness;
 pub use logs::Asked;
 pub use rewards::rewards;

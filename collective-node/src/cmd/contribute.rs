@@ -516,7 +516,10 @@ pub(super) async fn told(node: &NodeAt, chain: &MaybeChainAt) -> Result<Told> {
     let answer = node.client()?.collective().await?;
     let deployment = chain.deployment()?.unwrap_or(answer.deployment);
     match chain.reader().await? {
-        Some(chain) => accepted(&chain, &answer.recipient).await?,
+        Some(chain) => {
+            accepted(&chain, &answer.recipient).await?;
+            acknowledges(&chain, answer.aggregator).await?;
+        }
         None => eprintln!(
             "collective: the node's word is taken for the collective's key; \
              --rpc and --deployment check it"
@@ -540,6 +543,17 @@ async fn accepted(chain: &Chain, recipient: &str) -> Result<()> {
         fact.epoch != 0 && fact.recipient == BlobId::of(recipient.as_bytes()),
         "the node gives another key than the one that the collective accepted on chain: \
          nothing was sealed; ask another node"
+    );
+    Ok(())
+}
+
+/// Refuses a key whose acknowledgements nobody counts: that of no node which the members accepted.
+pub(super) async fn acknowledges(chain: &Chain, signer: Address) -> Result<()> {
+    let signers = chain.compute_signers(&chain.latest().await?).await?;
+    ensure!(
+        signers.contains(&signer),
+        "the node acknowledges by {signer}, which is the signer of no compute node that the collective accepts: nobody counts that; \
+         ask another node, or its operator, whether the members accepted its keys"
     );
     Ok(())
 }

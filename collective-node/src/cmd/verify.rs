@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
+use alloy::primitives::B256;
 use alloy::rpc::client::RpcClient;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 use collective::contribution::AnchorReceipt;
 use collective::id::Leaf;
+use collective::receipt::BlockRef;
 use serde_json::json;
 use url::Url;
 
@@ -14,6 +16,7 @@ use super::place::{self, ChainAt, NodeAt};
 use super::show::show;
 use crate::blobs::Blobs;
 use crate::chain::Chain;
+use crate::client::Client;
 use crate::headers::Headers;
 use crate::verify;
 
@@ -51,7 +54,8 @@ pub struct Receipt {
 /// Check a contribution's receipt offline: signature, openings, and the path to its batch's root, or the node's acknowledgement of
 /// what its contributor anchored.
 ///
-/// With --rpc also that the chain has it in a finalized block: its logs are folded and compared with what storage proves.
+/// With --rpc also that a finalized block has it, sent or acknowledged by a compute node that the collective accepts: logs are folded
+/// and compared with what storage proves. A batch counts only where its manifest is to be had: --node asks for that, too.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  collective verify contribution receipt.json --deployment deployment.json"
@@ -65,6 +69,9 @@ pub struct Contribution {
     /// JSON-RPC endpoint of the chain; not read from the environment, as the check needs none.
     #[arg(long, value_name = "URL")]
     rpc: Option<Url>,
+    /// A node that gives the batch's manifest; not read from the environment, either.
+    #[arg(long, value_name = "URL", requires = "rpc")]
+    node: Option<Url>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -191,15 +198,73 @@ impl Contribution {
             return Ok(true);
         };
         let chain = Chain::reader(RpcClient::new_http(rpc), deployment).await?;
-        let on_chain = verify::OnChain::read(&chain, chain.finalized().await?).await?;
-        let (block, by) = on_chain.block_of(&receipt).with_context(|| {
-            let up_to = on_chain.up_to().number;
-            format!("it holds together, but nothing up to finalized block {up_to} anchors it")
-        })?;
+        let (block, by) = match &receipt {
+            AnchorReceipt::Batch(batch) => {
+                let found = anchored(&chain, batch.root).await?;
+                let manifest = match self.node {
+                    Some(node) => {
+                        let blobs = Blobs::of_node(Client::new(node)?);
+                        ensure!(
+                            found.is_whole(&chain, &blobs).await,
+                            "a batch with this root is in block {}, but its manifest {} is not to be had from this node, or is none: \
+                             without it nobody counts it",
+                            found.block,
+                            found.manifest
+                        );
+                        "at hand and right"
+                    }
+                    None => {
+                        "not looked at: --node asks for it, and without it nobody counts the batch"
+                    }
+                };
+                value["manifest"] = json!({ "id": found.manifest, "seen": manifest });
+                rows.push(("manifest", format!("{}, {manifest}", found.manifest)));
+                (found.block, found.aggregator)
+            }
+            AnchorReceipt::Direct(taken) => {
+                let finalized = chain.finalized().await?;
+                let on_chain = verify::OnChain::read(&chain, finalized).await?;
+                let block = on_chain
+                    .direct(taken)
+                    .with_context(|| nothing(&finalized))?;
+                let by = taken.acknowledged_by(&registry)?;
+                let signers = chain.compute_signers(&finalized).await?;
+                ensure!(
+                    signers.contains(&by),
+                    "its contributor anchored it in block {block}, but {by}, which acknowledged it, is the signer of no compute node \
+                     that the collective accepts: nobody counts it"
+                );
+                let by = contribution.contributor.address();
+                (block, by.context("the contributor is no account")?)
+            }
+        };
         value["block"] = json!(block);
         value["anchoredBy"] = json!(by);
         rows.push(("anchored", format!("in block {block}, by {by}")));
         show(self.json, &value, &rows)?;
         Ok(true)
     }
+}
+
+/// The first batch with this root of a compute node that the collective accepts.
+async fn anchored(chain: &Chain, root: B256) -> Result<verify::AnchoredBatch> {
+    let finalized = chain.finalized().await?;
+    let on_chain = verify::OnChain::read(chain, finalized).await?;
+    let signers = chain.compute_signers(&finalized).await?;
+    let mut batches = on_chain.batches(root).peekable();
+    let first = *batches.peek().with_context(|| nothing(&finalized))?;
+    let counts = batches.find(|batch| signers.contains(&batch.aggregator));
+    let counts = counts.with_context(|| {
+        let (block, by) = (first.block, first.aggregator);
+        format!(
+            "a batch with this root is in block {block}, by {by}, which is the signer of no compute node that the collective accepts: \
+             nobody counts it"
+        )
+    })?;
+    Ok(*counts)
+}
+
+fn nothing(up_to: &BlockRef) -> String {
+    let up_to = up_to.number;
+    format!("it holds together, but nothing up to finalized block {up_to} anchors it")
 }

@@ -1,24 +1,51 @@
 //! Whether the chain has a contribution: logs are folded to the proven heads, so no endpoint hides or invents one.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
-use alloy::primitives::{Address, B256};
-use alloy::rpc::types::{Filter, Log};
+use alloy::primitives::{Address, B256, keccak256};
+use alloy::rpc::types::Filter;
 use alloy::sol_types::SolEvent;
-use collective::contribution::{AnchorReceipt, batch_head};
+use collective::contribution::{Batch, DirectContribution, batch_head};
 use collective::id::{BlobId, Leaf};
 use collective::receipt::BlockRef;
 use collective_contracts::ContributionRegistry::{BatchCommitted, Contributed};
 
-use crate::chain::Chain;
+use crate::blobs::Blobs;
+use crate::chain::{Chain, Logs};
 use crate::follower::FollowError;
-use crate::follower::direct::DirectLog;
+use crate::follower::direct::{DirectLog, MAX_BLOCKS_AT_ONCE};
 
 /// What was anchored for a collective up to a block.
 pub struct OnChain {
     up_to: BlockRef,
-    direct: Vec<(DirectLog, u64)>,
-    batches: Vec<(Address, B256, u64)>,
+    /// Leaf, hash of the details, block.
+    direct: Vec<(Leaf, B256, u64)>,
+    batches: Vec<AnchoredBatch>,
+}
+
+/// A batch that somebody sent.
+#[derive(Clone, Copy, Debug)]
+pub struct AnchoredBatch {
+    /// Whose transaction it was: anybody can send one with anybody's root.
+    pub aggregator: Address,
+    /// Root over its leaves.
+    pub root: B256,
+    /// The manifest that it names.
+    pub manifest: BlobId,
+    /// In which block.
+    pub block: u64,
+}
+
+impl AnchoredBatch {
+    /// Whether its manifest is at hand, and is one that counts.
+    pub async fn is_whole(&self, chain: &Chain, blobs: &Blobs) -> bool {
+        let Ok(manifest) = blobs.get(self.manifest).await else {
+            return false;
+        };
+        let deployment = chain.deployment();
+        let (registry, collective) = (deployment.registry(), deployment.collective);
+        Batch::check(&manifest, &registry, collective, self.root).is_ok()
+    }
 }
 
 impl OnChain {
@@ -27,8 +54,10 @@ impl OnChain {
     /// # Errors
     /// [`FollowError::Withheld`] where logs are not what the contract's storage proves.
     pub async fn read(chain: &Chain, up_to: BlockRef) -> Result<Self, FollowError> {
-        let direct = direct(chain, &up_to).await?;
-        let batches = batches(chain, &up_to).await?;
+        // What was sent before there was a collective is in its heads, and counts for nothing.
+        let first = chain.at_height(chain.deployment().first_block).await?;
+        let direct = direct(chain, &first, &up_to).await?;
+        let batches = batches(chain, &first, &up_to).await?;
         Ok(Self {
             up_to,
             direct,
@@ -41,59 +70,72 @@ impl OnChain {
         &self.up_to
     }
 
-    /// The block that has what a receipt says, and who anchored it.
-    pub fn block_of(&self, receipt: &AnchorReceipt) -> Option<(u64, Address)> {
-        match receipt {
-            AnchorReceipt::Batch(receipt) => {
-                let found = self.batches.iter().find(|it| it.1 == receipt.root)?;
-                Some((found.2, found.0))
-            }
-            AnchorReceipt::Direct(taken) => {
-                let contribution = &taken.entry.contribution;
-                let block = self.direct(contribution.leaf(), &taken.details())?;
-                Some((block, contribution.contributor.address()?))
-            }
-        }
+    /// The batches with this root, in the order of their blocks.
+    pub fn batches(&self, root: B256) -> impl Iterator<Item = &AnchoredBatch> {
+        self.batches.iter().filter(move |batch| batch.root == root)
     }
 
-    /// The first block in which its contributor anchored a leaf with these details.
-    fn direct(&self, leaf: Leaf, details: &[u8]) -> Option<u64> {
-        let is_it = |it: &&(DirectLog, u64)| it.0.leaf == leaf && *it.0.details == *details;
-        self.direct.iter().find(is_it).map(|(_, block)| *block)
+    /// The first block in which its contributor anchored this.
+    pub fn direct(&self, taken: &DirectContribution) -> Option<u64> {
+        let (leaf, details) = (taken.entry.contribution.leaf(), keccak256(taken.details()));
+        let mut direct = self.direct.iter();
+        let found = direct.find(|it| (it.0, it.1) == (leaf, details))?;
+        Some(found.2)
     }
 }
 
-async fn direct(chain: &Chain, up_to: &BlockRef) -> Result<Vec<(DirectLog, u64)>, FollowError> {
-    let logs = logs(chain, Contributed::SIGNATURE_HASH, up_to).await?;
-    let read = |log: &Log| Some((DirectLog::decode(log)?, log.block_number?));
-    let found: Vec<_> = logs.iter().filter_map(read).collect();
-    let folded = found
-        .iter()
-        .fold(B256::ZERO, |head, (log, _)| log.head(head));
+async fn direct(
+    chain: &Chain,
+    first: &BlockRef,
+    up_to: &BlockRef,
+) -> Result<Vec<(Leaf, B256, u64)>, FollowError> {
+    let mut head = chain.heads(first, Address::ZERO).await?.direct;
+    let mut pieces = logs(chain, Contributed::SIGNATURE_HASH, first, up_to);
+    let mut found = vec![];
+    while let Some((logs, last)) = pieces.next().await? {
+        for log in &logs {
+            let Some(direct) = DirectLog::decode(log) else {
+                continue;
+            };
+            head = direct.head(head);
+            let block = log.block_number.unwrap_or(last);
+            found.push((direct.leaf, keccak256(&direct.details), block));
+        }
+    }
     let proven = chain.heads(up_to, Address::ZERO).await?.direct;
-    check(folded, proven, up_to)?;
+    check(head, proven, up_to)?;
     Ok(found)
 }
 
-/// Roots of batches, by who anchored them: each aggregator has a head of its own.
+/// Batches by anybody: each aggregator has a head of its own.
 async fn batches(
     chain: &Chain,
+    first: &BlockRef,
     up_to: &BlockRef,
-) -> Result<Vec<(Address, B256, u64)>, FollowError> {
-    let logs = logs(chain, BatchCommitted::SIGNATURE_HASH, up_to).await?;
-    let mut heads = BTreeMap::<Address, B256>::new();
+) -> Result<Vec<AnchoredBatch>, FollowError> {
+    let mut pieces = logs(chain, BatchCommitted::SIGNATURE_HASH, first, up_to);
+    let mut heads = HashMap::<Address, B256>::new();
     let mut found = vec![];
-    for log in &logs {
-        let Ok(event) = BatchCommitted::decode_log(&log.inner) else {
-            continue;
-        };
-        let head = heads.entry(event.aggregator).or_default();
-        *head = batch_head(*head, event.root, event.count, BlobId(event.manifest));
-        found.push((
-            event.aggregator,
-            event.root,
-            log.block_number.unwrap_or_default(),
-        ));
+    while let Some((logs, last)) = pieces.next().await? {
+        for log in &logs {
+            let Ok(event) = BatchCommitted::decode_log(&log.inner) else {
+                continue;
+            };
+            let aggregator = event.aggregator;
+            let before = match heads.get(&aggregator) {
+                Some(head) => *head,
+                None => chain.heads(first, aggregator).await?.batches,
+            };
+            let manifest = BlobId(event.manifest);
+            let head = batch_head(before, event.root, event.count, manifest);
+            heads.insert(aggregator, head);
+            found.push(AnchoredBatch {
+                aggregator,
+                root: event.root,
+                manifest,
+                block: log.block_number.unwrap_or(last),
+            });
+        }
     }
     for (aggregator, folded) in heads {
         check(folded, chain.heads(up_to, aggregator).await?.batches, up_to)?;
@@ -112,12 +154,11 @@ fn check(folded: B256, proven: B256, up_to: &BlockRef) -> Result<(), FollowError
     }
 }
 
-async fn logs(chain: &Chain, event: B256, up_to: &BlockRef) -> Result<Vec<Log>, FollowError> {
+fn logs<'a>(chain: &'a Chain, event: B256, first: &BlockRef, up_to: &BlockRef) -> Logs<'a> {
     let deployment = chain.deployment();
     let filter = Filter::new()
         .address(deployment.contributions)
         .event_signature(event)
         .topic1(deployment.collective.into_word());
-    let logs = chain.logs(filter, deployment.first_block, up_to.number);
-    Ok(logs.await?)
+    chain.logs_piecewise(filter, first.number + 1, up_to.number, MAX_BLOCKS_AT_ONCE)
 }
