@@ -21,18 +21,22 @@ use collective::id::{Leaf, Point};
 use collective::index::Void;
 use collective_contracts::ContributionRegistry::{self, Contributed, Contribution};
 use collective_node::chain::facts::JobState;
-use collective_node::chain::{Chain, ChainError};
+use collective_node::chain::{Account, Chain, ChainError, Deployment};
 use collective_node::client::Client;
 use collective_node::contributor::{
     Destination, RecoveryStep, prepare, recovery, signed, split_file,
 };
-use collective_node::demo::{TERMS_EXPIRE, World, election};
+use collective_node::demo::{DevelopmentChain, Setting, TERMS_EXPIRE, VOTING, World, election};
 use collective_node::follower::{FollowError, Follower, View};
+use collective_node::founding::{Founding, Plan};
 use collective_node::headers::Headers;
 use collective_node::http::ContributionState;
 use collective_node::intake::join;
 use collective_node::keystore::Keystore;
-use devchain::DevTransport;
+use collective_node::node::blobs;
+use collective_node::review::index;
+use collective_node::verify::OnChain;
+use devchain::{Clock, Config, DevChain, DevTransport};
 use serde_json::Value;
 use tower::Service;
 
@@ -354,6 +358,122 @@ async fn a_lost_ledger_finds_again_what_contributors_anchored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_from_a_backup_finds_what_is_anchored_while_the_node_runs() {
+    const LEDGER: [&str; 3] = ["ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm"];
+    let mut quiet = populated().await;
+    purse(&quiet, 0).await;
+    let backup = tempfile::tempdir().expect("a temporary folder");
+    quiet.crash().await;
+    for file in LEDGER {
+        let _ = std::fs::copy(quiet.world.data.join(file), backup.path().join(file));
+    }
+    quiet.start().await.expect("the node starts");
+    let taken = given(&quiet, 5, 0).await;
+    let leaf = taken.entry.contribution.leaf();
+    quiet.crash().await;
+    for file in LEDGER {
+        let _ = std::fs::remove_file(quiet.world.data.join(file));
+        let _ = std::fs::copy(backup.path().join(file), quiet.world.data.join(file));
+    }
+    quiet.start().await.expect("the node starts");
+    let lost = quiet.client().contribution(leaf).await;
+    assert!(lost.is_err(), "the backup knows nothing of it");
+
+    // The contributor has the node's word, and the node still has the file.
+    purse(&quiet, 10).await;
+    quiet.meanwhile(anchor_all(&quiet.world, 5, &taken)).await;
+    let known = async || {
+        let ledger = quiet.node().ledger();
+        ledger.direct(leaf).await.expect("the ledger").is_some()
+    };
+    quiet.until("it is known again", known).await;
+    let job = quiet.request(&quiet.manifest).await.expect("a job");
+    reaches(&quiet, job, JobState::Completed).await;
+    assert_eq!(quiet.fact(job).await.input_count, 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_named_a_collective_before_there_was_one_is_nothing() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let chain = DevChain::new(Config {
+        clock: Clock::Steps(1),
+        ..Config::default()
+    });
+    let served = DevelopmentChain::quiet(&chain);
+    let at = ([127, 0, 0, 1], 0).into();
+    let first = World::constituted(served, folder.path(), at, Setting::default()).await;
+    let first = first.expect("a constituted collective");
+    let plan = Plan {
+        chain_id: first.deployment.chain_id,
+        deployer: first.deployer.address(),
+        name: "Neighbours".into(),
+        founders: vec![first.contributors[1].address()],
+        voting: VOTING,
+        singletons: Some((&first.deployment).into()),
+        token: Some(first.deployment.token),
+    };
+    let found = async || {
+        let by = first.provider(&first.deployer);
+        let mut founding = Founding::begin(plan.clone(), &by).await.expect("begun");
+        founding.complete(&by).await.expect("founded")
+    };
+    // Contracts get their addresses from deployer and nonce: anybody sees beforehand where a collective will be.
+    let before = chain.snapshot();
+    let foreseen = found().await.collective;
+    assert!(chain.revert(before).expect("in memory"), "kept");
+    let stranger = &first.contributors[0];
+    let by = first.provider(stranger);
+    give_ether(&by, stranger.address(), 1).await;
+    let contribution = Contribution {
+        collective: foreseen,
+        contributorId: stranger.address().into_word(),
+        point: B256::repeat_byte(1),
+        commitment: B256::repeat_byte(2),
+        terms: B256::repeat_byte(3),
+        nonce: U256::ZERO,
+    };
+    let registry = ContributionRegistry::new(first.deployment.contributions, &by);
+    let sent = registry.contribute(contribution, b"nonsense".into());
+    Chain::mined(sent.send().await.expect("sent"))
+        .await
+        .expect("the contract takes it");
+    let aggregator = first.keys.address();
+    let deployment = found().await;
+    assert_eq!(deployment.collective, foreseen);
+
+    let reader = Chain::reader(first.chain.client(), deployment).await;
+    let reader = reader.expect("the chain");
+    let begun = reader.at_height(deployment.first_block).await;
+    let heads = reader.heads(&begun.expect("a block"), aggregator).await;
+    assert!(!heads.expect("heads").direct.is_zero());
+    let store = blobs(&first.data).expect("a store");
+    let headers = Headers::Node(first.client.clone());
+    let followed = Follower::start(reader.clone(), store, headers, aggregator).await;
+    let (_, view) = followed.expect("nothing is withheld");
+    assert!(view.borrow().index.is_empty());
+    let newest = reader.latest().await.expect("a block");
+    OnChain::read(&reader, newest)
+        .await
+        .expect("nothing is withheld");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proposal_is_reviewed_by_what_stands_on_chain_though_the_node_anchored_nothing() {
+    let quiet = QuietWorld::found().await;
+    let store = quiet.node().blobs().clone();
+    let headers = Headers::own(quiet.node().ledger().clone(), store.clone());
+    let index = async || index(&quiet.reader, &store, &headers).await;
+    assert!(index().await.expect("the chain").is_none());
+    purse(&quiet, 0).await;
+    let taken = given(&quiet, 5, 0).await;
+    quiet.meanwhile(anchor_all(&quiet.world, 5, &taken)).await;
+    quiet.mine(2 * LAG);
+    let view = index().await.expect("the chain");
+    let view = view.expect("somebody acknowledged it");
+    assert!(counts(&view, taken.entry.contribution.leaf()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_block_that_is_cut_out_takes_its_contribution_along() {
     let quiet = populated().await;
     let taken = acknowledged(&quiet.world, &quiet.world.keys, sealed(&quiet, 5, 0));
@@ -422,11 +542,12 @@ async fn ready_to_finish(quiet: &QuietWorld, ann: &PrivateKeySigner) {
 /// What an endpoint makes of a log.
 type Alter = fn(Log) -> Option<Log>;
 
-/// An endpoint that shows other logs than there are.
+/// An endpoint that shows other logs than there are, and gives no answer with more than so many.
 #[derive(Clone)]
 struct Endpoint {
     chain: DevTransport,
     alter: Alter,
+    most: usize,
 }
 
 impl Service<RequestPacket> for Endpoint {
@@ -440,7 +561,7 @@ impl Service<RequestPacket> for Endpoint {
 
     fn call(&mut self, packet: RequestPacket) -> Self::Future {
         let asked = packet.as_single().map(|it| it.method().to_owned());
-        let (answer, alter) = (self.chain.call(packet), self.alter);
+        let (answer, alter, most) = (self.chain.call(packet), self.alter, self.most);
         Box::pin(async move {
             let mut answer = answer.await?;
             if let (Some("eth_getLogs"), ResponsePacket::Single(single)) =
@@ -449,8 +570,13 @@ impl Service<RequestPacket> for Endpoint {
             {
                 let logs: Vec<Log> = serde_json::from_str(logs.get()).expect("logs");
                 let logs: Vec<Log> = logs.into_iter().filter_map(alter).collect();
-                let logs = serde_json::value::to_raw_value(&logs).expect("JSON");
-                single.payload = ResponsePayload::Success(logs);
+                let shown = serde_json::value::to_raw_value(&logs).expect("JSON");
+                single.payload = match logs.len() > most {
+                    true => {
+                        ResponsePayload::internal_error_message("the answer is too large".into())
+                    }
+                    false => ResponsePayload::Success(shown),
+                };
             }
             Ok(answer)
         })
@@ -466,16 +592,23 @@ async fn an_endpoint_that_withholds_or_garbles_details_is_found_out() {
     quiet.mine(2 * LAG);
     let store = quiet.node().blobs().clone();
     let ledger = quiet.node().ledger().clone();
-    let start = async |alter| {
+    let start = async |alter, most| {
         let chain = quiet.chain.transport();
-        let client = RpcClient::new(Endpoint { chain, alter }, true);
+        let client = RpcClient::new(Endpoint { chain, alter, most }, true);
         let chain = Chain::reader(client, quiet.world.deployment).await?;
         let headers = Headers::own(ledger.clone(), store.clone());
         let aggregator = quiet.world.keys.address();
         Follower::start(chain, store.clone(), headers, aggregator).await
     };
-    let (_, view) = start(Some).await.expect("an honest endpoint");
-    assert!(counts(&view.borrow(), leaf));
+    // One that is honest and gives one log at a time is asked for fewer blocks; one that gives none is of no use.
+    for most in [usize::MAX, 1] {
+        let (_, view) = start(Some, most).await.expect("an honest endpoint");
+        assert!(counts(&view.borrow(), leaf));
+        assert_eq!(view.borrow().index.len(), 6);
+    }
+    let error = start(Some, 0).await.err();
+    let found = matches!(&error, Some(FollowError::Chain(ChainError::Endpoint(_))));
+    assert!(found, "{error:?}");
     let lies: [Alter; 2] = [
         |log| (log.topic0() != Some(&Contributed::SIGNATURE_HASH)).then_some(log),
         |mut log| {
@@ -489,7 +622,7 @@ async fn an_endpoint_that_withholds_or_garbles_details_is_found_out() {
         },
     ];
     for alter in lies {
-        let error = start(alter).await.err();
+        let error = start(alter, usize::MAX).await.err();
         let found = matches!(error, Some(FollowError::Withheld { .. }));
         assert!(found, "{error:?}");
     }
@@ -542,6 +675,35 @@ impl Place {
             self.world.pass("1");
             std::thread::sleep(Duration::from_millis(200));
         }
+    }
+
+    /// Runs a command until it is refused in these words.
+    fn refused_in_time(&self, line: &str, words: &str) {
+        let began = Instant::now();
+        loop {
+            let output = self.world.run(line);
+            let error = String::from_utf8_lossy(&output.stderr).into_owned();
+            if !output.status.success() && error.contains(words) {
+                return;
+            }
+            assert!(began.elapsed() < PATIENCE, "{line}: {error}");
+            self.world.pass("1");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// Sends a batch with this root in a stranger's name.
+    fn forge(&self, root: B256) {
+        let rpc = self.world.told("rpc").parse().expect("a URL");
+        let stranger = PrivateKeySigner::random();
+        self.give(stranger.address(), 1);
+        let by = Account::new(stranger).provider(RpcClient::new_http(rpc));
+        let deployment = std::fs::read(self.world.told("deployment")).expect("kept");
+        let deployment: Deployment = serde_json::from_slice(&deployment).expect("JSON");
+        let registry = ContributionRegistry::new(deployment.contributions, by);
+        let call = registry.commitBatch(deployment.collective, root, 1, B256::repeat_byte(1));
+        let sent = async { Chain::mined(call.send().await.expect("sent")).await };
+        self.runtime.block_on(sent).expect("anchored");
     }
 
     /// Has the example program approved and run, and says which leaves it read.
@@ -625,12 +787,31 @@ fn a_contributor_does_without_a_node_that_anchors_nothing() {
     assert_eq!(by, aggregator);
     let on_chain = format!("verify contribution {kept} --deployment {deployment} --rpc {rpc}");
     world.refused(&on_chain, "nothing up to finalized block");
+    let line = format!(
+        "contribute --record - --source anes96 --purposes statistics --nonce 2 --key {key}"
+    );
+    let regretted = world.json_with(&line, RECORD);
 
-    // The node is gone. What it took in goes on chain by the contributor's own gas.
-    node.stop();
+    // What a stranger sends under the root that the node shows is not the node's batch.
+    let batched = world.path("batched.json");
+    place.in_time(&format!("contributions {leaf} --receipt {batched}"));
+    let batch: Value =
+        serde_json::from_slice(&std::fs::read(&batched).expect("kept")).expect("JSON");
+    place.forge(
+        batch["root"]
+            .as_str()
+            .expect("a root")
+            .parse()
+            .expect("one"),
+    );
+    let line = format!("verify contribution {batched} --deployment {deployment} --rpc {rpc}");
+    place.refused_in_time(&line, "the signer of no compute node");
     let anchor = format!("contributions anchor {leaf} --key {key}");
     let poor = world.run(&anchor);
     assert_eq!(poor.status.code(), Some(1), "it costs gas");
+
+    // The node is gone. What it took in goes on chain by the contributor's own gas.
+    node.stop();
     let shown = world.json(&format!("key show {key}"));
     place.give(
         shown["account"]
@@ -643,6 +824,24 @@ fn a_contributor_does_without_a_node_that_anchors_nothing() {
     let stranger = world.key("requester");
     let theirs = world.run(&format!("contributions anchor {leaf} --key {stranger}"));
     by_hand::refusal(theirs, "another's key", "which `contribute` wrote");
+    // Nothing is paid for where nobody would count it: another's word, or one's own for what was taken back.
+    let word = std::fs::read(kept).expect("kept");
+    let mut another: DirectContribution = serde_json::from_slice(&word).expect("JSON");
+    let registry = serde_json::from_slice::<Deployment>(&std::fs::read(deployment).expect("kept"));
+    let registry = registry.expect("a deployment").registry();
+    let contribution = &another.entry.contribution;
+    let hash = acknowledgement_hash(&registry, contribution.collective, contribution.leaf());
+    let signed = PrivateKeySigner::random().sign_hash_sync(&hash);
+    another.acknowledgement = signed.expect("signed");
+    std::fs::write(kept, serde_json::to_vec(&another).expect("JSON")).expect("written");
+    let refused = world.run(&format!("{anchor} --json"));
+    assert_eq!(refused.status.code(), Some(1), "nobody counts it");
+    let told: Value = serde_json::from_slice(&refused.stdout).expect("JSON");
+    let why = told[0]["failed"].as_str().expect("why");
+    assert!(why.contains("the signer of no compute node"), "{why}");
+    std::fs::write(kept, word).expect("written");
+    world.json(&format!("revoke 2 --own-gas --key {key}"));
+
     let sent = world.json(&anchor);
     let gas = sent[0]["gas"].as_u64().expect("gas");
     assert!((30_000..400_000).contains(&gas), "{gas} gas");
@@ -652,6 +851,8 @@ fn a_contributor_does_without_a_node_that_anchors_nothing() {
         (&given["leaf"], &Value::Null)
     );
     assert_eq!(all[0]["block"], sent[0]["block"]);
+    assert_eq!(all[1]["leaf"], regretted["leaf"]);
+    assert_eq!(all[1]["passedOver"], "it is revoked");
     let found = place.in_time(&on_chain);
     assert_eq!(found["block"], sent[0]["block"]);
     // A receipt of which something was changed proves nothing.
