@@ -23,6 +23,7 @@ mod group_sync;
 mod open;
 #[cfg(feature = "s3")]
 pub mod s3;
+mod source;
 mod store;
 
 pub use bucket::Service;

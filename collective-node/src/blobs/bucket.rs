@@ -1,23 +1,24 @@
 //! A bucket of blobs, whose keeper is not trusted: what it gives is checked, and that it has nothing is believed only where it has
 //! the mark that this node left there.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use collective::id::{BlobId, NodeId};
+use collective::id::NodeId;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use object_store::multipart::MultipartStore;
 use object_store::path::Path as Key;
-use object_store::{Error, ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{Error, ObjectStore, ObjectStoreExt};
+use tokio::sync::OwnedMutexGuard;
 
-use super::open::{PIECE_BYTES, read_file};
-use super::{BlobError, BlobHasher, remove_file};
+use super::source::Source;
+use super::{BlobError, remove_file};
 use crate::intake::MAX_PAYLOAD_BYTES;
 
 /// The mark in the bucket: no name of a blob.
@@ -68,6 +69,8 @@ pub(super) struct Bucket {
     service: Service,
     mark: Bytes,
     worked: Mutex<Option<Instant>>,
+    /// Of names under which something large is sent, or removed: by one at a time, as there is one note of it.
+    turns: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
 }
 
 impl Bucket {
@@ -77,6 +80,7 @@ impl Bucket {
             service,
             mark: format!("blobs of node {owner}\n").into(),
             worked: Mutex::default(),
+            turns: Mutex::default(),
         };
         let (key, memo) = (bucket.key(MARK), path.join(MEMO));
         match bucket.mark().await {
@@ -128,9 +132,9 @@ impl Bucket {
         Key::from(format!("{}/{name}", self.service.prefix))
     }
 
-    /// Nothing is there, says the bucket: it is the right one, and says so again. A 404 also comes from a bucket that was deleted, a
+    /// Nothing is at these places, says the bucket: it is the right one, and says so again. A 404 also comes from a bucket that was deleted, a
     /// proxy on the way, or a service that is half awake.
-    pub async fn lacks(&self, key: &Key) -> Result<(), BlobError> {
+    pub async fn lacks(&self, keys: &[Key]) -> Result<(), BlobError> {
         match self.mark().await {
             Ok(()) => {}
             Err(Error::NotFound { .. } | Error::AlreadyExists { .. }) => {
@@ -139,11 +143,14 @@ impl Bucket {
             }
             Err(error) => return Err(failed(&error)),
         }
-        match self.service.objects.head(key).await {
-            Err(Error::NotFound { .. }) => Ok(()),
-            Ok(_) => Err(BlobError::Bucket("it contradicts itself".into())),
-            Err(error) => Err(failed(&error)),
+        for key in keys {
+            match self.service.objects.head(key).await {
+                Err(Error::NotFound { .. }) => {}
+                Ok(_) => return Err(BlobError::Bucket("it contradicts itself".into())),
+                Err(error) => return Err(failed(&error)),
+            }
         }
+        Ok(())
     }
 
     pub fn works(&self) {
@@ -155,58 +162,53 @@ impl Bucket {
         worked.is_some_and(|then| then.elapsed() < WORKS_FOR)
     }
 
-    /// Sends a file of this machine, of which only some parts are in memory.
-    pub async fn adopt(
-        &self,
-        file: &Path,
-        name: &str,
-        id: BlobId,
-        path: &Path,
-    ) -> Result<(), BlobError> {
+    /// Puts what is small by one request, and what is large in parts: one request ends before a slow line has taken it.
+    pub async fn put(&self, name: &str, mut source: Source, path: &Path) -> Result<(), BlobError> {
         let key = self.key(name);
-        let file = Arc::new(File::open(file).map_err(BlobError::disk)?);
-        let length = file.metadata().map_err(BlobError::disk)?.len();
+        let length = source.length().map_err(BlobError::disk)?;
         if length <= PART_BYTES {
-            let mut hasher = BlobHasher::default();
-            let bytes = read_part(&file, 0..length, &mut hasher).await?;
-            is_same(hasher.finish(), id)?;
+            let bytes = source.part(0..length).await?;
+            source.is_right()?;
             let put = self.service.objects.put(&key, bytes).await;
             return put.map(drop).map_err(|error| failed(&error));
         }
+        let _turn = self.turn(name).await;
+        let note = note(path, name);
+        // Of an earlier try: under the note of this one nobody would know of its parts.
+        self.drop_noted(&note).await?;
         let parts = &self.service.parts;
         let upload = parts.create_multipart(&key).await;
         let upload = upload.map_err(|error| failed(&error))?;
-        let note = path.join(NOTES).join(alloy::hex::encode(id.0));
         let noted = std::fs::create_dir_all(path.join(NOTES))
             .and_then(|()| std::fs::write(&note, format!("{key}\n{upload}")));
         let sent = match noted {
-            Ok(()) => self.send(file, length, &key, &upload, id).await,
+            Ok(()) => self.send(source, length, &key, &upload).await,
             Err(error) => Err(BlobError::disk(error)),
         };
         // What was sent of a file that did not get there would be kept, and paid for, for good.
-        let is_over = sent.is_ok() || self.abort(&key, &upload).await;
-        if is_over && let Err(error) = remove_file(&note) {
-            tracing::warn!(%error, "a note of an upload to the bucket stays");
+        let is_over = match sent {
+            Ok(()) => Ok(()),
+            Err(_) => self.abort(&key, &upload).await,
+        };
+        if let Err(error) = is_over.and_then(|()| remove_file(&note).map_err(BlobError::disk)) {
+            tracing::warn!(%error, "the note of an upload to the bucket stays, and its parts may");
         }
         sent
     }
 
     async fn send(
         &self,
-        file: Arc<File>,
+        mut source: Source,
         length: u64,
         key: &Key,
         upload: &String,
-        id: BlobId,
     ) -> Result<(), BlobError> {
         let parts = &self.service.parts;
-        let mut hasher = BlobHasher::default();
         let mut on_their_way = FuturesOrdered::new();
         let mut there = vec![];
         for index in 0..length.div_ceil(PART_BYTES) {
             let start = index * PART_BYTES;
-            let range = start..length.min(start + PART_BYTES);
-            let bytes = read_part(&file, range, &mut hasher).await?;
+            let bytes = source.part(start..length.min(start + PART_BYTES)).await?;
             on_their_way.push_back(parts.put_part(key, upload, index as usize, bytes));
             if on_their_way.len() == PARTS_ON_THEIR_WAY
                 && let Some(part) = on_their_way.next().await
@@ -217,53 +219,74 @@ impl Bucket {
         while let Some(part) = on_their_way.next().await {
             there.push(part.map_err(|error| failed(&error))?);
         }
-        is_same(hasher.finish(), id)?;
+        source.is_right()?;
         let complete = parts.complete_multipart(key, upload, there).await;
         complete.map(drop).map_err(|error| failed(&error))
     }
 
-    /// Says whether nothing is left of an upload.
-    async fn abort(&self, key: &Key, upload: &String) -> bool {
-        match self.service.parts.abort_multipart(key, upload).await {
-            Ok(()) | Err(Error::NotFound { .. }) => true,
-            Err(error) => {
-                let error = failed(&error);
-                tracing::warn!(%error, "parts of an upload stay in the bucket until the next start");
-                false
+    /// Removes what has these names, and what was sent of it.
+    pub async fn remove(&self, names: &[String], path: &Path) -> Result<(), BlobError> {
+        let mut keys = vec![];
+        for name in names {
+            let (key, _turn) = (self.key(name), self.turn(name).await);
+            self.drop_noted(&note(path, name)).await?;
+            match self.service.objects.delete(&key).await {
+                Ok(()) | Err(Error::NotFound { .. }) => keys.push(key),
+                Err(error) => return Err(failed(&error)),
             }
         }
+        self.lacks(&keys).await
+    }
+
+    /// Waits until nobody else sends anything large of this name.
+    async fn turn(&self, name: &str) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.retain(|_, turn| turn.strong_count() > 0);
+            let turn = turns.get(name).and_then(Weak::upgrade).unwrap_or_default();
+            turns.insert(name.to_owned(), Arc::downgrade(&turn));
+            turn
+        };
+        turn.lock_owned().await
+    }
+
+    /// Sees to it that nothing is left of an upload.
+    async fn abort(&self, key: &Key, upload: &String) -> Result<(), BlobError> {
+        match self.service.parts.abort_multipart(key, upload).await {
+            Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(failed(&error)),
+        }
+    }
+
+    /// Drops what was sent of the upload that a note names, if there is one, and the note.
+    async fn drop_noted(&self, note: &Path) -> Result<(), BlobError> {
+        let text = match std::fs::read_to_string(note) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            text => text.map_err(BlobError::disk)?,
+        };
+        if let Some((key, upload)) = text.split_once('\n') {
+            self.abort(&Key::from(key), &upload.to_owned()).await?;
+        }
+        remove_file(note).map_err(BlobError::disk)
     }
 
     /// Drops the parts of what was being sent when an earlier process ended.
     pub async fn abort_left(&self, path: &Path) -> Result<(), BlobError> {
         for note in notes(&path.join(NOTES)).map_err(BlobError::disk)? {
-            let text = std::fs::read_to_string(&note).map_err(BlobError::disk)?;
-            let is_over = match text.split_once('\n') {
-                Some((key, upload)) => self.abort(&Key::from(key), &upload.to_owned()).await,
-                None => true,
-            };
-            if is_over {
-                remove_file(&note).map_err(BlobError::disk)?;
+            match self.drop_noted(&note).await {
+                Err(error @ BlobError::Bucket(_)) => {
+                    tracing::warn!(%error, "parts of an upload stay in the bucket until it is sent again or the next start");
+                }
+                dropped => dropped?,
             }
         }
         Ok(())
     }
 }
 
-/// In pieces, which the heap takes back and gives again; parts as such would come to several times what is on its way.
-async fn read_part(
-    file: &Arc<File>,
-    range: Range<u64>,
-    hasher: &mut BlobHasher,
-) -> Result<PutPayload, BlobError> {
-    let mut pieces = vec![];
-    for start in range.clone().step_by(PIECE_BYTES) {
-        let piece = start..range.end.min(start + PIECE_BYTES as u64);
-        let piece = read_file(file.clone(), piece).await?;
-        hasher.update(&piece);
-        pieces.push(piece);
-    }
-    Ok(pieces.into_iter().collect())
+/// Where the upload of what has this name is noted.
+fn note(path: &Path, name: &str) -> PathBuf {
+    path.join(NOTES).join(name.replace('/', ""))
 }
 
 fn notes(folder: &Path) -> io::Result<Vec<PathBuf>> {
@@ -271,14 +294,6 @@ fn notes(folder: &Path) -> io::Result<Vec<PathBuf>> {
         Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(vec![]),
         Err(error) => Err(error),
-    }
-}
-
-fn is_same(found: BlobId, expected: BlobId) -> Result<(), BlobError> {
-    let words = "the disk gave other bytes than it was given";
-    match found == expected {
-        true => Ok(()),
-        false => Err(BlobError::disk(io::Error::other(words))),
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 use super::bucket::{Bucket, MARK, MEMO, Service};
 use super::group_sync::GroupSync;
 use super::open::OpenBlob;
+use super::source::Source;
 use super::{BlobError, remove_file};
 
 /// Bytes that are read whole at most: several times the largest sealed file that a run opens, and the largest program or runtime.
@@ -108,9 +109,12 @@ impl Store {
     }
 
     async fn put_at(&self, name: &str, bytes: Bytes) -> Result<(), BlobError> {
+        if let Some(bucket) = &self.bucket {
+            return bucket.put(name, Source::Bytes(bytes), &self.path).await;
+        }
         let payload = PutPayload::from_bytes(bytes);
-        let written = self.objects.put(&self.key(name), payload).await;
-        written.map(drop).map_err(|error| self.failed(error))
+        let written = self.objects.put(&Key::from(name), payload).await;
+        written.map(drop).map_err(BlobError::Store)
     }
 
     pub async fn settle(&self, write: impl FnOnce() -> io::Result<()>) -> Result<(), BlobError> {
@@ -121,7 +125,8 @@ impl Store {
 
     pub async fn adopt(&self, file: &Path, id: BlobId) -> Result<(), BlobError> {
         if let Some(bucket) = &self.bucket {
-            return bucket.adopt(file, &name(id), id, &self.path).await;
+            let source = Source::file(file, id).map_err(BlobError::disk)?;
+            return bucket.put(&name(id), source, &self.path).await;
         }
         let place = self.path.join(name(id));
         let link = || {
@@ -204,15 +209,17 @@ impl Store {
     }
 
     pub async fn remove(&self, id: BlobId) -> Result<(), BlobError> {
-        for name in [beside(id), name(id)] {
-            let key = self.key(&name);
-            match self.objects.delete(&key).await {
+        self.remove_at(&[beside(id), name(id)]).await
+    }
+
+    async fn remove_at(&self, names: &[String]) -> Result<(), BlobError> {
+        if let Some(bucket) = &self.bucket {
+            return bucket.remove(names, &self.path).await;
+        }
+        for name in names {
+            match self.objects.delete(&Key::from(name.as_str())).await {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-                Err(error) => return Err(self.failed(error)),
-            }
-            // Of a file on the disk the kernel's word is enough.
-            if let Some(bucket) = &self.bucket {
-                bucket.lacks(&key).await?;
+                Err(error) => return Err(BlobError::Store(error)),
             }
         }
         Ok(())
@@ -266,7 +273,7 @@ impl Store {
         match (&self.bucket, error) {
             (None, object_store::Error::NotFound { .. }) => BlobError::Missing(id),
             (Some(bucket), object_store::Error::NotFound { .. }) => {
-                match bucket.lacks(&bucket.key(name)).await {
+                match bucket.lacks(&[bucket.key(name)]).await {
                     Ok(()) => BlobError::Missing(id),
                     Err(error) => error,
                 }

@@ -253,3 +253,46 @@ async fn parts_that_a_crash_left_in_a_bucket_are_dropped_by_the_next_start() {
     let listed: Vec<_> = memory.list(None).try_collect().await.expect("names");
     assert_eq!(listed.len(), 1, "the mark alone");
 }
+
+#[tokio::test]
+async fn what_an_earlier_try_left_in_a_bucket_goes_before_it_is_sent_again() {
+    let (memory, folder) = (
+        Arc::<InMemory>::default(),
+        tempfile::tempdir().expect("a folder"),
+    );
+    let blobs = bucket(&memory, folder.path()).await.expect("a store");
+    let (bytes, id) = large();
+    let written = blobs.unfinished().expect("a folder").join("file");
+    std::fs::write(&written, &bytes).expect("written");
+    let key = Key::from(format!("some/where/{}", name(id)));
+    let notes = folder.path().join("parts");
+    std::fs::create_dir_all(&notes).expect("a folder");
+    let note = notes.join(alloy::hex::encode(id.0));
+    // Both are sent in parts, from memory and from the disk; and what is removed leaves none, either.
+    for how in ["put", "adopt", "remove"] {
+        let upload = memory.create_multipart(&key).await.expect("begun");
+        std::fs::write(&note, format!("{key}\n{upload}")).expect("noted");
+        match how {
+            "put" => drop(blobs.put(bytes.clone().into()).await.expect("kept")),
+            "adopt" => blobs.adopt(&written, id).await.expect("adopted"),
+            _ => blobs.remove(id).await.expect("removed"),
+        }
+        let part = memory.put_part(&key, &upload, 0, "late".into()).await;
+        assert!(part.is_err() && !note.exists(), "{how}");
+    }
+    // Where it cannot be dropped it is not forgotten.
+    std::fs::write(&note, format!("{key}\nno upload of this service's")).expect("noted");
+    for refused in [
+        blobs.put(bytes.clone().into()).await.map(drop),
+        blobs.adopt(&written, id).await,
+        blobs.remove(id).await,
+    ] {
+        assert!(matches!(refused, Err(BlobError::Bucket(_))), "{refused:?}");
+        assert!(note.exists());
+    }
+    std::fs::remove_file(&note).expect("removed");
+    let both = tokio::join!(blobs.put(bytes.clone().into()), blobs.adopt(&written, id));
+    both.0.and(both.1).expect("one after the other");
+    assert_eq!(blobs.get(id).await.expect("given"), bytes);
+    assert!(!note.exists());
+}
