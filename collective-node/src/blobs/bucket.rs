@@ -14,7 +14,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use object_store::multipart::MultipartStore;
 use object_store::path::Path as Key;
-use object_store::{Error, ObjectStore, ObjectStoreExt};
+use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode};
 use tokio::sync::OwnedMutexGuard;
 
 use super::source::Source;
@@ -82,20 +82,21 @@ impl Bucket {
             worked: Mutex::default(),
             turns: Mutex::default(),
         };
-        let (key, memo) = (bucket.key(MARK), path.join(MEMO));
-        match bucket.mark().await {
-            Ok(()) => {}
-            Err(Error::NotFound { .. }) if memo.exists() => {
+        let memo = path.join(MEMO);
+        let mut found = bucket.mark().await;
+        if matches!(found, Err(Error::NotFound { .. })) {
+            if memo.exists() {
                 return Err(BlobError::Elsewhere(format!(
                     "this bucket lacks the mark that goes with {}: are bucket and prefix right?",
                     memo.display()
                 )));
             }
-            Err(Error::NotFound { .. }) => {
-                let marked = bucket.service.objects.put(&key, bucket.mark.clone().into());
-                marked.await.map_err(|error| failed(&error))?;
-                bucket.mark().await.map_err(|error| failed(&error))?;
-            }
+            let left = bucket.leave_mark().await;
+            left.map_err(|error| failed(&error))?;
+            found = bucket.mark().await;
+        }
+        match found {
+            Ok(()) => {}
             Err(Error::AlreadyExists { .. }) => {
                 return Err(BlobError::Elsewhere(
                     "this bucket has another node's: give this node a prefix of its own".into(),
@@ -110,6 +111,19 @@ impl Bucket {
         };
         write().map_err(BlobError::disk)?;
         Ok(bucket)
+    }
+
+    /// Puts the mark where there is none: of two nodes that come at once one finds the other's. Some services know no such condition.
+    pub(super) async fn leave_mark(&self) -> Result<(), Error> {
+        let (objects, key) = (&self.service.objects, self.key(MARK));
+        let mark = || self.mark.clone().into();
+        let put = objects.put_opts(&key, mark(), PutMode::Create.into());
+        match put.await {
+            Err(error) if is_unknown(&error) => objects.put(&key, mark()).await.map(drop),
+            // Its own, where the first answer did not get here.
+            Ok(_) | Err(Error::AlreadyExists { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether the mark is there; `AlreadyExists` where it is another one.
@@ -310,10 +324,20 @@ pub(super) fn failed(error: &Error) -> BlobError {
     BlobError::Bucket(words.into())
 }
 
+/// Whether the service, or the library, does not know what it was asked to do (501).
+fn is_unknown(error: &Error) -> bool {
+    matches!(error, Error::NotImplemented { .. }) || status(error) == Some(501)
+}
+
 #[cfg(not(feature = "s3"))]
 fn cause(_: &Error) -> String {
     "it does not work".into()
 }
 
+#[cfg(not(feature = "s3"))]
+fn status(_: &Error) -> Option<u16> {
+    None
+}
+
 #[cfg(feature = "s3")]
-use super::s3::cause;
+use super::s3::{cause, status};

@@ -171,13 +171,18 @@ pub(super) fn cause(error: &Error) -> String {
         }
         next = error.source();
     }
-    // The library says a status in words alone, and behind them whatever the bucket wrote.
-    let words = error.to_string();
-    let status = words.split_once("status code: ").map(|(_, rest)| rest);
-    match status.and_then(|it| it.get(..3)?.parse::<u16>().ok()) {
+    match status(error) {
         Some(status) => format!("it answers {status}"),
         None => "it answers what makes no sense; is the region right?".into(),
     }
+}
+
+/// The status of an answer that the library has no error of its own for.
+pub(super) fn status(error: &Error) -> Option<u16> {
+    // It says it in words alone, and behind them whatever the bucket wrote.
+    let words = error.to_string();
+    let (_, status) = words.split_once("status code: ")?;
+    status.get(..3)?.parse().ok()
 }
 
 fn interrupted(error: &HttpError) -> &'static str {

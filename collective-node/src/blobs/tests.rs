@@ -9,6 +9,7 @@ use object_store::multipart::MultipartStore;
 use object_store::path::Path as Key;
 use object_store::{ObjectStore, ObjectStoreExt};
 
+use super::bucket::Bucket;
 use super::store::name;
 use super::*;
 
@@ -233,6 +234,25 @@ async fn a_store_is_not_left_behind_by_mistake() {
     let service = Service::new(memory, "some/where/else");
     let other = Blobs::bucket(service, fresh.path(), NodeId(B256::ZERO)).await;
     other.expect("a store of its own");
+}
+
+#[tokio::test]
+async fn of_two_nodes_that_come_to_a_bucket_at_once_one_has_it() {
+    let (memory, folder) = (
+        Arc::<InMemory>::default(),
+        tempfile::tempdir().expect("a folder"),
+    );
+    let first = Service::new(memory.clone(), "");
+    let first = Bucket::claim(first, folder.path(), OWNER).await;
+    let first = first.map_err(|_| "no claim").expect("it is the first");
+    let key = Key::from("owner");
+    memory.delete(&key).await.expect("removed");
+    let other = format!("blobs of node {}\n", NodeId(B256::ZERO));
+    // The other's mark comes after this one found none.
+    memory.put(&key, other.clone().into()).await.expect("put");
+    first.leave_mark().await.expect("it is answered");
+    let found = memory.get(&key).await.expect("a mark").bytes().await;
+    assert_eq!(found.expect("read"), other);
 }
 
 #[tokio::test]
