@@ -181,9 +181,14 @@ impl Store {
     }
 
     pub async fn open(&self, id: BlobId) -> Result<OpenBlob, BlobError> {
-        match self.is_bucket() {
-            false => OpenBlob::file(self.path.join(name(id)), id).await,
-            true => OpenBlob::object(self.clone(), id).await,
+        let opened = match self.is_bucket() {
+            false => OpenBlob::file(self.path.join(name(id)), id).await?,
+            true => OpenBlob::object(self.clone(), id).await?,
+        };
+        // Of nothing there is no piece that could be checked.
+        match opened.length() == 0 && id != BlobId::of(b"") {
+            true => Err(BlobError::Garbled(id)),
+            false => Ok(opened),
         }
     }
 

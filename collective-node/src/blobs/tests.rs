@@ -130,6 +130,10 @@ async fn what_is_garbled_in_a_folder_never_comes_to_its_end() {
     file.set_len(length - 1).expect("cut");
     let given = all(&blobs, id, 0..length).await;
     assert!(matches!(given, Err(BlobError::Garbled(_))));
+    // Of nothing not a byte is looked at.
+    file.set_len(0).expect("cut");
+    let opened = blobs.open(id).await.map(drop);
+    assert!(matches!(opened, Err(BlobError::Garbled(_))));
     blobs.put(bytes.clone().into()).await.expect("mended");
     assert_eq!(all(&blobs, id, 0..length).await.expect("whole"), bytes);
 }
@@ -167,6 +171,9 @@ async fn what_is_garbled_in_a_bucket_never_comes_to_its_end() {
     put(&bytes[1..]).await.expect("written");
     let read = open.read(LARGE as u64 - 9..LARGE as u64 - 3).await;
     assert!(matches!(read, Err(BlobError::Garbled(_))));
+    put(b"").await.expect("written over");
+    let opened = blobs.open(id).await.map(drop);
+    assert!(matches!(opened, Err(BlobError::Garbled(_))));
     // A file that is not what its name says gets no further than this machine.
     let written = blobs.unfinished().expect("a folder").join("file");
     for length in [5, LARGE] {
