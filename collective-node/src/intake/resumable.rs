@@ -13,7 +13,7 @@ use futures_util::{Stream, StreamExt};
 use super::{Acknowledgement, Intake, IntakeRefusal, check_header, join, no_payload, parse_entry};
 use crate::blobs::BlobError;
 use crate::contributor::read_header;
-use crate::headers;
+use crate::headers::{self, HeadersError};
 use crate::ledger::Held;
 use crate::uploads::{NoPlace, Turn, Upload};
 
@@ -71,11 +71,19 @@ impl Intake {
     /// How far an upload has come, or that it is taken in.
     ///
     /// # Errors
-    /// [`IntakeRefusal::NoUpload`].
+    /// [`IntakeRefusal::NoUpload`]; the ledger, or the store.
     pub async fn progress(&self, leaf: Leaf) -> Result<Progress, IntakeRefusal> {
         if let Some((held, _)) = self.ledger.contribution(leaf).await? {
             let header = headers::held(&self.ledger, &self.blobs, &held.entry).await;
-            let header = header.ok().flatten().ok_or(IntakeRefusal::NoUpload(leaf))?;
+            // That the store fails says nothing of the upload: whoever were told that there is none would begin anew.
+            let header = header.map_err(|error| match error {
+                HeadersError::Ledger(error) => IntakeRefusal::Ledger(error),
+                HeadersError::Blob(error) => IntakeRefusal::Blob(error),
+                HeadersError::Fetch { .. } | HeadersError::Missing(_) => {
+                    IntakeRefusal::Blob(BlobError::Missing(held.file))
+                }
+            })?;
+            let header = header.ok_or(IntakeRefusal::NoUpload(leaf))?;
             let length = join(&held.entry, &header).len() as u64 + held.entry.commitment.length;
             return Ok(Progress {
                 leaf,

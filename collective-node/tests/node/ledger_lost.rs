@@ -69,6 +69,28 @@ async fn a_file_that_is_refused_is_kept_nowhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_fails_does_not_say_that_there_is_no_upload() {
+    let quiet = QuietWorld::found().await;
+    let leaf = quiet.contribute(0, 0).await.expect("acknowledged");
+    let at = format!("http://{}/uploads/{leaf}", quiet.node().address());
+    let ask = async || {
+        let asked = reqwest::Client::new().head(&at).send().await;
+        asked.expect("an answer").status()
+    };
+    assert_eq!(ask().await, 204);
+    let file = quiet.node().ledger().file(leaf).await.expect("the ledger");
+    let name = file.expect("it is held").to_string();
+    let place = quiet.world.data.join("blobs").join(&name[2..4]);
+    let place = place.join(&name[4..]);
+    // What is no file cannot be read.
+    std::fs::remove_file(&place).expect("removed");
+    std::fs::create_dir(&place).expect("a folder");
+    assert_eq!(ask().await, 503);
+    std::fs::remove_dir(&place).expect("removed");
+    assert_eq!(ask().await, 404, "there is none, so it may begin anew");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_long_run_holds_up_no_other_job() {
     let endless = bombs::program("", "(loop $l (br $l)) (i32.const 0)");
     let quiet = QuietWorld::found_with(&endless).await;
