@@ -185,7 +185,8 @@ async fn fetch(node: &Client, leaf: collective::id::Leaf) -> Result<Bytes, Heade
         })
 }
 
-/// Every blob that begins with a header, and that. Bytes that are garbled begin with none; a store that fails says nothing of any.
+/// Every blob that begins with a header, and that. Bytes that are garbled begin with none. One that the store fails to give comes
+/// as an error, its name in the log, and those after it come all the same.
 ///
 /// # Errors
 /// [`BlobError::Store`], [`BlobError::Bucket`].
@@ -193,15 +194,26 @@ pub async fn scan(
     blobs: &Blobs,
 ) -> Result<impl Stream<Item = Result<(BlobId, OpenBlob, Bytes), BlobError>>, BlobError> {
     let one = move |id| async move {
-        let Some(file) = given(blobs.open(id).await)? else {
-            return Ok(None);
-        };
-        let header = given(at_head(&file).await)?.flatten();
-        Ok(header.map(|header| (id, file, header)))
+        let read = with_header(blobs, id).await;
+        if let Err(error) = &read {
+            tracing::error!(blob = %id, %error, "a blob cannot be read");
+        }
+        read
     };
     let each = stream::iter(blobs.list().await?).map(one);
     let all = each.buffer_unordered(AT_ONCE);
     Ok(all.try_filter_map(|found| ready(Ok(found))))
+}
+
+async fn with_header(
+    blobs: &Blobs,
+    id: BlobId,
+) -> Result<Option<(BlobId, OpenBlob, Bytes)>, BlobError> {
+    let Some(file) = given(blobs.open(id).await)? else {
+        return Ok(None);
+    };
+    let header = given(at_head(&file).await)?.flatten();
+    Ok(header.map(|header| (id, file, header)))
 }
 
 /// Sealed files by the hashes of their headers: of every blob the head is read once.

@@ -11,7 +11,7 @@ use collective::contribution::{
 };
 use collective::id::{BlobId, sha256};
 use collective::liveness::Custody;
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use thiserror::Error;
 
 use crate::blobs::{BlobError, Blobs, OpenBlob, given};
@@ -20,6 +20,10 @@ use crate::follower::View;
 use crate::headers::scan;
 use crate::ledger::{Held, Kept, Ledger, LedgerError};
 use crate::withdrawal::withdrawn;
+
+/// Blobs that the store fails to give before nobody looks further: each takes as long as the patience with a bucket, and a store that
+/// is away gives none of a million.
+const MAX_UNREADABLE: usize = 32;
 
 /// Why nothing, or not everything, could be made again.
 #[derive(Debug, Error)]
@@ -36,7 +40,8 @@ pub enum RebuildError {
 }
 
 /// Notes every anchored contribution and batch that the ledger lacks, with the sealed files, or as withdrawn where the file was
-/// dropped; says how many contributions. Where something lacks, the head of every blob is read, and all of those that may be it.
+/// dropped; says how many contributions. Where something lacks, the head of every blob is read, and all of those that may be it. One that
+/// cannot be read is in nobody's way, unless something still lacks at the end.
 ///
 /// # Errors
 /// [`RebuildError`]; what was noted stays noted.
@@ -64,18 +69,25 @@ pub async fn rebuild(
     );
     let mut found = 0;
     let mut connected = vec![];
+    let mut unreadable = Unreadable::default();
     let mut all = pin!(scan(blobs).await?);
-    while let Some((file, blob, header)) = all.try_next().await? {
+    while let Some(read) = all.next().await {
+        let Some((file, blob, header)) = unreadable.pass(read)? else {
+            continue;
+        };
         let Some(&entry) = lacking.get(&sha256(&header)) else {
             continue;
         };
         let header = header.len() as u64;
-        let custody = given(custody(blobs, file, blob, header, entry).await)?.flatten();
+        let custody = given(custody(blobs, file, blob, header, entry).await);
+        if let Err(error) = &custody {
+            tracing::error!(blob = %file, %error, "a blob cannot be read");
+        }
         let held = Held {
             entry: entry.clone(),
             file,
         };
-        match custody {
+        match unreadable.pass(custody)?.flatten().flatten() {
             Some(Custody::Escrow) => {
                 lacking.remove(&held.entry.commitment.header);
                 found += usize::from(ledger.keep(held).await? == Kept::New);
@@ -83,6 +95,10 @@ pub async fn rebuild(
             Some(Custody::Connected) => connected.push(held),
             None => {}
         }
+    }
+    // It may be the file of any of these, which are neither elsewhere nor dropped before that is known.
+    if !lacking.is_empty() {
+        unreadable.none()?;
     }
     // Later: anybody can put an outline beside a file that is here.
     for held in connected {
@@ -102,6 +118,28 @@ pub async fn rebuild(
     Ok(found)
 }
 
+/// What became of blobs that the store could not give, of which each is in the log.
+#[derive(Default)]
+struct Unreadable(Vec<BlobError>);
+
+impl Unreadable {
+    /// Goes on without one. Where they become too many it is the store that does not work.
+    fn pass<T>(&mut self, read: Result<T, BlobError>) -> Result<Option<T>, BlobError> {
+        match read {
+            Ok(read) => Ok(Some(read)),
+            Err(error) if self.0.len() == MAX_UNREADABLE => Err(error),
+            Err(error) => {
+                self.0.push(error);
+                Ok(None)
+            }
+        }
+    }
+
+    fn none(self) -> Result<(), BlobError> {
+        self.0.into_iter().next().map_or(Ok(()), Err)
+    }
+}
+
 /// Contributions whose files are not here because they are withdrawn: their headers are.
 async fn tombstones(
     chain: &Chain,
@@ -119,7 +157,10 @@ async fn tombstones(
         let Some(why) = dropped.remove(&leaf) else {
             continue;
         };
-        if given(blobs.get(file).await)?.is_none() {
+        let kept = given(blobs.get(file).await).inspect_err(|error| {
+            tracing::error!(blob = %file, %error, "the header of a withdrawn contribution cannot be read");
+        });
+        if kept?.is_none() {
             continue;
         }
         lacking.remove(&header);
@@ -176,7 +217,9 @@ async fn batches(view: &View, ledger: &Ledger, blobs: &Blobs) -> Result<(), Rebu
         if !known.insert(manifest) {
             continue;
         }
-        let bytes = blobs.get(manifest).await?;
+        let bytes = blobs.get(manifest).await.inspect_err(|error| {
+            tracing::error!(%manifest, %error, "the manifest of a batch cannot be read");
+        })?;
         let entries = serde_json::from_slice::<Vec<SignedContribution>>(&bytes);
         let Some(batch) = entries.ok().and_then(|entries| Batch::new(entries).ok()) else {
             continue;
