@@ -207,11 +207,10 @@ impl Blobs {
         self.own()?.adopt(file, id).await
     }
 
-    /// Keeps what was made of a blob beside it, and can be made again: it is gone with the blob, or before it, and whoever reads it
-    /// checks it.
+    /// Keeps what was made of a blob beside it, and can be made again: it goes with the blob, and whoever reads it checks it.
     ///
     /// # Errors
-    /// [`BlobError::Store`], [`BlobError::Bucket`].
+    /// [`BlobError::Missing`] where the blob is not there any more, [`BlobError::Store`], [`BlobError::Bucket`].
     pub async fn put_beside(&self, id: BlobId, bytes: Bytes) -> Result<(), BlobError> {
         self.own()?.put_beside(id, bytes).await
     }

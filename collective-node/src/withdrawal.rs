@@ -5,7 +5,7 @@
 //! everybody's index is made of. A job whose denials were read before the withdrawal may have the file in its input set, so
 //! dropping waits until it has run, or cannot run any more.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,6 +68,8 @@ struct Progress {
     seen: Option<BlockRef>,
     /// What the ledger knows as withdrawn.
     known: HashSet<Leaf>,
+    /// Whose files were dropped and are to be removed once more.
+    again: VecDeque<Leaf>,
     /// Jobs that read nothing any more, and that is final.
     over: HashSet<u64>,
 }
@@ -91,22 +93,29 @@ impl Withdrawals {
             return Ok(());
         }
         if progress.seen.is_none() {
-            self.drop_again(progress).await?;
+            let withdrawals = self.ledger.withdrawals().await?;
+            progress.known.extend(withdrawals.iter().map(|it| it.leaf));
+            // A power cut may have undone a removal, and a restored copy of the store brings files back.
+            let dropped = withdrawals.iter().filter(|it| it.dropped);
+            progress.again = dropped.map(|it| it.leaf).collect();
         }
         self.note(&view, progress).await?;
         self.drop_due(&view.finalized, progress).await?;
         progress.seen = Some(view.finalized);
-        Ok(())
+        self.drop_again(progress).await
     }
 
-    /// A removal that a power cut undid is made again, and so is one of a file that came back with a restored copy of the store.
+    /// Removes once more what was dropped, until there is one that cannot be: in the next step that is the last.
     async fn drop_again(&self, progress: &mut Progress) -> Result<(), WithdrawalError> {
-        for withdrawal in self.ledger.withdrawals().await? {
-            progress.known.insert(withdrawal.leaf);
-            if withdrawal.dropped
-                && let Some((held, _)) = self.ledger.contribution(withdrawal.leaf).await?
+        while let Some(&leaf) = progress.again.front() {
+            let held = self.ledger.contribution(leaf).await?;
+            progress.again.pop_front();
+            if let Some((held, _)) = held
+                && let Err(error) = self.remove(&held).await
             {
-                self.remove(&held).await?;
+                tracing::error!(%leaf, %error, "the file of a withdrawn contribution may be back");
+                progress.again.push_back(leaf);
+                break;
             }
         }
         Ok(())
@@ -168,7 +177,11 @@ impl Withdrawals {
                 continue;
             }
             match self.drop_file(leaf).await {
-                Ok(()) => tracing::info!(%leaf, "dropped the file of a withdrawn contribution"),
+                Ok(()) => {
+                    tracing::info!(%leaf, "dropped the file of a withdrawn contribution");
+                    // A stranger's copy that came before that was noted was not refused.
+                    progress.again.push_back(leaf);
+                }
                 // One file that is lost or garbled does not keep the others.
                 Err(WithdrawalError::Blob(error)) => {
                     tracing::error!(%leaf, %error, "the file of a withdrawn contribution stays");

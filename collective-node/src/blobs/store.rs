@@ -105,7 +105,15 @@ impl Store {
     }
 
     pub async fn put_beside(&self, id: BlobId, bytes: Bytes) -> Result<(), BlobError> {
-        self.put_at(&beside(id), bytes).await
+        self.put_at(&beside(id), bytes).await?;
+        // Where the blob was removed in the meantime nobody would remove this any more.
+        match self.find(id).await {
+            Err(error @ BlobError::Missing(_)) => {
+                self.remove_at(&[beside(id)]).await?;
+                Err(error)
+            }
+            found => found.map(drop),
+        }
     }
 
     async fn put_at(&self, name: &str, bytes: Bytes) -> Result<(), BlobError> {
@@ -214,7 +222,8 @@ impl Store {
     }
 
     pub async fn remove(&self, id: BlobId) -> Result<(), BlobError> {
-        self.remove_at(&[beside(id), name(id)]).await
+        // In this order: who puts something beside it meanwhile finds that the blob is gone.
+        self.remove_at(&[name(id), beside(id)]).await
     }
 
     async fn remove_at(&self, names: &[String]) -> Result<(), BlobError> {

@@ -90,6 +90,11 @@ async fn keeps_and_gives(blobs: &Blobs) {
         assert!(matches!(beside, Err(BlobError::Missing(_))));
     }
     blobs.get(id).await.expect("given");
+    // Nothing comes to lie beside what is gone.
+    let late = blobs.put_beside(large, note).await;
+    assert!(matches!(late, Err(BlobError::Missing(_))), "{late:?}");
+    let beside = blobs.beside(large).await;
+    assert!(matches!(beside, Err(BlobError::Missing(_))));
 }
 
 #[tokio::test]

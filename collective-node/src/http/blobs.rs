@@ -14,6 +14,7 @@ use futures_util::StreamExt;
 
 use super::{App, Problem};
 use crate::blobs::BlobError;
+use crate::contributor::split_file;
 
 /// Bytes that strangers may leave here while the node runs: over a hundred of the largest programs. A node that
 /// serves more restarts, or its operator uploads for them.
@@ -48,7 +49,21 @@ pub async fn keep(
             detail,
         ));
     }
-    Ok((StatusCode::CREATED, Json(app.blobs.put(bytes).await?)))
+    // To its end, whoever waits for it.
+    let kept = tokio::spawn(put_unless_dropped(app, id, bytes)).await;
+    let kept = kept.map_err(|_| Problem::operator("keeping the blob broke off: ask again"))?;
+    kept.map(|()| (StatusCode::CREATED, Json(id)))
+}
+
+/// The file may be dropped while it is put. A header that is all of its file stays when that is withdrawn.
+async fn put_unless_dropped(app: App, id: BlobId, bytes: Bytes) -> Result<(), Problem> {
+    let is_header = split_file(&bytes).is_some_and(|(_, payload)| payload.is_empty());
+    app.blobs.put(bytes).await?;
+    if !is_header && app.ledger.is_dropped(id).await? {
+        app.blobs.remove(id).await?;
+        return Err(gone(id));
+    }
+    Ok(())
 }
 
 /// Gives the bytes of this name, or a part of them (RFC 9110 §14). A part has no name: whoever asks for it checks what it is a part

@@ -235,11 +235,7 @@ fn what_is_taken_back_is_gone_from_the_disk_and_from_later_jobs() {
     let temporary = tempfile::tempdir().expect("a temporary folder");
     let mut place = Place::start(temporary.path());
     let key = |name: &str| place.world.key(name);
-    let (ann, ben, cleo) = (
-        key("contributor-0"),
-        key("contributor-1"),
-        key("contributor-2"),
-    );
+    let [ann, ben, cleo, dora] = [0, 1, 2, 3].map(|it| key(&format!("contributor-{it}")));
     let [one, two, far] = [1, 2, 300].map(|nonce| place.contribute("contributor-0", nonce, NEVER));
     let several = [1, 2].map(|nonce| place.contribute("contributor-1", nonce, NEVER));
     let late = place.contribute("contributor-2", 1, NEVER);
@@ -347,25 +343,32 @@ fn what_is_taken_back_is_gone_from_the_disk_and_from_later_jobs() {
     place.world.pass("3601");
     assert_eq!(place.dropped(&short), "expired");
 
-    // A restart, a copy that was restored, and a ledger that is lost.
-    let path = node
-        .join("blobs")
-        .join(&name.to_string()[2..4])
-        .join(&name.to_string()[4..]);
+    // A restart, copies that were restored, of which one cannot be removed and holds up nothing, and a ledger that is lost.
+    let path = |given: &Given| {
+        let name = BlobId::of(&given.file).to_string();
+        node.join("blobs").join(&name[2..4]).join(&name[4..])
+    };
     place.node = None;
-    std::fs::write(&path, &one.file).expect("restored");
+    std::fs::create_dir(path(&two)).expect("nothing that can be removed as a file");
+    for restored in [&one, &far] {
+        std::fs::write(path(restored), &restored.file).expect("restored");
+    }
     place.start_node();
+    let after = place.contribute("contributor-3", 2, NEVER);
+    place.revoke(&format!("{} --key {dora}", after.leaf));
+    assert_eq!(place.dropped(&after), "revoked");
     let began = Instant::now();
-    while path.exists() {
+    while path(&one).exists() || path(&far).exists() {
         assert!(began.elapsed() < PATIENCE, "a restored copy stays");
         std::thread::sleep(Duration::from_millis(50));
     }
     place.node = None;
+    std::fs::remove_dir(path(&two)).expect("nothing is in it");
     for file in ["ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm"] {
         let _ = std::fs::remove_file(node.join(file));
     }
     place.start_node();
-    for given in [&one, &two, &far, &late, &short, &several[0]] {
+    for given in [&one, &two, &far, &late, &short, &after, &several[0]] {
         place.dropped(given);
     }
     let replay = refused(
