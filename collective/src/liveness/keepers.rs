@@ -24,19 +24,31 @@ pub struct Keepers(HashMap<Leaf, Standing>);
 
 impl Keepers {
     /// Takes over the next posted epoch and says who earns for it, ascending: contributors of whom something was asked, and
-    /// of whose contributions all that were asked for earn.
+    /// of whose contributions all earn that were asked for, and none was left unasked.
+    ///
+    /// What a node could not ask is not the contributor's fault, so no standing changes by it; but whoever lost one file of two might
+    /// hide it so for ever, so that day is not paid. By its letter it may as well be a file that the node has and could not read:
+    /// the results do not tell these apart, and everybody has to work out the same.
     ///
     /// The contributor is the unit: a second file brings no second share, and whoever let one of two go is not paid for both.
     pub fn note(&mut self, draws: impl IntoIterator<Item = OwnDraw>) -> Vec<ContributorId> {
         let mut outcomes: BTreeMap<(ContributorId, Leaf), Outcome> = BTreeMap::new();
+        let mut unasked = vec![];
         for draw in draws {
-            let Verdict::Asked(Custody::Connected, outcome) = draw.verdict else {
-                continue;
+            let outcome = match draw.verdict {
+                Verdict::Asked(Custody::Connected, outcome) => outcome,
+                Verdict::Asked(Custody::Escrow, Outcome::Error) if !draw.shown => {
+                    unasked.push((draw.contributor, draw.contribution));
+                    continue;
+                }
+                Verdict::Asked(Custody::Escrow, _) | Verdict::Withdrawn => continue,
             };
             let outcome = if draw.shown { Outcome::Held } else { outcome };
             outcomes.insert((draw.contributor, draw.contribution), outcome);
         }
-        let mut earners: BTreeMap<ContributorId, bool> = BTreeMap::new();
+        unasked.retain(|of| !outcomes.contains_key(of));
+        let mut earners: BTreeMap<_, _> =
+            unasked.into_iter().map(|(who, _)| (who, false)).collect();
         for ((contributor, contribution), outcome) in outcomes {
             let standing = self.0.entry(contribution).or_default();
             standing.note(outcome);
@@ -84,6 +96,35 @@ mod tests {
         let without = (0..9).filter(|file| *file != 4);
         let without: Vec<_> = without.map(|file| kept(1, file, Held)).collect();
         assert_eq!(keepers.note(without), [id(1)]);
+    }
+
+    #[test]
+    fn a_day_on_which_one_file_could_not_be_asked_for_is_not_paid_and_costs_no_standing() {
+        let unasked = |who, file| draw(who, file, Verdict::Asked(Escrow, Error));
+        let mut keepers = Keepers::default();
+        let both = [kept(1, 0, Held), kept(1, 1, Held), kept(2, 0, Held)];
+        assert_eq!(keepers.note(both), [id(1), id(2)]);
+        for _ in 0..9 {
+            let hidden = [kept(1, 0, Held), unasked(1, 1), kept(2, 0, Held)];
+            assert_eq!(keepers.note(hidden), [id(2)]);
+        }
+        assert_eq!(keepers.note(both), [id(1), id(2)], "no day counts as away");
+        assert!(keepers.note([unasked(1, 0), unasked(1, 1)]).is_empty());
+        // Whoever shows the bytes on chain hides nothing, and what the node has and lost hides nothing either.
+        let shown = OwnDraw {
+            shown: true,
+            ..unasked(1, 1)
+        };
+        assert_eq!(keepers.note([kept(1, 0, Held), shown]), [id(1)]);
+        for verdict in [Verdict::Asked(Escrow, Wrong), Verdict::Withdrawn] {
+            assert_eq!(
+                keepers.note([kept(1, 0, Held), draw(1, 1, verdict)]),
+                [id(1)]
+            );
+        }
+        // What was anchored twice was asked for if one of its draws was.
+        let twice = [unasked(1, 0), kept(1, 0, Held)];
+        assert_eq!(keepers.note(twice), [id(1)]);
     }
 
     #[test]
