@@ -33,6 +33,8 @@ impl Address {
         match url.scheme() {
             "ipfs" => Content::parse(&url).map(Self::Ipfs),
             "s3" => Object::parse(&url).map(Self::Bucket),
+            // What is no text would go along as it stands, or not at all.
+            "http" | "https" if !has_text(&url) => Err(NO_TEXT),
             "http" | "https" => Ok(Self::Web(url)),
             _ => Err(OTHER_SCHEME),
         }
@@ -52,6 +54,28 @@ pub(super) const OTHER_SCHEME: &str = "only https://, s3:// and ipfs:// are spok
 const NO_CONTENT: &str =
     "it is no ipfs://CID/path: a content identifier (CID) and a path, and nothing else";
 
+const LEADS_OUT: &str = "its path leads out of its content";
+const NO_TEXT: &str = "its user name or password is no UTF-8 once it is decoded";
+
+/// Whether user name and password are text, as Basic authentication has them here.
+fn has_text(url: &Url) -> bool {
+    let is_text = |part: &str| String::from_utf8(decoded(part)).is_ok();
+    is_text(url.username()) && url.password().is_none_or(is_text)
+}
+
+/// Percent-decoded once (RFC 3986 §2.1); what is no octet stays as it is.
+pub(super) fn decoded(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let digits = after.get(..2).filter(|_| *first == b'%');
+        let octet = digits.and_then(|digits| alloy::hex::decode_to_array::<_, 1>(digits).ok());
+        bytes.push(octet.map_or(*first, |[octet]| octet));
+        rest = &after[2 * usize::from(octet.is_some())..];
+    }
+    bytes
+}
+
 /// `CID` and what is below it, as a gateway has them in its path.
 pub(super) struct Content {
     cid: String,
@@ -66,6 +90,7 @@ impl Content {
             || url.query().is_some()
             || url.fragment().is_some();
         match url.host_str() {
+            Some(cid) if is_cid(cid) && !has_more && leads_out(url.path()) => Err(LEADS_OUT),
             Some(cid) if is_cid(cid) && !has_more => Ok(Self {
                 cid: cid.to_owned(),
                 path: url.path().to_owned(),
@@ -80,6 +105,14 @@ impl Content {
             path: String::new(),
         }
     }
+}
+
+/// Whether a path has a segment of dots where a gateway may see one that this node's own parser does not: behind an encoded slash,
+/// or behind a backslash.
+fn leads_out(path: &str) -> bool {
+    let decoded = decoded(path);
+    let mut segments = decoded.split(|byte| matches!(byte, b'/' | b'\\'));
+    segments.any(|segment| matches!(segment, b"." | b".."))
 }
 
 /// Whether a text is a content identifier by its letters: version 0, or version 1 in base 16, 32, 36 or 58. What it names is for the
@@ -194,8 +227,23 @@ mod tests {
         let below = at("http://127.0.0.1:8080/of/us/", &format!("ipfs://{V1}/a"));
         let expected = format!("http://127.0.0.1:8080/of/us/ipfs/{V1}/a");
         assert_eq!(below, Some(expected));
-        for path in ["..\\..\\api", "a/..\\..\\..\\api", "..\\x"] {
-            assert_eq!(at(gateway, &format!("ipfs://{V1}/{path}")), None, "{path}");
+        for path in [
+            "..\\..\\api",
+            "a/..\\..\\..\\api",
+            "..\\x",
+            "..%2f..%2fapi",
+            "a%2F..%2F..%2f..%2Fapi",
+            "..%5c..%5Capi",
+            "%2e%2e%2f%2e%2e%2fapi",
+            "a%2f.%2fb",
+            "a%2f..",
+        ] {
+            let refused = parse(&format!("ipfs://{V1}/{path}")).err();
+            assert_eq!(refused, Some(LEADS_OUT), "{path}");
+        }
+        // Decoded once, that is a name.
+        for path in ["..%252f..%252fapi", "a..b/...", "%2e%2", "..%2"] {
+            assert!(parse(&format!("ipfs://{V1}/{path}")).is_ok(), "{path}");
         }
     }
 
@@ -224,6 +272,20 @@ mod tests {
             "no address".replace(' ', ""),
         ] {
             assert!(parse(&text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn user_name_and_password_are_text() {
+        for (credentials, is_taken) in [
+            ("me:word@", true),
+            ("m%C3%A9:w%20rd%25@", true),
+            ("m%E9:word@", false),
+            ("me:w%FFrd@", false),
+            (":%C3@", false),
+        ] {
+            let read = parse(&format!("https://{credentials}cloud.example/file"));
+            assert_eq!(read.err(), (!is_taken).then_some(NO_TEXT), "{credentials}");
         }
     }
 

@@ -5,6 +5,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::PlaceError;
+use super::address::decoded;
 
 /// The region of a place that names none: that of services which have no regions.
 const REGION: &str = "us-east-1";
@@ -30,7 +31,10 @@ struct Access {
 
 impl Object {
     pub fn parse(url: &Url) -> Result<Self, &'static str> {
-        let text = |part: &str| percent_decode(part).filter(|it| !it.is_empty());
+        let text = |part: &str| {
+            let text = String::from_utf8(decoded(part)).ok();
+            text.filter(|it| !it.is_empty())
+        };
         let region = match url.query() {
             None => Some(REGION),
             Some(query) => query.strip_prefix("region="),
@@ -89,18 +93,6 @@ impl Object {
     pub async fn signed(&self, _: &Url, _: reqwest::Client) -> Result<Url, PlaceError> {
         Err(PlaceError::NoBuckets)
     }
-}
-
-/// `%XX` in a part of a URL undone (RFC 3986 §2.1); `None` where that is no text.
-fn percent_decode(part: &str) -> Option<String> {
-    // A form is the same without `+`, which stands for itself here.
-    let part = part
-        .replace('+', "%2B")
-        .replace('&', "%26")
-        .replace('=', "%3D");
-    let mut pairs = url::form_urlencoded::parse(part.as_bytes());
-    let (decoded, _) = pairs.next()?;
-    (!decoded.contains(char::REPLACEMENT_CHARACTER)).then(|| decoded.into_owned())
 }
 
 #[cfg(test)]
