@@ -570,7 +570,7 @@ fn unreadable(error: BlobError) -> Outcome {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use collective::contribution::PayloadTree;
     use collective::id::NodeId;
     use collective::terms::Terms;
@@ -584,13 +584,13 @@ mod tests {
     const KEPT: u64 = 3 * BLOCK_BYTES + 7;
 
     /// A header by its shape; nothing here opens it.
-    fn file() -> (Vec<u8>, usize) {
+    pub(crate) fn file() -> (Vec<u8>, usize) {
         let identity = "age-encryption.org/v1\n-> X25519 TEiF0ypqr+bpvcqXNyCVJpL7OuwPdVwPL7KQEbFDOCc\nEmECAEcKN+n/Vs9SbWiV+Hu0r+E8R77DdWYyd83nw7U\n--- Vn+54jqiiUCE+WZcEVY3f1sqHjlu/z1LCQ/T7Xm7qI0\n";
         let payload = (0..KEPT).map(|i| (i / 1000) as u8);
         (identity.bytes().chain(payload).collect(), identity.len())
     }
 
-    fn entry(file: &[u8], header: usize) -> SignedContribution {
+    pub(crate) fn entry(file: &[u8], header: usize) -> SignedContribution {
         let mut tree = PayloadTree::new();
         tree.update(&file[header..]);
         let (payload, length) = tree.finish();

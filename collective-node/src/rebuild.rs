@@ -6,12 +6,13 @@ use std::collections::{HashMap, HashSet};
 use std::pin::pin;
 
 use alloy::primitives::B256;
+use bytes::Bytes;
 use collective::contribution::{
     BLOCK_BYTES, Batch, PayloadOutline, PayloadTree, SignedContribution,
 };
 use collective::id::{BlobId, sha256};
 use collective::liveness::Custody;
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{Stream, StreamExt, TryStreamExt};
 use thiserror::Error;
 
 use crate::blobs::{BlobError, Blobs, OpenBlob, given};
@@ -67,10 +68,36 @@ pub async fn rebuild(
         count = lacking.len(),
         "the ledger lacks anchored contributions: reading all blobs for their files"
     );
-    let mut found = 0;
-    let mut connected = vec![];
+    let all = scan(blobs).await?;
+    let (mut found, connected) = files(all, ledger, blobs, &mut lacking).await?;
+    // Later: anybody can put an outline beside a file that is here.
+    for held in connected {
+        if lacking.remove(&held.entry.commitment.header).is_none() {
+            continue;
+        }
+        let leaf = held.entry.contribution.leaf();
+        tracing::error!(%leaf, "where its contributor keeps this is lost: they have to say it again");
+        found += usize::from(ledger.keep_connected(held, None).await? == Kept::New);
+    }
+    found += tombstones(chain, view, ledger, blobs, &mut lacking).await?;
+    if !lacking.is_empty() {
+        let count = lacking.len();
+        tracing::error!(count, "no blob is the file of these anchored contributions");
+    }
+    batches(view, ledger, blobs).await?;
+    Ok(found)
+}
+
+/// Notes what has its file among all blobs; says how many, and what may be kept by its contributor.
+async fn files(
+    all: impl Stream<Item = Result<(BlobId, OpenBlob, Bytes), BlobError>>,
+    ledger: &Ledger,
+    blobs: &Blobs,
+    lacking: &mut HashMap<B256, &SignedContribution>,
+) -> Result<(usize, Vec<Held>), RebuildError> {
+    let (mut found, mut connected) = (0, vec![]);
     let mut unreadable = Unreadable::default();
-    let mut all = pin!(scan(blobs).await?);
+    let mut all = pin!(all);
     while let Some(read) = all.next().await {
         let Some((file, blob, header)) = unreadable.pass(read)? else {
             continue;
@@ -100,22 +127,7 @@ pub async fn rebuild(
     if !lacking.is_empty() {
         unreadable.none()?;
     }
-    // Later: anybody can put an outline beside a file that is here.
-    for held in connected {
-        if lacking.remove(&held.entry.commitment.header).is_none() {
-            continue;
-        }
-        let leaf = held.entry.contribution.leaf();
-        tracing::error!(%leaf, "where its contributor keeps this is lost: they have to say it again");
-        found += usize::from(ledger.keep_connected(held, None).await? == Kept::New);
-    }
-    found += tombstones(chain, view, ledger, blobs, &mut lacking).await?;
-    if !lacking.is_empty() {
-        let count = lacking.len();
-        tracing::error!(count, "no blob is the file of these anchored contributions");
-    }
-    batches(view, ledger, blobs).await?;
-    Ok(found)
+    Ok((found, connected))
 }
 
 /// What became of blobs that the store could not give, of which each is in the log.
@@ -229,4 +241,53 @@ async fn batches(view: &View, ledger: &Ledger, blobs: &Blobs) -> Result<(), Rebu
         ledger.batch(manifest, batch.tree().root(), leaves).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+    use crate::auditor::tests::{entry, file};
+
+    #[tokio::test]
+    async fn a_blob_that_cannot_be_read_is_in_the_way_of_what_may_be_in_it_alone() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (sealed, header) = file();
+        let anchored = entry(&sealed, header);
+        for (others, has_file) in [(1, true), (MAX_UNREADABLE, true), (1, false), (40, true)] {
+            let path = folder.path().join(format!("{others}{has_file}"));
+            let blobs = Blobs::folder(&path).expect("a store");
+            let ledger = Ledger::open(&path.join("ledger")).await.expect("a ledger");
+            let file = blobs.put(sealed.clone().into()).await.expect("kept");
+            let mut broken = vec![];
+            for other in 0..others {
+                let other = format!("no sealed file: {other}");
+                broken.push(blobs.put(other.into()).await.expect("kept"));
+            }
+            if !has_file {
+                broken.push(file);
+            }
+            let all = scan(&blobs).await.expect("a list");
+            // From now on there is a socket, which nobody can open, and which no list of files would have.
+            let socket = folder.path().join("socket");
+            for id in broken {
+                let name = id.to_string();
+                let place = path.join(&name[2..4]).join(&name[4..]);
+                let _bound = UnixListener::bind(&socket).expect("a socket");
+                std::fs::rename(&socket, place).expect("renamed");
+            }
+            let mut lacking = HashMap::from([(anchored.commitment.header, &anchored)]);
+            let made = files(all, &ledger, &blobs, &mut lacking).await;
+            match has_file && others <= MAX_UNREADABLE {
+                true => assert_eq!(made.expect("nothing lacks").0, 1),
+                false => {
+                    let store = matches!(made, Err(RebuildError::Blob(BlobError::Store(_))));
+                    assert!(store, "{others} {has_file}");
+                }
+            }
+            let known = ledger.file(anchored.contribution.leaf()).await;
+            assert!(has_file || known.expect("the ledger").is_none());
+        }
+    }
 }
