@@ -182,7 +182,7 @@ impl Bucket {
         let length = source.length().map_err(BlobError::disk)?;
         if length <= PART_BYTES {
             let bytes = source.part(0..length).await?;
-            source.is_right()?;
+            source.check()?;
             let put = self.service.objects.put(&key, bytes).await;
             return put.map(drop).map_err(|error| failed(&error));
         }
@@ -233,7 +233,7 @@ impl Bucket {
         while let Some(part) = on_their_way.next().await {
             there.push(part.map_err(|error| failed(&error))?);
         }
-        source.is_right()?;
+        source.check()?;
         let complete = parts.complete_multipart(key, upload, there).await;
         complete.map(drop).map_err(|error| failed(&error))
     }

@@ -58,7 +58,7 @@ impl Source {
     ///
     /// # Errors
     /// [`BlobError::Store`]: nobody is to take what was read for what was written.
-    pub fn is_right(self) -> Result<(), BlobError> {
+    pub fn check(self) -> Result<(), BlobError> {
         let words = "the disk gave other bytes than it was given";
         match self {
             Self::File { id, hasher, .. } if hasher.clone().finish() != id => {
