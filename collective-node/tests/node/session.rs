@@ -190,6 +190,7 @@ fn a_node_with_another_key(world: &World, line: &str, record: &[u8]) {
     let answer = serde_json::json!({
         "deployment": deployment,
         "recipient": liar.to_string(),
+        "aggregator": deployment["collective"],
         "charter": null,
         "senderProof": true,
         "aggregator": deployment["collective"],
