@@ -113,10 +113,28 @@ struct Round {
 }
 
 impl Round {
+    /// Takes over what one more try of all that contributors keep came to. Where no bytes at all came through the gateway it may as well
+    /// be the gateway: what failed there then counts against nobody.
+    fn note_answers(&mut self, answers: &[Answer]) {
+        let came = |it: &Answer| matches!(it.outcome, Outcome::Held | Outcome::Wrong);
+        let gateway_works = answers.iter().any(|it| it.is_in_ipfs && came(it));
+        for answer in answers {
+            if !answer.is_in_ipfs || gateway_works || came(answer) {
+                self.note(answer.place, answer.outcome);
+            }
+        }
+    }
+
     /// Takes over what one more try of a challenge came to.
     fn note(&mut self, place: usize, outcome: Outcome) {
         let tries = self.outcomes[place].into_iter().chain([outcome]);
         self.outcomes[place] = Some(Outcome::of_tries(tries));
+    }
+
+    /// Whether nothing was heard yet of some of these challenges.
+    fn is_new(&self, asked: &Asked) -> bool {
+        let mut places = asked.draws.iter().map(|(place, _)| *place);
+        places.any(|place| self.outcomes[place].is_none())
     }
 
     /// Places and contributions of the challenges that are still to be asked.
@@ -152,6 +170,14 @@ struct Asked {
     place: Option<PlaceUrl>,
     /// Places among the challenges, and which leaf each is.
     draws: Vec<(usize, u64)>,
+}
+
+/// What one try of a challenge came to that this node could make.
+struct Answer {
+    /// Its place among the challenges.
+    place: usize,
+    outcome: Outcome,
+    is_in_ipfs: bool,
 }
 
 impl Auditor {
@@ -273,27 +299,30 @@ impl Auditor {
                 }
             }
         }
-        let each_host = hosts.into_values().map(|asked| {
+        let each_host = hosts.into_values().map(|mut asked| {
+            // Those who were in the way of others at one host are not the first again.
+            asked.sort_by_key(|asked| !round.is_new(asked));
             let answers = stream::iter(asked).map(|asked| self.ask_contributor(asked));
             answers.buffer_unordered(AT_ONE_HOST)
         });
         let mut answers = stream::iter(each_host).flatten_unordered(HOSTS_AT_ONCE);
         let until = Instant::now() + TRY_LIMIT;
-        while let Ok(Some(outcomes)) = timeout_at(until, answers.next()).await {
-            for (place, outcome) in outcomes {
-                if let Some(outcome) = outcome {
-                    round.note(place, outcome);
-                }
-            }
+        let mut came = vec![];
+        while let Ok(Some(some)) = timeout_at(until, answers.next()).await {
+            came.extend(some);
         }
+        drop(answers);
+        round.note_answers(&came);
         Ok(())
     }
 
-    /// What became of the draws of a contribution that its contributor keeps; `None` where this node could not ask.
-    async fn ask_contributor(&self, asked: Asked) -> Vec<(usize, Option<Outcome>)> {
+    /// What became of the draws of a contribution that its contributor keeps, as far as this node could ask.
+    async fn ask_contributor(&self, asked: Asked) -> Vec<Answer> {
         let leaf = asked.entry.contribution.leaf();
         let kept = self.stub(&asked.entry).await;
-        let mut outcomes = Vec::with_capacity(asked.draws.len());
+        let is_in_ipfs = asked.place.as_ref();
+        let is_in_ipfs = is_in_ipfs.is_some_and(|place| self.places.is_in_ipfs(place));
+        let mut answers = Vec::with_capacity(asked.draws.len());
         for (place, index) in &asked.draws {
             let outcome = match (&kept, &asked.place) {
                 (Ok((header, outline)), Some(url)) => {
@@ -310,9 +339,13 @@ impl Auditor {
                 }
             };
             tracing::info!(%leaf, ?outcome, "asked a contributor's place");
-            outcomes.push((*place, outcome));
+            answers.extend(outcome.map(|outcome| Answer {
+                place: *place,
+                outcome,
+                is_in_ipfs,
+            }));
         }
-        outcomes
+        answers
     }
 
     /// Asks for the MiB around one leaf of a payload that lies behind a header of so many bytes.
@@ -618,24 +651,29 @@ pub(crate) mod tests {
         }
     }
 
-    #[test]
-    fn what_this_node_never_came_to_ask_counts_against_nobody() {
-        let leaves = [1, 2, 3, 4].map(|byte| Leaf(B256::repeat_byte(byte)));
+    /// Of one challenge more than are of contributions that their contributors keep.
+    fn round(connected: u8) -> Round {
+        let leaves = (0..=connected).map(|byte| Leaf(B256::repeat_byte(byte)));
         let challenge = |contribution: Leaf| Challenge {
             contribution,
             index: 0,
         };
-        let mut round = Round {
+        Round {
             epoch: 0,
             randomness: B256::ZERO,
             index: Arc::default(),
-            challenges: leaves.into_iter().map(challenge).collect(),
-            connected: leaves[..3].iter().copied().collect(),
-            outcomes: vec![None; 4],
+            challenges: leaves.clone().map(challenge).collect(),
+            connected: leaves.take(connected.into()).collect(),
+            outcomes: vec![None; usize::from(connected) + 1],
             withdrawn: HashSet::new(),
             tries: 0,
             next: 0,
-        };
+        }
+    }
+
+    #[test]
+    fn what_this_node_never_came_to_ask_counts_against_nobody() {
+        let mut round = round(3);
         round.note(0, Outcome::Error);
         round.note(1, Outcome::Offline);
         round.note(1, Outcome::Held);
@@ -648,6 +686,58 @@ pub(crate) mod tests {
             Verdict::Asked(Custody::Escrow, Outcome::Wrong),
         ];
         assert_eq!(round.verdicts().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn where_nothing_came_through_the_gateway_its_failures_count_against_nobody() {
+        let answer = |place, outcome, is_in_ipfs| Answer {
+            place,
+            outcome,
+            is_in_ipfs,
+        };
+        let (failed, silent) = (
+            answer(0, Outcome::Error, true),
+            answer(1, Outcome::Offline, true),
+        );
+        let web = answer(2, Outcome::Offline, false);
+        let mut round = round(3);
+        round.note_answers(&[failed, silent, web]);
+        assert_eq!(round.outcomes, [None, None, Some(Outcome::Offline), None]);
+        // Wrong bytes are bytes.
+        for came in [Outcome::Wrong, Outcome::Held] {
+            let mut round = self::round(3);
+            let (failed, silent) = (
+                answer(0, Outcome::Error, true),
+                answer(1, Outcome::Offline, true),
+            );
+            round.note_answers(&[failed, silent, answer(2, came, true)]);
+            let expected = [
+                Some(Outcome::Error),
+                Some(Outcome::Offline),
+                Some(came),
+                None,
+            ];
+            assert_eq!(round.outcomes, expected);
+            // Of a web server it says nothing that another one answers.
+            let mut round = self::round(3);
+            let failed = answer(0, Outcome::Error, true);
+            round.note_answers(&[failed, answer(2, came, false)]);
+            assert_eq!(round.outcomes, [None, None, Some(came), None]);
+        }
+    }
+
+    #[test]
+    fn at_one_host_those_come_first_of_whom_nothing_was_heard() {
+        let mut round = round(2);
+        round.note(0, Outcome::Offline);
+        let (file, header) = file();
+        let asked = |draws: &[usize]| Asked {
+            entry: entry(&file, header),
+            place: None,
+            draws: draws.iter().map(|place| (*place, 0)).collect(),
+        };
+        assert!(!round.is_new(&asked(&[0])));
+        assert!(round.is_new(&asked(&[1])) && round.is_new(&asked(&[0, 1])));
     }
 
     #[tokio::test]

@@ -215,6 +215,25 @@ pub fn read_header(file: impl Read) -> io::Result<Option<Vec<u8>>> {
     Ok(split_file(&head).map(|(header, _)| header.to_vec()))
 }
 
+/// The outline of a sealed file's payload; `None` where the file begins with no header. It is read piece by piece.
+///
+/// # Errors
+/// [`io::Error`].
+pub fn outline(mut file: impl Read) -> io::Result<Option<PayloadOutline>> {
+    let mut head = Vec::new();
+    let most = MAX_HEADER_BYTES as u64;
+    file.by_ref().take(most).read_to_end(&mut head)?;
+    let Some((_, payload)) = split_file(&head) else {
+        return Ok(None);
+    };
+    let mut tree = PayloadTree::new();
+    tree.update(payload);
+    let to = io::sink();
+    let mut payload = Hashed { to, tree };
+    io::copy(&mut file, &mut payload)?;
+    Ok(Some(payload.tree.outline()))
+}
+
 /// What a node keeps of a file that its contributor keeps: the header, as key holders need it, and the payload's outline, 32 bytes
 /// for each MiB, with which a MiB of it is checked.
 pub fn stub(header: &[u8], outline: &PayloadOutline) -> Vec<u8> {

@@ -297,13 +297,9 @@ impl Fetched {
         };
         let mut part = self.part(leaf, header)?;
         for block in blocks(entry.commitment.length).skip(part.blocks) {
-            let start = block.start;
-            let bytes = fetch_block(&self.places, &place, entry, header.len(), block).await;
-            let bytes = bytes.map_err(away)?;
-            if !outline.has(start, &bytes) {
-                return Err(away(IntakeRefusal::AnotherPayload));
-            }
-            self.append(&mut part, &bytes)?;
+            let length = header.len();
+            let bytes = fetch_block(&self.places, &place, entry, length, &outline, block).await;
+            self.append(&mut part, &bytes.map_err(away)?)?;
         }
         self.finish(leaf, part).await
     }

@@ -250,7 +250,7 @@ impl From<IntakeRefusal> for Problem {
             | IntakeRefusal::Blob(_)
             | IntakeRefusal::Busy
             | IntakeRefusal::NoCharter
-            | IntakeRefusal::Place(PlaceError::Gateway)
+            | IntakeRefusal::Place(PlaceError::Gateway | PlaceError::GatewayStatus(_))
             | IntakeRefusal::NoCommittee => StatusCode::SERVICE_UNAVAILABLE,
             IntakeRefusal::AnotherCollective(_)
             | IntakeRefusal::UnknownSource(_)
@@ -260,6 +260,7 @@ impl From<IntakeRefusal> for Problem {
             | IntakeRefusal::AnotherHeader
             | IntakeRefusal::Truncated { .. }
             | IntakeRefusal::AnotherPayload
+            | IntakeRefusal::AnotherOutline
             | IntakeRefusal::PayloadSize { .. }
             | IntakeRefusal::AnotherPlace(_)
             | IntakeRefusal::Place(_)

@@ -10,9 +10,9 @@ use std::time::Duration;
 use alloy::primitives::{Address, Signature};
 use bytes::Bytes;
 use collective::contribution::{
-    Contribution, ContributionRefusal, MAX_ENTRY_BYTES, MAX_PLACE_BYTES, PayloadOutline,
-    PayloadTree, PlaceUrl, SignatureRefusal, SignedContribution, SignedPlace, acknowledgement_hash,
-    blocks, payload_root,
+    BLOCK_BYTES, Contribution, ContributionRefusal, MAX_ENTRY_BYTES, MAX_PLACE_BYTES,
+    PayloadOutline, PlaceUrl, SignatureRefusal, SignedContribution, SignedPlace,
+    acknowledgement_hash, blocks, payload_root,
 };
 use collective::id::{ContributorId, Leaf};
 use collective::limits::MAX_HEADER_BYTES;
@@ -29,7 +29,7 @@ use tokio::sync::watch;
 use crate::blobs::{BlobError, Blobs};
 use crate::chain::Deployment;
 use crate::chain::facts::Rotation;
-use crate::contributor::{split_file, stub};
+use crate::contributor::{split_stub, stub};
 use crate::crash::Step;
 use crate::follower::View;
 use crate::keystore::Keystore;
@@ -48,8 +48,12 @@ pub const MAX_UPLOAD_BYTES: usize = 1024 * 1024;
 /// disk of a small node has room for several times over.
 pub const MAX_PAYLOAD_BYTES: u64 = 1 << 30;
 
-/// Bytes of an upload whose payload stays where its contributor keeps it: the header in hexadecimal, entry and place.
-pub const MAX_CONNECTED_BYTES: usize = 2 * MAX_HEADER_BYTES + MAX_ENTRY_BYTES + 2 * MAX_PLACE_BYTES;
+/// Bytes of an upload whose payload stays where its contributor keeps it: header and outline in hexadecimal, entry and place.
+pub const MAX_CONNECTED_BYTES: usize =
+    2 * (MAX_HEADER_BYTES + MAX_OUTLINE_BYTES + MAX_PLACE_BYTES) + MAX_ENTRY_BYTES;
+
+/// Bytes of a payload's outline: a hash for each MiB.
+const MAX_OUTLINE_BYTES: usize = (MAX_PAYLOAD_BYTES / BLOCK_BYTES) as usize * 32;
 
 /// For a node to look at a whole payload before it takes it in, or takes over its new place: what one request may take
 /// (`http::serve`), with room for its answer. 64 MiB at 3.6 Mbit/s; a GiB at 57.
@@ -63,6 +67,8 @@ pub struct ConnectedUpload {
     pub entry: SignedContribution,
     /// The sealed file's header.
     pub header: alloy::primitives::Bytes,
+    /// The hashes of the payload's blocks ([`PayloadOutline::to_bytes`]), with which the first wrong MiB at the place is found.
+    pub outline: alloy::primitives::Bytes,
     /// Where the sealed file is.
     pub place: SignedPlace,
 }
@@ -169,6 +175,9 @@ pub enum IntakeRefusal {
     /// The file was changed.
     #[error("the payload's bytes are not those that the commitment names")]
     AnotherPayload,
+    /// Of another file, or none.
+    #[error("the outline is not that of the payload that the commitment names")]
+    AnotherOutline,
     /// Nothing, or more than is taken.
     #[error("a payload has 1 to {limit} bytes here, the commitment names {found}")]
     PayloadSize {
@@ -302,30 +311,39 @@ impl Intake {
         if !self.connected {
             return Err(IntakeRefusal::EscrowOnly);
         }
-        let ConnectedUpload {
-            entry,
-            header,
-            place,
-        } = upload;
-        self.check(&entry, |recipient, proof_required| {
-            let (_, rest) =
-                check_header(&entry, &header, &self.deployment, recipient, proof_required)?;
-            no_payload(rest)
-        })?;
-        self.may_be_kept(&entry.commitment.source)?;
-        let contribution = entry.contribution.clone();
-        self.check_place(&place, &entry)?;
+        let outline = self.may_connect(&upload)?;
+        let contribution = upload.entry.contribution.clone();
         let kept = match self.ledger.used(&contribution).await? {
             Some(used) => used,
             // Only now: a place is asked once for each contribution, and not for each try to use a nonce again.
             None => {
-                let outline = self.look(&place.place.url, &entry, header.len()).await?;
-                let file = self.blobs.put(stub(&header, &outline).into()).await?;
+                let ConnectedUpload { entry, header, .. } = &upload;
+                let place = &upload.place.place.url;
+                self.look(place, entry, header.len(), &outline).await?;
+                // That took its time: the charter, the key or the account's controller may be others by now.
+                self.may_connect(&upload)?;
+                let file = self.blobs.put(stub(header, &outline).into()).await?;
+                let (entry, place) = (upload.entry, upload.place.place);
                 let held = Held { entry, file };
-                self.ledger.keep_connected(held, Some(place.place)).await?
+                self.ledger.keep_connected(held, Some(place)).await?
             }
         };
         self.acknowledge(&contribution, kept)
+    }
+
+    /// All that is checked without its place; what the payload there has to be.
+    fn may_connect(&self, upload: &ConnectedUpload) -> Result<PayloadOutline, IntakeRefusal> {
+        let ConnectedUpload { entry, header, .. } = upload;
+        self.check(entry, |recipient, proof_required| {
+            let (_, rest) =
+                check_header(entry, header, &self.deployment, recipient, proof_required)?;
+            no_payload(rest)
+        })?;
+        let outline = PayloadOutline::parse(&upload.outline, &entry.commitment);
+        let outline = outline.ok_or(IntakeRefusal::AnotherOutline)?;
+        self.may_be_kept(&entry.commitment.source)?;
+        self.check_place(&upload.place, entry)?;
+        Ok(outline)
     }
 
     /// The node's word that it has a leaf's file: the same signature each time (RFC 6979).
@@ -362,22 +380,34 @@ impl Intake {
         let leaf = place.place.leaf;
         let found = self.ledger.contribution(leaf).await?;
         let (held, _) = found.ok_or(IntakeRefusal::Unknown(leaf))?;
-        self.check_place(&place, &held.entry)?;
-        if self.ledger.withdrawal(leaf).await?.is_some() {
-            return Err(IntakeRefusal::Withdrawn(leaf));
-        }
-        let old = IntakeRefusal::OldPlace(place.place.number);
-        let known = self.ledger.place(leaf).await?;
-        if known.is_none_or(|(number, _)| place.place.number <= number) {
-            return Err(old);
-        }
-        let file = self.blobs.get(held.file).await?;
-        let (header, _) = split_file(&file).ok_or(BlobError::Garbled(held.file))?;
+        self.may_move(&place, &held.entry).await?;
+        let stub = self.blobs.get(held.file).await?;
+        let stub = split_stub(&stub, &held.entry.commitment);
+        let (header, outline) = stub.ok_or(BlobError::Garbled(held.file))?;
         let url = &place.place.url;
-        self.look(url, &held.entry, header.len()).await?;
+        self.look(url, &held.entry, header.len(), &outline).await?;
+        // That took its time: another key may speak for the account by now, or the contribution be withdrawn.
+        self.may_move(&place, &held.entry).await?;
+        let old = IntakeRefusal::OldPlace(place.place.number);
         match self.ledger.move_to(place.place).await? {
             Kept::New => Ok(Moved { leaf }),
             _ => Err(old),
+        }
+    }
+
+    async fn may_move(
+        &self,
+        place: &SignedPlace,
+        entry: &SignedContribution,
+    ) -> Result<(), IntakeRefusal> {
+        let (leaf, number) = (place.place.leaf, place.place.number);
+        self.check_place(place, entry)?;
+        if self.ledger.withdrawal(leaf).await?.is_some() {
+            return Err(IntakeRefusal::Withdrawn(leaf));
+        }
+        match self.ledger.place(leaf).await? {
+            Some((known, _)) if number > known => Ok(()),
+            _ => Err(IntakeRefusal::OldPlace(number)),
         }
     }
 
@@ -409,22 +439,25 @@ impl Intake {
         self.view.borrow().rotations.get(&contributor).copied()
     }
 
-    /// The outline of the payload that is at a place behind a header of so many bytes, if it is the right one.
+    /// Whether the payload of this outline is at a place, behind a header of so many bytes. The first wrong MiB ends it.
     async fn look(
         &self,
         place: &PlaceUrl,
         entry: &SignedContribution,
         header: usize,
-    ) -> Result<PayloadOutline, IntakeRefusal> {
-        let _turn = self.places.strangers_turn().ok_or(IntakeRefusal::Busy)?;
-        let read = outline_at(&self.places, place, entry, header);
-        let read = tokio::time::timeout(LOOK_LIMIT, read).await;
+        outline: &PayloadOutline,
+    ) -> Result<(), IntakeRefusal> {
+        let places = self.places.for_a_stranger().ok_or(IntakeRefusal::Busy)?;
+        let look = async {
+            places.can_reach(place).await?;
+            for block in blocks(entry.commitment.length) {
+                fetch_block(&places, place, entry, header, outline, block).await?;
+            }
+            Ok(())
+        };
+        let looked = tokio::time::timeout(LOOK_LIMIT, look).await;
         let too_slow = |_| PlaceError::Silent("it gives the file too slowly to be looked at here");
-        let outline = read.map_err(too_slow)??;
-        match outline.root() == entry.commitment.payload {
-            true => Ok(outline),
-            false => Err(IntakeRefusal::AnotherPayload),
-        }
+        looked.map_err(too_slow)?
     }
 
     /// Bytes of a payload of this source: what the operator says, or else what one request takes or the source's longest plaintext
@@ -507,30 +540,16 @@ impl Intake {
     }
 }
 
-/// What the payload at a place comes to, of which no more than a MiB is in memory.
-async fn outline_at(
-    places: &Places,
-    place: &PlaceUrl,
-    entry: &SignedContribution,
-    header: usize,
-) -> Result<PayloadOutline, IntakeRefusal> {
-    let mut tree = PayloadTree::new();
-    for block in blocks(entry.commitment.length) {
-        tree.update(&fetch_block(places, place, entry, header, block).await?);
-    }
-    Ok(tree.outline())
-}
-
-/// A MiB of the payload that a contributor keeps behind a header of so many bytes, or what there is of it where it ends. They are not
-/// compared with anything.
+/// A MiB of the payload that a contributor keeps behind a header of so many bytes, or what there is of it where it ends.
 ///
 /// # Errors
-/// Where they are not there, or the payload is longer or shorter than the commitment says.
+/// Where it is not there, is not what the outline has, or the payload is longer or shorter than the commitment says.
 pub async fn fetch_block(
     places: &Places,
     place: &PlaceUrl,
     entry: &SignedContribution,
     header: usize,
+    outline: &PayloadOutline,
     block: Range<u64>,
 ) -> Result<Bytes, IntakeRefusal> {
     let (header, expected) = (header as u64, entry.commitment.length);
@@ -539,9 +558,12 @@ pub async fn fetch_block(
     let range = header + block.start..header + block.end + more;
     let bytes = places.read(place, range).await?;
     let found = block.start + bytes.len() as u64;
-    match found == block.end {
+    if found != block.end {
+        return Err(IntakeRefusal::Truncated { expected, found });
+    }
+    match outline.has(block.start, &bytes) {
         true => Ok(bytes),
-        false => Err(IntakeRefusal::Truncated { expected, found }),
+        false => Err(IntakeRefusal::AnotherPayload),
     }
 }
 

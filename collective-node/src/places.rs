@@ -59,6 +59,9 @@ const AT_ONCE: usize = 64;
 /// Of these for strangers, who may name any host: the rest is for audits and jobs.
 const FOR_STRANGERS: usize = 16;
 
+/// Tries under way for strangers at one host: the rest of [`AT_ONE_HOST`] is for audits and jobs, at the gateway above all.
+const STRANGERS_AT_ONE_HOST: usize = 2;
+
 /// Why nothing came. No variant tells the address.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PlaceError {
@@ -89,7 +92,22 @@ pub enum PlaceError {
         "this node's IPFS gateway does not work, which is its operator's to mend: try again later"
     )]
     Gateway,
+    /// It fails at this content in a way that says nothing of who has it: it may be full, closed, or find nobody in time.
+    #[error(
+        "this node's IPFS gateway answered {0} and gave no content, which is its operator's to mend: try again later, or name a place at https://"
+    )]
+    GatewayStatus(StatusCode),
 }
+
+/// What of a gateway's answers is its own doing. 504 is also what one says that found nobody in time: that cannot be told apart.
+const GATEWAYS_OWN: [StatusCode; 6] = [
+    StatusCode::UNAUTHORIZED,
+    StatusCode::FORBIDDEN,
+    StatusCode::TOO_MANY_REQUESTS,
+    StatusCode::BAD_GATEWAY,
+    StatusCode::SERVICE_UNAVAILABLE,
+    StatusCode::GATEWAY_TIMEOUT,
+];
 
 impl PlaceError {
     /// What an audit makes of it; `None` where the node could not ask, which tells nothing of whoever keeps the file.
@@ -97,14 +115,14 @@ impl PlaceError {
         match self {
             Self::Silent(_) => Some(Outcome::Offline),
             Self::Refused(_) | Self::Status(_) | Self::Garbled(_) => Some(Outcome::Error),
-            Self::NoGateway | Self::NoBuckets | Self::Gateway => None,
+            Self::NoGateway | Self::NoBuckets | Self::Gateway | Self::GatewayStatus(_) => None,
         }
     }
 
     /// Who has to act, where a contributor names a place.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Gateway => Fault::Operator,
+            Self::Gateway | Self::GatewayStatus(_) => Fault::Operator,
             _ => Fault::Contributor,
         }
     }
@@ -115,7 +133,11 @@ impl PlaceError {
             Self::Silent(_) | Self::Status(_) | Self::Garbled(_) => {
                 "; put the sealed file there, then send this again"
             }
-            Self::Refused(_) | Self::NoGateway | Self::NoBuckets | Self::Gateway => "",
+            Self::Refused(_)
+            | Self::NoGateway
+            | Self::NoBuckets
+            | Self::Gateway
+            | Self::GatewayStatus(_) => "",
         }
     }
 }
@@ -135,14 +157,24 @@ pub struct Places {
     gateway: Option<Arc<Gateway>>,
     all: Arc<Semaphore>,
     strangers: Arc<Semaphore>,
-    /// How many tries may be under way at each host that is being asked.
-    hosts: Arc<Mutex<HashMap<String, Weak<Semaphore>>>>,
+    /// How many tries may be under way at each host that is being asked: all, and those for strangers.
+    hosts: Arc<Mutex<HashMap<(String, For), Weak<Semaphore>>>>,
+    /// Where these go somewhere because a stranger said so.
+    stranger: Option<Arc<OwnedSemaphorePermit>>,
 }
 
-/// Holds one of the tries that strangers may cause.
-#[derive(Debug)]
-pub struct StrangersTurn {
-    _permit: OwnedSemaphorePermit,
+/// Whose tries are counted.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum For {
+    Everybody,
+    Strangers,
+}
+
+/// Held while a try is under way.
+struct Turn {
+    _stranger: Option<OwnedSemaphorePermit>,
+    _at_host: OwnedSemaphorePermit,
+    _anywhere: OwnedSemaphorePermit,
 }
 
 impl Places {
@@ -167,6 +199,7 @@ impl Places {
             all: Arc::new(Semaphore::new(AT_ONCE)),
             strangers: Arc::new(Semaphore::new(FOR_STRANGERS)),
             hosts: Arc::default(),
+            stranger: None,
         })
     }
 
@@ -218,8 +251,28 @@ impl Places {
         service.ok_or(PlaceError::Refused(NO_URL))
     }
 
-    /// Where a gateway gives nothing, either nobody has the content, or the gateway does not work: then it does not even give
-    /// what it has to ask nobody for.
+    /// Whether what is at a place is asked for at the gateway.
+    pub fn is_in_ipfs(&self, place: &PlaceUrl) -> bool {
+        matches!(Address::parse(place), Ok(Address::Ipfs(_)))
+    }
+
+    /// Whether this node could tell that a place gives nothing: of a gateway that does not even give what it has to ask nobody for
+    /// nobody would ever know.
+    ///
+    /// # Errors
+    /// [`PlaceError`].
+    pub async fn can_reach(&self, place: &PlaceUrl) -> Result<(), PlaceError> {
+        match Address::parse(place).map_err(PlaceError::Refused)? {
+            Address::Web(_) | Address::Bucket(_) => Ok(()),
+            Address::Ipfs(_) => {
+                let gateway = self.gateway.as_ref().ok_or(PlaceError::NoGateway)?;
+                self.probe(gateway).await
+            }
+        }
+    }
+
+    /// Where a gateway gives nothing, either nobody has the content, or the gateway does not work: then it says so, or does not
+    /// even give what it has to ask nobody for.
     async fn fetch_content(
         &self,
         content: &Content,
@@ -228,14 +281,24 @@ impl Places {
         let gateway = self.gateway.as_ref().ok_or(PlaceError::NoGateway)?;
         let url = gateway.url(content);
         let url = url.ok_or(PlaceError::Refused("its path leads out of its content"))?;
-        let fetched = self.fetch(url, range, PATIENCE).await;
-        if fetched.is_ok() {
-            return fetched;
+        match self.fetch(url, range, PATIENCE).await {
+            Err(PlaceError::Status(status)) if GATEWAYS_OWN.contains(&status) => {
+                tracing::warn!(%status, "the IPFS gateway gives no content");
+                Err(PlaceError::GatewayStatus(status))
+            }
+            Err(error) => {
+                self.probe(gateway).await?;
+                Err(error)
+            }
+            fetched => fetched,
         }
+    }
+
+    async fn probe(&self, gateway: &Gateway) -> Result<(), PlaceError> {
         let (_, expected) = PROBE;
         let range = 0..expected.len() as u64;
         match self.fetch(gateway.probe_url(), range, PROBE_PATIENCE).await {
-            Ok(found) if found == expected => fetched,
+            Ok(found) if found == expected => Ok(()),
             probed => {
                 let error = probed.err().map(|error| error.to_string());
                 tracing::error!(
@@ -259,33 +322,53 @@ impl Places {
         tried.map_err(|_| PlaceError::Silent("it took too long"))?
     }
 
-    /// To be held while a place is asked because a stranger named it; `None` while others do that.
-    pub fn strangers_turn(&self) -> Option<StrangersTurn> {
+    /// The same for a place that a stranger named, with few tries at each host; `None` while enough others do that.
+    pub fn for_a_stranger(&self) -> Option<Self> {
         let permit = self.strangers.clone().try_acquire_owned().ok()?;
-        Some(StrangersTurn { _permit: permit })
+        Some(Self {
+            stranger: Some(Arc::new(permit)),
+            ..self.clone()
+        })
     }
 
-    /// Waits until fewer than [`AT_ONE_HOST`] tries are under way there, and fewer than [`AT_ONCE`] everywhere.
-    async fn turn(&self, url: &Url) -> [OwnedSemaphorePermit; 2] {
-        let host = url.host_str().unwrap_or_default().to_owned();
-        let turns = {
-            let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-            hosts.retain(|_, turns| turns.strong_count() > 0);
-            let turns = hosts.get(&host).and_then(Weak::upgrade);
-            let turns = turns.unwrap_or_else(|| Arc::new(Semaphore::new(AT_ONE_HOST)));
-            hosts.insert(host, Arc::downgrade(&turns));
-            turns
+    /// Waits until fewer than [`AT_ONE_HOST`] tries are under way there, of them fewer than [`STRANGERS_AT_ONE_HOST`] for strangers
+    /// if this is one of these, and fewer than [`AT_ONCE`] everywhere.
+    async fn turn(&self, url: &Url) -> Turn {
+        let host = url.host_str().unwrap_or_default();
+        let taken = async |turns: Arc<Semaphore>| {
+            let turn = turns.acquire_owned().await;
+            turn.expect("nobody closes it")
         };
-        // In this order, so that whoever waits for one host holds up nobody at another.
-        let at_host = turns.acquire_owned().await;
-        let anywhere = self.all.clone().acquire_owned().await;
-        [at_host, anywhere].map(|turn| turn.expect("nobody closes it"))
+        // In this order, so that whoever waits for one host holds up nobody at another, and a stranger at none but strangers.
+        let stranger = match self.stranger {
+            Some(_) => Some(taken(self.turns(host, For::Strangers)).await),
+            None => None,
+        };
+        Turn {
+            _stranger: stranger,
+            _at_host: taken(self.turns(host, For::Everybody)).await,
+            _anywhere: taken(self.all.clone()).await,
+        }
+    }
+
+    fn turns(&self, host: &str, whose: For) -> Arc<Semaphore> {
+        let at_once = match whose {
+            For::Everybody => AT_ONE_HOST,
+            For::Strangers => STRANGERS_AT_ONE_HOST,
+        };
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.retain(|_, turns| turns.strong_count() > 0);
+        let key = (host.to_owned(), whose);
+        let turns = hosts.get(&key).and_then(Weak::upgrade);
+        let turns = turns.unwrap_or_else(|| Arc::new(Semaphore::new(at_once)));
+        hosts.insert(key, Arc::downgrade(&turns));
+        turns
     }
 
     async fn follow(
         &self,
         mut url: Url,
-        mut turn: [OwnedSemaphorePermit; 2],
+        mut turn: Turn,
         range: Range<u64>,
     ) -> Result<Bytes, PlaceError> {
         for _ in 0..=MAX_REDIRECTS {
@@ -349,6 +432,8 @@ fn has_credentials(url: &Url) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     fn places(private: &[&str]) -> Places {
@@ -413,6 +498,33 @@ mod tests {
         ] {
             assert!(Private::try_from(vec![text.to_owned()]).is_err(), "{text}");
         }
+    }
+
+    #[tokio::test]
+    async fn strangers_leave_room_at_each_host_for_audits_and_jobs() {
+        let places = places(&[]);
+        let host = "https://gateway.example".parse().expect("a URL");
+        let other = "https://other.example".parse().expect("a URL");
+        let strangers = [(); 3].map(|()| places.for_a_stranger().expect("a turn"));
+        let [first, second, third] = &strangers;
+        let taken = [first.turn(&host), second.turn(&host)].map(|turn| turn.now_or_never());
+        assert!(taken.iter().all(Option::is_some));
+        assert!(third.turn(&host).now_or_never().is_none());
+        assert!(third.turn(&other).now_or_never().is_some());
+        let own = [(); AT_ONE_HOST].map(|()| places.turn(&host).now_or_never());
+        let got = own.iter().flatten().count();
+        assert_eq!(got, AT_ONE_HOST - STRANGERS_AT_ONE_HOST);
+        drop(taken);
+        assert!(third.turn(&host).now_or_never().is_some());
+    }
+
+    #[test]
+    fn only_so_many_strangers_are_served_at_once() {
+        let places = places(&[]);
+        let all = [(); FOR_STRANGERS].map(|()| places.for_a_stranger());
+        assert!(all.iter().all(Option::is_some) && places.for_a_stranger().is_none());
+        drop(all);
+        assert!(places.for_a_stranger().is_some());
     }
 
     #[test]

@@ -9,7 +9,8 @@ use alloy::signers::local::PrivateKeySigner;
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::{ArgGroup, Args};
 use collective::contribution::{
-    DirectContribution, MAX_ENTRY_BYTES, Place, PlaceUrl, SignedContribution, SignedPlace,
+    DirectContribution, MAX_ENTRY_BYTES, PayloadOutline, Place, PlaceUrl, SignedContribution,
+    SignedPlace,
 };
 use collective::id::{BlobId, ContributorId, Leaf, sha256};
 use collective::seal::tagged::TaggedRecipient;
@@ -26,7 +27,7 @@ use super::secret;
 use super::show::{Working, byte_bar, printable, show};
 use crate::chain::{Chain, Deployment};
 use crate::client::Client;
-use crate::contributor::{Destination, place, prepare, read_header, sign, split_file};
+use crate::contributor::{Destination, outline, place, prepare, read_header, sign, split_file};
 use crate::http::CollectiveAnswer;
 use crate::intake::{Acknowledgement, ConnectedUpload, MAX_UPLOAD_BYTES, join};
 use crate::places;
@@ -186,7 +187,11 @@ impl Contribute {
                         let (entry, header) = self.signed(&to, &account, path)?;
                         let leaf = entry.contribution.leaf();
                         let place = placed(&deployment, &account, leaf, url)?;
-                        self.connect(&client, entry, &header, place).await?
+                        let file = std::fs::File::open(path).with_context(reading)?;
+                        let outline = outline(file).with_context(reading)?;
+                        let outline = outline.context("the sealed file has no header")?;
+                        self.connect(&client, entry, &header, &outline, place)
+                            .await?
                     }
                 }
             }
@@ -248,7 +253,8 @@ impl Contribute {
             kept.sync_all().with_context(writing)?;
         }
         let (header, _) = split_file(file).context("the sealed file has no header")?;
-        self.connect(client, entry, header, place).await
+        let outline = outline(file)?.context("the sealed file has no header")?;
+        self.connect(client, entry, header, &outline, place).await
     }
 
     /// Signs the leaf of a file that is not read into memory; with its header.
@@ -358,11 +364,13 @@ impl Contribute {
         client: &Client,
         entry: SignedContribution,
         header: &[u8],
+        outline: &PayloadOutline,
         place: SignedPlace,
     ) -> Result<DirectContribution> {
         let upload = ConnectedUpload {
             entry: entry.clone(),
             header: header.to_vec().into(),
+            outline: outline.to_bytes().into(),
             place,
         };
         let kept = self.keep.as_deref().or(self.sealed.as_deref());

@@ -12,7 +12,8 @@ use crate::kept::{Answer, Kept, TOKEN};
 use alloy::primitives::Address;
 use collective::contribution::{BLOCK_BYTES, Place, SignedPlace};
 use collective::liveness::Results;
-use collective_node::contributor::{place, prepare, split_file};
+use collective_node::client::Client;
+use collective_node::contributor::{outline, place, prepare, split_file};
 use collective_node::intake::ConnectedUpload;
 use serde_json::Value;
 
@@ -291,6 +292,7 @@ async fn contribute_several_leaves(kept: &Kept) -> String {
     let sealed = prepare(&to, &account, 77, &vec![7; 60_000], &mut rand::rng());
     let (entry, file) = sealed.expect("sealed");
     let (header, _) = split_file(&file).expect("a sealed file");
+    let outline = outline(&file[..]).expect("bytes").expect("a sealed file");
     let leaf = entry.contribution.leaf();
     let at = Place {
         leaf,
@@ -300,6 +302,7 @@ async fn contribute_several_leaves(kept: &Kept) -> String {
     let mut upload = ConnectedUpload {
         entry,
         header: header.to_vec().into(),
+        outline: outline.to_bytes().into(),
         place: place(&deployment, &kept.account("contributor-2"), at.clone()),
     };
     kept.server.set("large", Answer::File(file));
@@ -309,9 +312,27 @@ async fn contribute_several_leaves(kept: &Kept) -> String {
         "{said}"
     );
     upload.place = place(&deployment, &account, at);
+    it_brings_the_outline(kept, &client, &upload).await;
     client.connect(&upload).await.expect("taken in");
     kept.world.json(&format!("contributions {leaf} --wait"));
     leaf.to_string()
+}
+
+/// By which a MiB is compared as it comes: of another payload, cut or left out it is refused, and no place is asked.
+async fn it_brings_the_outline(kept: &Kept, client: &Client, upload: &ConnectedUpload) {
+    let asked = || kept.server.asked.lock().expect("no panic").len();
+    let before = asked();
+    let bytes = &upload.outline;
+    let mut bent = bytes.to_vec();
+    bent[0] ^= 1;
+    let cut = bytes[..bytes.len() - 1].to_vec();
+    for other in [bent, cut, [&bytes[..], bytes].concat(), vec![]] {
+        let mut upload = upload.clone();
+        upload.outline = other.into();
+        let said = client.connect(&upload).await.expect_err("refused");
+        assert!(said.to_string().contains("the outline is not"), "{said}");
+    }
+    assert_eq!(asked(), before, "a place was asked");
 }
 
 /// The member takes the file elsewhere. Nobody else does, and no old word does.

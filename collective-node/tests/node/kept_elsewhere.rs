@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use crate::by_hand::refusal;
 use crate::kept::{Answer, Kept, Server, TOKEN, basic};
 use collective::contribution::{Place, PlaceUrl};
-use collective_node::contributor::{place, sign, split_file};
+use collective_node::contributor::{outline, place, prepare, sign, split_file};
 use collective_node::intake::ConnectedUpload;
 
 const CID: &str = "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi";
@@ -134,27 +134,35 @@ async fn a_gateway_is_not_believed_and_its_failures_cost_no_contributor() {
     };
     let mut bent = file.clone();
     *bent.last_mut().expect("a byte") ^= 4;
-    refuses(Answer::Status(504), "answered 504");
+    refuses(Answer::Status(404), "answered 404");
     refuses(Answer::File(bent), "bytes are not those");
     refuses(Answer::Slow, "took too long");
     let inside = format!("https://127.0.0.1:{}/", server.address.port() ^ 1);
     refuses(Answer::To(inside), "none of the public internet");
-    kept.refuses_place(&format!("ipfs://{CID}/..\\..\\record.age"), "leads out");
     names_content_and_nothing_else(&kept).await;
 
-    // Where it does not even have what it has to ask nobody for, it is its operator's fault.
+    // What it does not give for itself, or where it does not even have what it has to ask nobody for, is its operator's fault.
+    let is_operators = |words: &str| {
+        let refused = kept.contribute(&url);
+        let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(error.contains("fault: operator"), "{error}");
+        refusal(refused, words, words);
+    };
+    for status in [401, 403, 429, 502, 503, 504] {
+        server.set(&path, Answer::Status(status));
+        is_operators(&format!("gateway answered {status}"));
+    }
     let is_down = |server: &Server| {
         server.set(&path, Answer::Status(502));
         server.set(probe, Answer::Status(502));
     };
     is_down(&server);
-    let down = kept.contribute(&url);
-    let error = String::from_utf8_lossy(&down.stderr).into_owned();
-    assert!(error.contains("fault: operator"), "{error}");
-    refusal(down, "a gateway that is down", "gateway does not work");
+    is_operators("gateway does not work");
+    // It is asked before anything is taken in: what it loses later would never be noticed.
+    server.set(&path, Answer::Whole(file.clone()));
+    is_operators("gateway does not work");
 
     server.set(probe, Answer::File(expected.to_vec()));
-    server.set(&path, Answer::Whole(file.clone()));
     let leaf = kept.contributed(&url);
     kept.next_day(true).await;
     assert_eq!(kept.standing(&leaf), ("held".into(), true));
@@ -172,13 +180,53 @@ async fn a_gateway_is_not_believed_and_its_failures_cost_no_contributor() {
         ("held".into(), true),
         "three days away would cost it"
     );
+    // Where nothing comes through it at all it may as well be the gateway.
     server.set(&path, Answer::Status(404));
+    kept.next_day(false).await;
+    assert_eq!(kept.standing(&leaf), ("unasked".into(), false));
+    another_comes_through(&kept).await;
     kept.next_day(false).await;
     assert_eq!(
         kept.standing(&leaf),
         ("error".into(), true),
         "one day is borne"
     );
+}
+
+/// Somebody else's file, below the same identifier.
+async fn another_comes_through(kept: &Kept) {
+    let (client, deployment) = (kept.client(), kept.deployment());
+    let answer = client.collective().await.expect("a collective");
+    let recipient = answer.recipient.parse().expect("a recipient");
+    let to = kept::destination(&deployment, &recipient);
+    let account = kept.account("contributor-1");
+    let sealed = prepare(
+        &to,
+        &account,
+        7,
+        b"0,7,7,1,6,6,36,3,1,1\n",
+        &mut rand::rng(),
+    );
+    let (entry, file) = sealed.expect("sealed");
+    let (header, _) = split_file(&file).expect("a sealed file");
+    let outline = outline(&file[..]).expect("bytes").expect("a sealed file");
+    let leaf = entry.contribution.leaf();
+    let url = PlaceUrl::try_from(format!("ipfs://{CID}/other.age"));
+    let at = Place {
+        leaf,
+        number: 1,
+        url: url.expect("printable"),
+    };
+    let upload = ConnectedUpload {
+        entry,
+        header: header.to_vec().into(),
+        outline: outline.to_bytes().into(),
+        place: place(&deployment, &account, at),
+    };
+    let path = format!("ipfs/{CID}/other.age");
+    kept.server.set(&path, Answer::File(file));
+    client.connect(&upload).await.expect("taken in");
+    kept.world.json(&format!("contributions {leaf} --wait"));
 }
 
 /// What a client of another make sends the node refuses as well.
@@ -190,10 +238,17 @@ async fn names_content_and_nothing_else(kept: &Kept) {
     let account = kept.account("contributor-0");
     let entry = sign(&to, &account, 7, &kept.file[..]).expect("a sealed file");
     let (header, _) = split_file(&kept.file).expect("a sealed file");
-    for url in [
-        "ipfs://127.0.0.1/record.age".to_owned(),
-        format!("ipfs://me:{TOKEN}@{CID}/"),
-        format!("ipfs://{CID}/record.age?format=car"),
+    let outline = outline(&kept.file[..])
+        .expect("bytes")
+        .expect("a sealed file");
+    let no_content = "it is no ipfs://CID/path";
+    for (url, words) in [
+        ("ipfs://127.0.0.1/record.age".to_owned(), no_content),
+        (format!("ipfs://me:{TOKEN}@{CID}/"), no_content),
+        (format!("ipfs://{CID}/record.age?format=car"), no_content),
+        (format!("ipfs://{CID}/..\\..\\record.age"), "leads out"),
+        (format!("ipfs://{CID}/..%2f..%2frecord.age"), "leads out"),
+        (format!("https://m%E9:{TOKEN}@cloud.example/"), "no UTF-8"),
     ] {
         let at = Place {
             leaf: entry.contribution.leaf(),
@@ -203,6 +258,7 @@ async fn names_content_and_nothing_else(kept: &Kept) {
         let upload = ConnectedUpload {
             entry: entry.clone(),
             header: header.to_vec().into(),
+            outline: outline.to_bytes().into(),
             place: place(&deployment, &account, at),
         };
         let said = client
@@ -210,7 +266,7 @@ async fn names_content_and_nothing_else(kept: &Kept) {
             .await
             .expect_err("refused")
             .to_string();
-        assert!(said.contains("it is no ipfs://CID/path"), "{url}: {said}");
+        assert!(said.contains(words), "{url}: {said}");
     }
 }
 

@@ -29,6 +29,12 @@ async fn a_large_file_is_taken_in_audited_and_fetched_a_mib_at_a_time() {
     let mut bent = file.clone();
     *bent.last_mut().expect("a byte") ^= 4;
     kept.refuses(Answer::File(bent), "bytes are not those");
+    // The first wrong MiB is the last that is asked for.
+    let mut bent = file.clone();
+    bent[header as usize + 3 * MIB as usize] ^= 4;
+    server.asked.lock().expect("no panic").clear();
+    kept.refuses(Answer::File(bent), "bytes are not those");
+    assert_eq!(server.asked.lock().expect("no panic").len(), 4);
     kept.refuses(
         Answer::File([&file[..], b"more"].concat()),
         "was cut or extended",
