@@ -11,7 +11,9 @@ use alloy::primitives::{Address, B256, Bytes as CallData, U256};
 use bytes::Bytes;
 use collective::approval::Recipient;
 use collective::committee::assembly::Assembled;
+use collective::contribution::SignedContribution;
 use collective::id::{BlobId, NodeId};
+use collective::input::Anchored;
 use collective::limits::MAX_RUN_SECONDS;
 use collective::permit::{
     ApprovalStatus, ApprovedTerms, Case, Code, Fault, Grant, Permit, Refusal, grant, permit,
@@ -26,7 +28,7 @@ use crate::chain::{Chain, ChainError};
 use crate::committee::{Committee, CommitteeError};
 use crate::crash::Step;
 use crate::decision::{Facts, FactsError};
-use crate::fetched::Fetched;
+use crate::fetched::{Fetched, MAX_BYTES};
 use crate::follower::View;
 use crate::headers::Headers;
 use crate::holder::{HolderRefusal, headers_of, keep_inputs, released_files};
@@ -359,8 +361,16 @@ impl Driver {
                 return Ok(Some(told::FULL.to_owned()));
             }
         }
+        let members = permit.grant().input().members();
+        let entries = read_entries(members);
+        if !self.fetched.has_room_for(entries).await? {
+            return Ok(Some(format!(
+                "the files of this input set that contributors keep have more than {MAX_BYTES} bytes, which is what this node fetches at most: \
+                 ask for a manifest over fewer of them"
+            )));
+        }
         let longest = Duration::from_secs(manifest.limits.seconds.into());
-        let comparing = run::comparing(permit.grant().input().members());
+        let comparing = run::comparing(members);
         // The program's clock runs while files are opened, and a run may have to be made twice within a day.
         let most = Duration::from_secs(MAX_RUN_SECONDS.into());
         if manifest.payment.distinct && (comparing > longest || comparing + longest > most) {
@@ -683,8 +693,7 @@ impl Driver {
     /// fetched.
     async fn files(&self, granted: &Grant) -> Result<Files, DriveError> {
         let input = granted.input().members();
-        let read = input.iter().filter(|member| run::is_read(member));
-        let entries = read.map(|member| &member.entry);
+        let entries = read_entries(input);
         let fetched = self.fetched.have(granted.release().job, entries).await;
         fetched.map_err(RunError::from)?;
         let connected = self.ledger.connected().await?;
@@ -728,6 +737,12 @@ pub(crate) fn is_under_way(fact: &JobFact, collective: Address, now: u64) -> boo
         JobState::Released => ours,
         _ => false,
     }
+}
+
+/// Of an input set what a run reads.
+fn read_entries(members: &[Anchored]) -> impl Iterator<Item = &SignedContribution> {
+    let read = members.iter().filter(|member| run::is_read(member));
+    read.map(|member| &member.entry)
 }
 
 /// Whether the contract will refuse every later lease of this job, too. A lease that is still live,

@@ -11,12 +11,13 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use collective::contribution::{BLOCK_BYTES, PlaceUrl, SignedContribution, blocks};
 use collective::id::{Leaf, sha256};
+use collective::limits::MAX_HEADER_BYTES;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use thiserror::Error;
 
@@ -27,7 +28,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::places::Places;
 
 /// Bytes of all that is here: as many as the programs of all runs may have in memory.
-const MAX_BYTES: u64 = 16 << 30;
+pub const MAX_BYTES: u64 = 16 << 30;
 
 /// Files fetched at the same time.
 const AT_ONCE: usize = 16;
@@ -89,7 +90,7 @@ pub struct Fetched {
     ledger: Ledger,
     blobs: Blobs,
     places: Places,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 #[derive(Default)]
@@ -98,6 +99,8 @@ struct State {
     bytes: u64,
     /// Whose files each job reads.
     wanted: HashMap<u64, HashSet<Leaf>>,
+    /// Jobs that had all of theirs: they may be leased, and nothing of theirs makes way.
+    ready: HashSet<u64>,
     /// What a job could not get last: it is asked for first, and nobody else again while it is away.
     away: HashMap<u64, Leaf>,
     /// Which job could not get a file, and when.
@@ -107,15 +110,29 @@ struct State {
 }
 
 /// Says for as long as it is held that a file is being fetched.
-struct UnderWay<'a>(&'a Fetched, Leaf);
+struct UnderWay(Arc<Mutex<State>>, Leaf);
 
-impl Drop for UnderWay<'_> {
+impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.state().under_way.remove(&self.1);
+        lock(&self.0).under_way.remove(&self.1);
     }
 }
 
 impl State {
+    /// Whether it is the first of the jobs that wait for files.
+    fn is_first(&self, job: u64) -> bool {
+        let mut waiting = self.wanted.keys().filter(|it| !self.ready.contains(it));
+        waiting.all(|other| job <= *other)
+    }
+
+    /// Whether a job has all of its files.
+    fn note_ready(&mut self, job: u64, is_ready: bool) {
+        match is_ready {
+            true => self.ready.insert(job),
+            false => self.ready.remove(&job),
+        };
+    }
+
     /// Drops a file, and what came of it.
     fn remove(&mut self, file: &Path) {
         for file in [file, &part_of(file)] {
@@ -147,10 +164,10 @@ impl Fetched {
                 false => bytes += file.metadata()?.len(),
             }
         }
-        let state = Mutex::new(State {
+        let state = Arc::new(Mutex::new(State {
             bytes,
             ..State::default()
-        });
+        }));
         Ok(Self {
             folder,
             ledger,
@@ -158,6 +175,20 @@ impl Fetched {
             places,
             state,
         })
+    }
+
+    /// Whether all of these files can be here at once, with the longest header for each.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn has_room_for(
+        &self,
+        members: impl Iterator<Item = &SignedContribution>,
+    ) -> Result<bool, LedgerError> {
+        let connected = self.ledger.connected().await?;
+        let kept = members.filter(|it| connected.contains_key(&it.contribution.leaf()));
+        let bytes = kept.map(|it| it.commitment.length.saturating_add(MAX_HEADER_BYTES as u64));
+        Ok(bytes.fold(0, u64::saturating_add) <= MAX_BYTES)
     }
 
     /// Has all of these files at hand for a job; those that the node has itself are passed over.
@@ -183,6 +214,7 @@ impl Fetched {
             state.away.remove(&job)
         };
         kept.retain(|one| !self.path(leaf(one)).exists());
+        self.state().note_ready(job, kept.is_empty());
         let fetched = async {
             if let Some(first) = kept.iter().position(|one| Some(leaf(one)) == away) {
                 let (entry, place) = kept.swap_remove(first);
@@ -192,10 +224,16 @@ impl Fetched {
                 stream::iter(kept).map(|(entry, place)| self.fetch_for(job, entry, place));
             fetches.buffer_unordered(AT_ONCE).try_collect().await
         };
-        if let Ok(fetched) = tokio::time::timeout(STEP_LIMIT, fetched).await {
-            return fetched;
-        }
-        match leaves.into_iter().find(|leaf| !self.path(*leaf).exists()) {
+        let fetched = tokio::time::timeout(STEP_LIMIT, fetched).await;
+        fetched.unwrap_or(Ok(()))?;
+        // Under the lock: nothing that was fetched earlier in this step makes way from here on.
+        let missing = {
+            let mut state = self.state();
+            let missing = leaves.into_iter().find(|leaf| !self.path(*leaf).exists());
+            state.note_ready(job, missing.is_none());
+            missing
+        };
+        match missing {
             None => Ok(()),
             Some(missing) => {
                 self.state().away.insert(job, missing);
@@ -229,6 +267,7 @@ impl Fetched {
     pub fn forget(&self, job: u64) {
         let mut state = self.state();
         state.away.remove(&job);
+        state.ready.remove(&job);
         let Some(mut leaves) = state.wanted.remove(&job) else {
             return;
         };
@@ -257,7 +296,7 @@ impl Fetched {
         let is_silent = self.state().silent.get(&leaf).is_some_and(is_silent);
         let fetched = match is_silent {
             true => Err(FetchError::Silent(leaf)),
-            false => self.fetch(&entry, place).await,
+            false => self.fetch(job, &entry, place).await,
         };
         let mut state = self.state();
         match &fetched {
@@ -266,7 +305,11 @@ impl Fetched {
             }
             Err(error) => {
                 state.away.insert(job, leaf);
-                if !matches!(error, FetchError::Silent(_) | FetchError::Unfinished(_)) {
+                let is_away = !matches!(
+                    error,
+                    FetchError::Silent(_) | FetchError::Unfinished(_) | FetchError::Full
+                );
+                if is_away {
                     state.silent.retain(|_, (_, at)| at.elapsed() < SILENT);
                     state.silent.insert(leaf, (job, Instant::now()));
                 }
@@ -277,6 +320,7 @@ impl Fetched {
 
     async fn fetch(
         &self,
+        job: u64,
         entry: &SignedContribution,
         place: Option<PlaceUrl>,
     ) -> Result<(), FetchError> {
@@ -285,7 +329,7 @@ impl Fetched {
         if !self.state().under_way.insert(leaf) {
             return Err(FetchError::Unfinished(leaf));
         }
-        let _under_way = UnderWay(self, leaf);
+        let under_way = UnderWay(self.state.clone(), leaf);
         let file = self.ledger.file(leaf).await?;
         let file = file.ok_or(FetchError::Lost(leaf))?;
         let stub = self.blobs.get(file).await?;
@@ -295,17 +339,17 @@ impl Fetched {
             leaf,
             refusal: Box::new(refusal),
         };
-        let mut part = self.part(leaf, header)?;
+        let mut part = self.part(job, leaf, header)?;
         for block in blocks(entry.commitment.length).skip(part.blocks) {
             let length = header.len();
             let bytes = fetch_block(&self.places, &place, entry, length, &outline, block).await;
-            self.append(&mut part, &bytes.map_err(away)?)?;
+            self.append(job, &mut part, &bytes.map_err(away)?)?;
         }
-        self.finish(leaf, part).await
+        self.finish(part, under_way).await
     }
 
     /// A file as far as it came, to its last whole MiB; a new one has its header.
-    fn part(&self, leaf: Leaf, header: &[u8]) -> Result<Part, FetchError> {
+    fn part(&self, job: u64, leaf: Leaf, header: &[u8]) -> Result<Part, FetchError> {
         let path = part_of(&self.path(leaf));
         let mut options = File::options();
         let file = options.read(true).write(true).create(true).truncate(false);
@@ -327,16 +371,19 @@ impl Fetched {
             blocks: blocks as usize,
         };
         if whole == 0 {
-            self.append(&mut part, header)?;
+            self.append(job, &mut part, header)?;
         }
         Ok(part)
     }
 
     /// Writes what comes next, if there is room for it.
-    fn append(&self, part: &mut Part, bytes: &[u8]) -> Result<(), FetchError> {
+    fn append(&self, job: u64, part: &mut Part, bytes: &[u8]) -> Result<(), FetchError> {
         let more = bytes.len() as u64;
         if self.state().bytes + more > MAX_BYTES {
-            self.drop_unwanted()?;
+            self.drop_for(None)?;
+        }
+        if self.state().bytes + more > MAX_BYTES && self.state().is_first(job) {
+            self.drop_for(Some(job))?;
         }
         {
             let mut state = self.state();
@@ -356,30 +403,35 @@ impl Fetched {
         Ok(())
     }
 
-    /// Gives a file its name once it is on the disk: a lease is taken on what is here, also after a power cut.
-    async fn finish(&self, leaf: Leaf, part: Part) -> Result<(), FetchError> {
-        let (folder, path) = (self.folder.clone(), self.path(leaf));
+    /// Gives a file its name once it is on the disk: a lease is taken on what is here, also after a power cut. A step that ends does
+    /// not end this, so the file is under way until it is done.
+    async fn finish(&self, part: Part, under_way: UnderWay) -> Result<(), FetchError> {
+        let (folder, path) = (self.folder.clone(), self.path(under_way.1));
         let named = move || {
-            part.file.sync_all()?;
-            std::fs::rename(part_of(&path), path)?;
-            File::open(folder)?.sync_all()
+            let name = || {
+                part.file.sync_all()?;
+                std::fs::rename(part_of(&path), &path)?;
+                File::open(folder)?.sync_all()
+            };
+            // The kernel tells once that it lost something.
+            name().inspect_err(|_| lock(&under_way.0).remove(&path))
         };
         let named = tokio::task::spawn_blocking(named).await;
-        named.map_err(io::Error::other).flatten().map_err(|error| {
-            // The kernel tells once that it lost something.
-            self.state().remove(&self.path(leaf));
-            error.into()
-        })
+        Ok(named.map_err(io::Error::other).flatten()?)
     }
 
-    /// What an earlier life left, and no job wants any more.
-    fn drop_unwanted(&self) -> Result<(), FetchError> {
-        let wanted: HashSet<_> = {
-            let state = self.state();
-            let leaves = state.wanted.values().flatten();
-            let paths = leaves.map(|leaf| self.path(*leaf));
-            paths.flat_map(|path| [part_of(&path), path]).collect()
-        };
+    /// Drops what an earlier life left, and no job wants any more; for a job also what only later ones want that wait: of two that
+    /// wait with a part of the room each neither would ever go on.
+    fn drop_for(&self, job: Option<u64>) -> Result<(), FetchError> {
+        // Under the lock: nothing makes way once its job is ready.
+        let mut state = self.state();
+        let waits = |other: &u64| !state.ready.contains(other);
+        let yields = |other: &u64| job.is_some_and(|job| job < *other) && waits(other);
+        let wanted = state.wanted.iter().filter(|(other, _)| !yields(other));
+        let leaves = wanted.flat_map(|(_, leaves)| leaves);
+        let leaves = leaves.chain(&state.under_way);
+        let paths = leaves.map(|leaf| self.path(*leaf));
+        let wanted: HashSet<_> = paths.flat_map(|path| [part_of(&path), path]).collect();
         let mut bytes = 0;
         for file in std::fs::read_dir(&self.folder)? {
             let file = file?;
@@ -388,7 +440,7 @@ impl Fetched {
                 false => std::fs::remove_file(file.path())?,
             }
         }
-        self.state().bytes = bytes;
+        state.bytes = bytes;
         Ok(())
     }
 
@@ -397,8 +449,12 @@ impl Fetched {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A file that is on its way.
@@ -417,6 +473,7 @@ fn part_of(file: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use alloy::primitives::B256;
+    use futures_util::FutureExt;
 
     use super::*;
 
@@ -433,9 +490,31 @@ mod tests {
     }
 
     async fn keep(fetched: &Fetched, leaf: Leaf, file: &[u8]) -> Result<(), FetchError> {
-        let mut part = fetched.part(leaf, &file[..1])?;
-        fetched.append(&mut part, &file[1..])?;
-        fetched.finish(leaf, part).await
+        keep_for(fetched, 1, leaf, file).await
+    }
+
+    async fn keep_for(
+        fetched: &Fetched,
+        job: u64,
+        leaf: Leaf,
+        file: &[u8],
+    ) -> Result<(), FetchError> {
+        let mut part = fetched.part(job, leaf, &file[..1])?;
+        fetched.append(job, &mut part, &file[1..])?;
+        fetched.finish(part, under_way(fetched, leaf)).await
+    }
+
+    fn under_way(fetched: &Fetched, leaf: Leaf) -> UnderWay {
+        assert!(fetched.state().under_way.insert(leaf));
+        UnderWay(fetched.state.clone(), leaf)
+    }
+
+    /// Makes a file that is here so large that nothing more fits.
+    fn fill(fetched: &Fetched, leaf: Leaf) {
+        let file = File::options().write(true).open(fetched.path(leaf));
+        let grown = file.expect("a file").set_len(MAX_BYTES);
+        grown.expect("a file with a hole");
+        fetched.state().bytes = MAX_BYTES;
     }
 
     fn want(fetched: &Fetched, job: u64, leaves: &[Leaf]) {
@@ -464,7 +543,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let earlier = opened(folder.path()).await;
         keep(&earlier, FIRST, b"left").await.expect("kept");
-        earlier.part(SECOND, b"half").expect("begun");
+        earlier.part(1, SECOND, b"half").expect("begun");
         let fetched = opened(folder.path()).await;
         assert_eq!(fetched.state().bytes, 4);
         fetched.state().bytes = MAX_BYTES;
@@ -473,7 +552,7 @@ mod tests {
         kept.expect("there is room after all");
         assert!(fetched.path(FIRST).exists() && fetched.path(SECOND).exists());
         want(&fetched, 1, &[SECOND]);
-        fetched.drop_unwanted().expect("a folder");
+        fetched.drop_for(None).expect("a folder");
         assert!(!fetched.path(FIRST).exists());
         assert_eq!(fetched.state().bytes, 3);
         // Nothing that is wanted makes way.
@@ -482,9 +561,56 @@ mod tests {
             .open(fetched.path(SECOND));
         let grown = second.expect("a file").set_len(MAX_BYTES - 3);
         grown.expect("a file with a hole");
-        fetched.drop_unwanted().expect("a folder");
+        fetched.drop_for(None).expect("a folder");
         want(&fetched, 1, &[FIRST, SECOND]);
         let refused = keep(&fetched, FIRST, b"more").await;
         assert!(matches!(refused, Err(FetchError::Full)), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn in_a_full_folder_the_first_job_that_waits_goes_on_and_no_other() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let fetched = opened(folder.path()).await;
+        want(&fetched, 3, &[FIRST]);
+        want(&fetched, 5, &[SECOND]);
+        keep_for(&fetched, 3, FIRST, b"first").await.expect("kept");
+        fill(&fetched, FIRST);
+        let later = keep_for(&fetched, 5, SECOND, b"second").await;
+        assert!(matches!(later, Err(FetchError::Full)), "{later:?}");
+        assert!(fetched.path(FIRST).exists());
+
+        // The other way round the later one makes way, unless it has all of its files: it may be leased.
+        fetched.forget(3);
+        keep_for(&fetched, 5, SECOND, b"second")
+            .await
+            .expect("kept");
+        want(&fetched, 3, &[FIRST]);
+        fill(&fetched, SECOND);
+        fetched.state().note_ready(5, true);
+        let earlier = keep_for(&fetched, 3, FIRST, b"first").await;
+        assert!(matches!(earlier, Err(FetchError::Full)), "{earlier:?}");
+        fetched.state().note_ready(5, false);
+        keep_for(&fetched, 3, FIRST, b"first").await.expect("kept");
+        assert!(!fetched.path(SECOND).exists());
+    }
+
+    #[test]
+    fn a_file_is_under_way_until_it_has_its_name_whoever_waits_for_that() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        // One thread, so that what is behind something has to wait for it.
+        let runtime = runtime.enable_all().max_blocking_threads(1).build();
+        runtime.expect("a runtime").block_on(async {
+            let folder = tempfile::tempdir().expect("a folder");
+            let fetched = opened(folder.path()).await;
+            let (go, wait) = std::sync::mpsc::channel::<()>();
+            let blocked = tokio::task::spawn_blocking(move || wait.recv());
+            assert!(keep(&fetched, FIRST, b"a file").now_or_never().is_none());
+            assert!(fetched.state().under_way.contains(&FIRST));
+            go.send(()).expect("somebody waits");
+            blocked.await.expect("no panic").expect("told");
+            tokio::task::spawn_blocking(|| ()).await.expect("behind it");
+            assert!(fetched.path(FIRST).exists());
+            assert!(!fetched.state().under_way.contains(&FIRST));
+        });
     }
 }
