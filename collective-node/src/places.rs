@@ -158,10 +158,13 @@ pub struct Places {
     all: Arc<Semaphore>,
     strangers: Arc<Semaphore>,
     /// How many tries may be under way at each host that is being asked: all, and those for strangers.
-    hosts: Arc<Mutex<HashMap<(String, For), Weak<Semaphore>>>>,
+    hosts: Arc<Mutex<Hosts>>,
     /// Where these go somewhere because a stranger said so.
     stranger: Option<Arc<OwnedSemaphorePermit>>,
 }
+
+/// Tries at a host, for as long as somebody makes or waits for one.
+type Hosts = HashMap<(String, For), Weak<Semaphore>>;
 
 /// Whose tries are counted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
