@@ -215,7 +215,8 @@ async fn a_contributor_keeps_a_file_in_a_bucket() {
     let (service, prefix) = (server(), fresh());
     let (name, bytes) = (format!("{prefix}/a file.age"), vec![7; 3000]);
     let there = opened(&at(service, "")).objects().clone();
-    let put = there.put(&Key::from(name.as_str()), bytes.clone().into());
+    let key = Key::from(name.as_str());
+    let put = there.put(&key, bytes.clone().into());
     put.await.expect("kept");
 
     let private = Private::try_from(vec![service.to_string()]).expect("a host and a port");
