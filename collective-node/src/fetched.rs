@@ -99,7 +99,8 @@ struct State {
     bytes: u64,
     /// Whose files each job reads.
     wanted: HashMap<u64, HashSet<Leaf>>,
-    /// Jobs that had all of theirs: they may be leased, and nothing of theirs makes way.
+    /// Jobs that had all of theirs at some moment: they may be leased since, so nothing of theirs makes way, and what they have to
+    /// fetch again has room before all that was never complete.
     ready: HashSet<u64>,
     /// What a job could not get last: it is asked for first, and nobody else again while it is away.
     away: HashMap<u64, Leaf>,
@@ -119,18 +120,9 @@ impl Drop for UnderWay {
 }
 
 impl State {
-    /// Whether it is the first of the jobs that wait for files.
-    fn is_first(&self, job: u64) -> bool {
-        let mut waiting = self.wanted.keys().filter(|it| !self.ready.contains(it));
-        waiting.all(|other| job <= *other)
-    }
-
-    /// Whether a job has all of its files.
-    fn note_ready(&mut self, job: u64, is_ready: bool) {
-        match is_ready {
-            true => self.ready.insert(job),
-            false => self.ready.remove(&job),
-        };
+    /// Whether what `other` waits with makes way for a job: that is for those which may be leased, and then for the first.
+    fn yields(&self, other: u64, job: u64) -> bool {
+        !self.ready.contains(&other) && (self.ready.contains(&job) || job < other)
     }
 
     /// Drops a file, and what came of it.
@@ -214,7 +206,9 @@ impl Fetched {
             state.away.remove(&job)
         };
         kept.retain(|one| !self.path(leaf(one)).exists());
-        self.state().note_ready(job, kept.is_empty());
+        if kept.is_empty() {
+            self.state().ready.insert(job);
+        }
         let fetched = async {
             if let Some(first) = kept.iter().position(|one| Some(leaf(one)) == away) {
                 let (entry, place) = kept.swap_remove(first);
@@ -230,7 +224,9 @@ impl Fetched {
         let missing = {
             let mut state = self.state();
             let missing = leaves.into_iter().find(|leaf| !self.path(*leaf).exists());
-            state.note_ready(job, missing.is_none());
+            if missing.is_none() {
+                state.ready.insert(job);
+            }
             missing
         };
         match missing {
@@ -382,7 +378,7 @@ impl Fetched {
         if self.state().bytes + more > MAX_BYTES {
             self.drop_for(None)?;
         }
-        if self.state().bytes + more > MAX_BYTES && self.state().is_first(job) {
+        if self.state().bytes + more > MAX_BYTES {
             self.drop_for(Some(job))?;
         }
         {
@@ -425,8 +421,7 @@ impl Fetched {
     fn drop_for(&self, job: Option<u64>) -> Result<(), FetchError> {
         // Under the lock: nothing makes way once its job is ready.
         let mut state = self.state();
-        let waits = |other: &u64| !state.ready.contains(other);
-        let yields = |other: &u64| job.is_some_and(|job| job < *other) && waits(other);
+        let yields = |other: &u64| job.is_some_and(|job| state.yields(*other, job));
         let wanted = state.wanted.iter().filter(|(other, _)| !yields(other));
         let leaves = wanted.flat_map(|(_, leaves)| leaves);
         let leaves = leaves.chain(&state.under_way);
@@ -586,12 +581,20 @@ mod tests {
             .expect("kept");
         want(&fetched, 3, &[FIRST]);
         fill(&fetched, SECOND);
-        fetched.state().note_ready(5, true);
+        fetched.state().ready.insert(5);
         let earlier = keep_for(&fetched, 3, FIRST, b"first").await;
         assert!(matches!(earlier, Err(FetchError::Full)), "{earlier:?}");
-        fetched.state().note_ready(5, false);
+        fetched.state().ready.remove(&5);
         keep_for(&fetched, 3, FIRST, b"first").await.expect("kept");
         assert!(!fetched.path(SECOND).exists());
+
+        // What may be leased fetches again what it lost, whoever came before.
+        fill(&fetched, FIRST);
+        fetched.state().ready.insert(5);
+        keep_for(&fetched, 5, SECOND, b"second")
+            .await
+            .expect("kept");
+        assert!(!fetched.path(FIRST).exists());
     }
 
     #[test]
