@@ -99,6 +99,12 @@ impl Anchor {
         let view = self.view.borrow().clone();
         self.note_final(&view).await?;
         self.make_batch().await?;
+        self.send_unanchored(&view).await?;
+        // Last: it may read all blobs, and nobody else's contribution is to wait for that.
+        self.look_for_lacking(&view).await
+    }
+
+    async fn send_unanchored(&self, view: &View) -> Result<(), AnchorError> {
         let unanchored = self.ledger.unanchored().await?;
         if unanchored.is_empty() {
             return Ok(());
@@ -142,7 +148,6 @@ impl Anchor {
                 self.ledger.anchored(batch.id).await?;
             }
         }
-        self.look_for_lacking(view).await?;
         // What its contributor anchored needs no batch any more.
         let noted = self.noted.load(Ordering::Relaxed);
         let direct = &view.direct[noted..];
@@ -159,7 +164,11 @@ impl Anchor {
         let new = &view.direct[self.looked_for.load(Ordering::Relaxed)..];
         let lacking = self.lacking(new).await?;
         if !lacking.is_empty() {
-            rebuild(&self.chain, view, &self.ledger, &self.blobs).await?;
+            let rebuilt = rebuild(&self.chain, view, &self.ledger, &self.blobs).await;
+            if let Err(error) = rebuilt {
+                tracing::error!(%error, "what the ledger lacks of what contributors anchored was not found");
+            }
+            self.ledger.anchored_directly(lacking.clone()).await?;
         }
         for leaf in self.lacking(&lacking).await? {
             tracing::error!(leaf = %leaf.0, "this node acknowledged a contribution that stands on chain, and has no file of it: restore its blob, \
