@@ -243,10 +243,13 @@ impl Bucket {
         let mut keys = vec![];
         for name in names {
             let (key, _turn) = (self.key(name), self.turn(name).await);
-            self.drop_noted(&note(path, name)).await?;
             match self.service.objects.delete(&key).await {
                 Ok(()) | Err(Error::NotFound { .. }) => keys.push(key),
                 Err(error) => return Err(failed(&error)),
+            }
+            // What is there can be removed, whatever the bucket says of parts that are not.
+            if let Err(error) = self.drop_noted(&note(path, name)).await {
+                tracing::warn!(%error, "parts of an upload of what is removed stay in the bucket until the next start");
             }
         }
         self.lacks(&keys).await
