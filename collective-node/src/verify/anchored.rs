@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use alloy::primitives::{Address, B256, keccak256};
 use alloy::rpc::types::Filter;
 use alloy::sol_types::SolEvent;
-use collective::contribution::{Batch, DirectContribution, batch_head};
+use collective::contribution::{Batch, DirectContribution, batch_head, direct_head_by_hash};
 use collective::id::{BlobId, Leaf};
 use collective::receipt::BlockRef;
 use collective_contracts::ContributionRegistry::{BatchCommitted, Contributed};
@@ -54,7 +54,8 @@ impl OnChain {
     /// # Errors
     /// [`FollowError::Withheld`] where logs are not what the contract's storage proves.
     pub async fn read(chain: &Chain, up_to: BlockRef) -> Result<Self, FollowError> {
-        // What was sent before there was a collective is in its heads, and counts for nothing.
+        // What was sent before there was a collective is in its heads, and counts for nothing. Nearly always nothing was: old state, which
+        // full nodes do not keep, is asked for only where the heads say otherwise.
         let first = chain.at_height(chain.deployment().first_block).await?;
         let direct = direct(chain, &first, &up_to).await?;
         let batches = batches(chain, &first, &up_to).await?;
@@ -89,7 +90,6 @@ async fn direct(
     first: &BlockRef,
     up_to: &BlockRef,
 ) -> Result<Vec<(Leaf, B256, u64)>, FollowError> {
-    let mut head = chain.heads(first, Address::ZERO).await?.direct;
     let mut pieces = logs(chain, Contributed::SIGNATURE_HASH, first, up_to);
     let mut found = vec![];
     while let Some((logs, last)) = pieces.next().await? {
@@ -97,13 +97,19 @@ async fn direct(
             let Some(direct) = DirectLog::decode(log) else {
                 continue;
             };
-            head = direct.head(head);
             let block = log.block_number.unwrap_or(last);
             found.push((direct.leaf, keccak256(&direct.details), block));
         }
     }
+    let fold = |from| {
+        let link = |head, it: &(Leaf, B256, u64)| direct_head_by_hash(head, it.0, it.1);
+        found.iter().fold(from, link)
+    };
     let proven = chain.heads(up_to, Address::ZERO).await?.direct;
-    check(head, proven, up_to)?;
+    if fold(B256::ZERO) != proven {
+        let before = chain.heads(first, Address::ZERO).await?.direct;
+        check(fold(before), proven, up_to)?;
+    }
     Ok(found)
 }
 
@@ -114,31 +120,34 @@ async fn batches(
     up_to: &BlockRef,
 ) -> Result<Vec<AnchoredBatch>, FollowError> {
     let mut pieces = logs(chain, BatchCommitted::SIGNATURE_HASH, first, up_to);
-    let mut heads = HashMap::<Address, B256>::new();
+    let mut links = HashMap::<Address, Vec<BatchCommitted>>::new();
     let mut found = vec![];
     while let Some((logs, last)) = pieces.next().await? {
         for log in &logs {
             let Ok(event) = BatchCommitted::decode_log(&log.inner) else {
                 continue;
             };
-            let aggregator = event.aggregator;
-            let before = match heads.get(&aggregator) {
-                Some(head) => *head,
-                None => chain.heads(first, aggregator).await?.batches,
-            };
-            let manifest = BlobId(event.manifest);
-            let head = batch_head(before, event.root, event.count, manifest);
-            heads.insert(aggregator, head);
             found.push(AnchoredBatch {
-                aggregator,
+                aggregator: event.aggregator,
                 root: event.root,
-                manifest,
+                manifest: BlobId(event.manifest),
                 block: log.block_number.unwrap_or(last),
             });
+            links.entry(event.aggregator).or_default().push(event.data);
         }
     }
-    for (aggregator, folded) in heads {
-        check(folded, chain.heads(up_to, aggregator).await?.batches, up_to)?;
+    for (aggregator, links) in links {
+        let fold = |from| {
+            let link = |head, it: &BatchCommitted| {
+                batch_head(head, it.root, it.count, BlobId(it.manifest))
+            };
+            links.iter().fold(from, link)
+        };
+        let proven = chain.heads(up_to, aggregator).await?.batches;
+        if fold(B256::ZERO) != proven {
+            let before = chain.heads(first, aggregator).await?.batches;
+            check(fold(before), proven, up_to)?;
+        }
     }
     Ok(found)
 }
