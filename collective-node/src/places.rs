@@ -1,13 +1,13 @@
 //! Fetches parts of sealed files from where their contributors keep them (SPEC "Place").
 //!
-//! A place is any web server that a stranger names, or content in IPFS. It is believed nothing: what comes is checked against the
+//! A place is any web server that a stranger names, an object in a bucket, or content in IPFS. It is believed nothing: what comes is checked against the
 //! commitment by whoever asked. It must not make this node a way into its operator's network either, so only public addresses are
 //! spoken to, looked at when a connection is made, and redirects are followed here, each looked at like the first address. An
-//! address may hold a token, or a user name and a password: no error and no log line has one, and these are sent to the origin that
+//! address may hold a token, a user name and a password, or a key: no error and no log line has one, and these are sent to the origin that
 //! they are for alone.
 //!
-//! WebDAV is a GET with a password, and IPFS a GET through a gateway. No client of theirs is needed for that, and one would connect
-//! past the resolver that looks at addresses.
+//! WebDAV is a GET with a password, a bucket's object a GET of an address that is signed here, and IPFS a GET through a gateway. No
+//! client of theirs is needed for that, and one would connect past the resolver that looks at addresses.
 
 use std::collections::HashMap;
 use std::ops::Range;

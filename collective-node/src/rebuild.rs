@@ -183,7 +183,8 @@ async fn tombstones(
     Ok(found)
 }
 
-/// Whether this is the file of a contribution whose header, of so many bytes, it begins with, or the leaf hashes of its payload.
+/// Whether this is the file of a contribution whose header, of so many bytes, it begins with, or what the node has of a file that
+/// its contributor keeps.
 async fn custody(
     blobs: &Blobs,
     file: BlobId,
