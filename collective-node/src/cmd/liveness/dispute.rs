@@ -1,24 +1,20 @@
 //! `collective liveness dispute`.
 
 use std::fs::File;
-use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use alloy::primitives::{Bytes, U256};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use collective::contribution::{
-    AnchorReceipt, PayloadTree, SignedContribution, block_range, leaf_range,
-};
+use collective::contribution::{AnchorReceipt, SignedContribution, block_range, leaf_range};
 use collective::liveness::Epoch;
 use serde_json::json;
 
-use crate::blobs::PIECE_BYTES;
 use crate::cmd::place::ChainAt;
 use crate::cmd::secret;
 use crate::cmd::show::show;
-use crate::contributor::read_header;
+use crate::contributor::{outline, read_header};
 use collective_contracts::LivenessRegistry;
 
 /// Show on chain what was drawn of a contribution on a day: whatever the auditor says, it counts as held then.
@@ -61,7 +57,9 @@ impl Dispute {
         let header =
             header.with_context(|| format!("{} is no sealed file", self.file.display()))?;
         let header = header.len() as u64;
-        let outline = tree(&sealed, header).with_context(reading)?.outline();
+        let outline = File::open(&self.file).and_then(outline);
+        let outline = outline.with_context(reading)?;
+        let outline = outline.context("the file was changed while it was read")?;
         ensure!(
             outline.root() == entry.commitment.payload,
             "{} is not the file that was contributed, or parts of it are lost: another copy may be whole",
@@ -97,21 +95,6 @@ impl Dispute {
         ];
         show(self.json, &value, &rows)?;
         Ok(true)
-    }
-}
-
-/// What the payload behind a header of so many bytes comes to; the file is read piece by piece.
-fn tree(file: &File, header: u64) -> io::Result<PayloadTree> {
-    let (mut tree, mut at) = (PayloadTree::new(), header);
-    let mut piece = vec![0; PIECE_BYTES];
-    loop {
-        match file.read_at(&mut piece, at)? {
-            0 => return Ok(tree),
-            read => {
-                tree.update(&piece[..read]);
-                at += read as u64;
-            }
-        }
     }
 }
 
