@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use alloy::primitives::B256;
+use alloy::primitives::{Address, B256};
 use alloy::rpc::client::RpcClient;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
-use collective::contribution::AnchorReceipt;
+use collective::contribution::{AnchorReceipt, DirectContribution};
 use collective::id::Leaf;
 use collective::receipt::BlockRef;
-use serde_json::json;
+use serde_json::{Value, json};
 use url::Url;
 
 use super::place::{self, ChainAt, NodeAt};
@@ -164,85 +164,99 @@ impl Contribution {
         );
         let registry = deployment.registry();
         let leaf = receipt.check(&registry)?;
-        let mut value = json!({ "holds": true, "leaf": leaf });
-        let mut rows = vec![
-            ("leaf", leaf.to_string()),
-            ("contributor", contribution.contributor.to_string()),
-        ];
-        let on_chain = match &receipt {
+        let mut told = Told {
+            value: json!({ "holds": true, "leaf": leaf }),
+            rows: vec![
+                ("leaf", leaf.to_string()),
+                ("contributor", contribution.contributor.to_string()),
+            ],
+        };
+        let (holds, on_chain) = match &receipt {
             AnchorReceipt::Batch(batch) => {
-                value["root"] = json!(batch.root);
-                rows.insert(
-                    0,
-                    ("holds", "signature, openings and path to the root".into()),
-                );
-                format!("batch root {}", batch.root)
+                told.value["root"] = json!(batch.root);
+                let holds = "signature, openings and path to the root";
+                (holds, format!("batch root {}", batch.root))
             }
             AnchorReceipt::Direct(direct) => {
                 let by = direct.acknowledged_by(&registry)?;
-                value["acknowledgedBy"] = json!(by);
-                rows.insert(
-                    0,
-                    (
-                        "holds",
-                        "signature, openings, header and acknowledgement".into(),
-                    ),
-                );
-                rows.push(("acknowledged by", by.to_string()));
-                format!("leaf {leaf}, and node signer {by}")
+                told.value["acknowledgedBy"] = json!(by);
+                told.rows.push(("acknowledged by", by.to_string()));
+                let holds = "signature, openings, header and acknowledgement";
+                (holds, format!("leaf {leaf}, and node signer {by}"))
             }
         };
-        let Some(rpc) = self.rpc else {
-            rows.push(("look up on chain", on_chain));
-            show(self.json, &value, &rows)?;
-            return Ok(true);
-        };
-        let chain = Chain::reader(RpcClient::new_http(rpc), deployment).await?;
-        let (block, by) = match &receipt {
-            AnchorReceipt::Batch(batch) => {
-                let found = anchored(&chain, batch.root).await?;
-                let manifest = match self.node {
-                    Some(node) => {
-                        let blobs = Blobs::of_node(Client::new(node)?);
-                        ensure!(
-                            found.is_whole(&chain, &blobs).await,
-                            "a batch with this root is in block {}, but its manifest {} is not to be had from this node, or is none: \
-                             without it nobody counts it",
-                            found.block,
-                            found.manifest
-                        );
-                        "at hand and right"
+        told.rows.insert(0, ("holds", holds.into()));
+        match self.rpc {
+            None => told.rows.push(("look up on chain", on_chain)),
+            Some(rpc) => {
+                let chain = Chain::reader(RpcClient::new_http(rpc), deployment).await?;
+                match &receipt {
+                    AnchorReceipt::Batch(batch) => {
+                        told.batch(&chain, batch.root, self.node).await?;
                     }
-                    None => {
-                        "not looked at: --node asks for it, and without it nobody counts the batch"
-                    }
-                };
-                value["manifest"] = json!({ "id": found.manifest, "seen": manifest });
-                rows.push(("manifest", format!("{}, {manifest}", found.manifest)));
-                (found.block, found.aggregator)
+                    AnchorReceipt::Direct(taken) => told.direct(&chain, taken).await?,
+                }
             }
-            AnchorReceipt::Direct(taken) => {
-                let finalized = chain.finalized().await?;
-                let on_chain = verify::OnChain::read(&chain, finalized).await?;
-                let block = on_chain
-                    .direct(taken)
-                    .with_context(|| nothing(&finalized))?;
-                let by = taken.acknowledged_by(&registry)?;
-                let signers = chain.compute_signers(&finalized).await?;
-                ensure!(
-                    signers.contains(&by),
-                    "its contributor anchored it in block {block}, but {by}, which acknowledged it, is the signer of no compute node \
-                     that the collective accepts: nobody counts it"
-                );
-                let by = contribution.contributor.address();
-                (block, by.context("the contributor is no account")?)
-            }
-        };
-        value["block"] = json!(block);
-        value["anchoredBy"] = json!(by);
-        rows.push(("anchored", format!("in block {block}, by {by}")));
-        show(self.json, &value, &rows)?;
+        }
+        show(self.json, &told.value, &told.rows)?;
         Ok(true)
+    }
+}
+
+/// What is said of a contribution's receipt.
+struct Told {
+    value: Value,
+    rows: Vec<(&'static str, String)>,
+}
+
+impl Told {
+    /// What the chain has of its batch.
+    async fn batch(&mut self, chain: &Chain, root: B256, node: Option<Url>) -> Result<()> {
+        let found = anchored(chain, root).await?;
+        let seen = match node {
+            Some(node) => {
+                let blobs = Blobs::of_node(Client::new(node)?);
+                ensure!(
+                    found.is_whole(chain, &blobs).await,
+                    "a batch with this root is in block {}, but its manifest {} is not to be had from this node, or is none: \
+                     without it nobody counts it",
+                    found.block,
+                    found.manifest
+                );
+                "at hand and right"
+            }
+            None => "not looked at: --node asks for it, and without it nobody counts the batch",
+        };
+        self.value["manifest"] = json!({ "id": found.manifest, "seen": seen });
+        self.rows
+            .push(("manifest", format!("{}, {seen}", found.manifest)));
+        self.anchored(found.block, found.aggregator);
+        Ok(())
+    }
+
+    /// What the chain has of it by its contributor.
+    async fn direct(&mut self, chain: &Chain, taken: &DirectContribution) -> Result<()> {
+        let finalized = chain.finalized().await?;
+        let on_chain = verify::OnChain::read(chain, finalized).await?;
+        let block = on_chain.direct(taken);
+        let block = block.with_context(|| nothing(&finalized))?;
+        let by = taken.acknowledged_by(&chain.deployment().registry())?;
+        let signers = chain.compute_signers(&finalized).await?;
+        ensure!(
+            signers.contains(&by),
+            "its contributor anchored it in block {block}, but {by}, which acknowledged it, is the signer of no compute node \
+             that the collective accepts: nobody counts it"
+        );
+        let by = taken.entry.contribution.contributor.address();
+        self.anchored(block, by.context("the contributor is no account")?);
+        Ok(())
+    }
+
+    fn anchored(&mut self, block: u64, by: Address) {
+        self.value["block"] = json!(block);
+        self.value["anchoredBy"] = json!(by);
+        self.rows
+            .push(("anchored", format!("in block {block}, by {by}")));
     }
 }
 
