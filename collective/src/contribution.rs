@@ -13,7 +13,7 @@ use crate::terms::Terms;
 pub use batch::{Batch, BatchReceipt, BatchRefusal, ReceiptRefusal, batch_head};
 pub use direct::{
     DirectContribution, DirectRefusal, MAX_DETAILS_BYTES, MAX_ENTRY_BYTES, acknowledgement_hash,
-    direct_head, direct_head_by_hash,
+    direct_head,
 };
 pub use payload_tree::{
     BLOCK_BYTES, LEAF_BYTES, PayloadLeaves, PayloadOutline, PayloadTree, block_range, blocks,

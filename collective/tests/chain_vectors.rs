@@ -1,7 +1,7 @@
 //! Digests that the contracts compute too. The values come from `eth-account`, an independent
 //! implementation of EIP-712, and stand in SPEC.md and in `contracts/test/Vectors.t.sol`.
 
-use alloy_primitives::{Address, B256, U256, address, b256};
+use alloy_primitives::{Address, B256, U256, address, b256, keccak256};
 use collective::admission::AdmissionList;
 use collective::contribution::{
     Contribution, Registry, acknowledgement_hash, batch_head, direct_head,
@@ -58,7 +58,7 @@ fn contribution() {
         b256!("3b428eae5c90803fa641f3bf86ae28d9b402250da279b2e111014f53c9de5c7e")
     );
     assert_eq!(
-        direct_head(B256::ZERO, contribution.leaf(), b"details"),
+        direct_head(B256::ZERO, contribution.leaf(), keccak256(b"details")),
         b256!("5e57d5bb8410e1de468d329c14abf4e2acf4787324ed91203a5fd3cd98091d1b")
     );
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use alloy::primitives::{B256, Bytes};
+use alloy::primitives::{B256, Bytes, keccak256};
 use alloy::rpc::types::Log;
 use alloy::sol_types::SolEvent;
 use collective::contribution::{DirectContribution, DirectRefusal, direct_head};
@@ -46,7 +46,7 @@ impl DirectLog {
 
     /// The head after it.
     pub fn head(&self, before: B256) -> B256 {
-        direct_head(before, self.leaf, &self.details)
+        direct_head(before, self.leaf, keccak256(&self.details))
     }
 }
 

@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use alloy::primitives::{Address, B256, keccak256};
 use alloy::rpc::types::Filter;
 use alloy::sol_types::SolEvent;
-use collective::contribution::{Batch, DirectContribution, batch_head, direct_head_by_hash};
+use collective::contribution::{Batch, DirectContribution, batch_head, direct_head};
 use collective::id::{BlobId, Leaf};
 use collective::receipt::BlockRef;
 use collective_contracts::ContributionRegistry::{BatchCommitted, Contributed};
 
 use crate::blobs::Blobs;
+use crate::chain::facts::Heads;
 use crate::chain::{Chain, Logs};
 use crate::follower::FollowError;
 use crate::follower::direct::{DirectLog, MAX_BLOCKS_AT_ONCE};
@@ -54,8 +55,6 @@ impl OnChain {
     /// # Errors
     /// [`FollowError::Withheld`] where logs are not what the contract's storage proves.
     pub async fn read(chain: &Chain, up_to: BlockRef) -> Result<Self, FollowError> {
-        // What was sent before there was a collective is in its heads, and counts for nothing. Nearly always nothing was: old state, which
-        // full nodes do not keep, is asked for only where the heads say otherwise.
         let first = chain.at_height(chain.deployment().first_block).await?;
         let direct = direct(chain, &first, &up_to).await?;
         let batches = batches(chain, &first, &up_to).await?;
@@ -101,15 +100,17 @@ async fn direct(
             found.push((direct.leaf, keccak256(&direct.details), block));
         }
     }
-    let fold = |from| {
-        let link = |head, it: &(Leaf, B256, u64)| direct_head_by_hash(head, it.0, it.1);
-        found.iter().fold(from, link)
-    };
-    let proven = chain.heads(up_to, Address::ZERO).await?.direct;
-    if fold(B256::ZERO) != proven {
-        let before = chain.heads(first, Address::ZERO).await?.direct;
-        check(fold(before), proven, up_to)?;
-    }
+    let link = |head, it: &(Leaf, B256, u64)| direct_head(head, it.0, it.1);
+    let fold = |from: Heads| found.iter().fold(from.direct, link);
+    check(
+        chain,
+        first,
+        up_to,
+        Address::ZERO,
+        |heads| heads.direct,
+        fold,
+    )
+    .await?;
     Ok(found)
 }
 
@@ -137,22 +138,29 @@ async fn batches(
         }
     }
     for (aggregator, links) in links {
-        let fold = |from| {
-            let link = |head, it: &BatchCommitted| {
-                batch_head(head, it.root, it.count, BlobId(it.manifest))
-            };
-            links.iter().fold(from, link)
-        };
-        let proven = chain.heads(up_to, aggregator).await?.batches;
-        if fold(B256::ZERO) != proven {
-            let before = chain.heads(first, aggregator).await?.batches;
-            check(fold(before), proven, up_to)?;
-        }
+        let link =
+            |head, it: &BatchCommitted| batch_head(head, it.root, it.count, BlobId(it.manifest));
+        let fold = |from: Heads| links.iter().fold(from.batches, link);
+        check(chain, first, up_to, aggregator, |heads| heads.batches, fold).await?;
     }
     Ok(found)
 }
 
-fn check(folded: B256, proven: B256, up_to: &BlockRef) -> Result<(), FollowError> {
+/// Whether what was found folds to the proven head. What was sent before there was a collective is in its head, and counts for nothing.
+/// Nearly always nothing was: old state, which full nodes do not keep, is asked for only where the head says otherwise.
+async fn check(
+    chain: &Chain,
+    first: &BlockRef,
+    up_to: &BlockRef,
+    aggregator: Address,
+    head: impl Fn(Heads) -> B256,
+    fold: impl Fn(Heads) -> B256,
+) -> Result<(), FollowError> {
+    let proven = head(chain.heads(up_to, aggregator).await?);
+    if fold(Heads::default()) == proven {
+        return Ok(());
+    }
+    let folded = fold(chain.heads(first, aggregator).await?);
     match folded == proven {
         true => Ok(()),
         false => Err(FollowError::Withheld {

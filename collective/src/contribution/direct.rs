@@ -154,13 +154,9 @@ pub fn acknowledgement_hash(registry: &Registry, collective: Address, leaf: Leaf
     signed::Acknowledgement { collective, leaf }.eip712_signing_hash(&registry.domain())
 }
 
-/// Hash-chain head of a collective's direct contributions after one more, as ContributionRegistry folds it.
-pub fn direct_head(previous: B256, leaf: Leaf, details: &[u8]) -> B256 {
-    direct_head_by_hash(previous, leaf, keccak256(details))
-}
-
-/// The same from the Keccak-256 of the details.
-pub fn direct_head_by_hash(previous: B256, leaf: Leaf, details: B256) -> B256 {
+/// Hash-chain head of a collective's direct contributions after one more, as ContributionRegistry folds it; of the details their
+/// Keccak-256.
+pub fn direct_head(previous: B256, leaf: Leaf, details: B256) -> B256 {
     keccak256([previous, leaf.0, details].concat())
 }
 
