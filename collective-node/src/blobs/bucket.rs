@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use collective::id::NodeId;
+use collective::id::{NodeId, sha256};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use object_store::multipart::MultipartStore;
@@ -27,7 +27,8 @@ pub(super) const MARK: &str = "owner";
 /// The file in this machine's folder that says that the blobs are in a bucket, which was marked.
 pub(super) const MEMO: &str = "bucket";
 
-/// The folder of notes about uploads to the bucket that may be under way: names of blobs, and the bucket's names for the uploads.
+/// The folder of notes about uploads to the bucket that may be under way, a file each: names of blobs, and the bucket's names for the
+/// uploads.
 const NOTES: &str = "parts";
 
 /// Bytes of a part of a large file. Services take none but the last below 5 MiB, some only parts of one length, and 10,000 in all: of
@@ -69,7 +70,7 @@ pub(super) struct Bucket {
     service: Service,
     mark: Bytes,
     worked: Mutex<Option<Instant>>,
-    /// Of names under which something large is sent, or removed: by one at a time, as there is one note of it.
+    /// Of names under which something large is sent, or removed: by one at a time, as each drops what earlier ones left.
     turns: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
 }
 
@@ -187,12 +188,11 @@ impl Bucket {
             return put.map(drop).map_err(|error| failed(&error));
         }
         let _turn = self.turn(name).await;
-        let note = note(path, name);
-        // Of an earlier try: under the note of this one nobody would know of its parts.
-        self.drop_noted(&note).await?;
+        self.drop_left(name, path).await;
         let parts = &self.service.parts;
         let upload = parts.create_multipart(&key).await;
         let upload = upload.map_err(|error| failed(&error))?;
+        let note = note(path, name, &upload);
         let noted = std::fs::create_dir_all(path.join(NOTES))
             .and_then(|()| std::fs::write(&note, format!("{key}\n{upload}")));
         let sent = match noted {
@@ -247,10 +247,7 @@ impl Bucket {
                 Ok(()) | Err(Error::NotFound { .. }) => keys.push(key),
                 Err(error) => return Err(failed(&error)),
             }
-            // What is there can be removed, whatever the bucket says of parts that are not.
-            if let Err(error) = self.drop_noted(&note(path, name)).await {
-                tracing::warn!(%error, "parts of an upload of what is removed stay in the bucket until the next start");
-            }
+            self.drop_left(name, path).await;
         }
         self.lacks(&keys).await
     }
@@ -275,35 +272,53 @@ impl Bucket {
         }
     }
 
-    /// Drops what was sent of the upload that a note names, if there is one, and the note.
-    async fn drop_noted(&self, note: &Path) -> Result<(), BlobError> {
-        let text = match std::fs::read_to_string(note) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            text => text.map_err(BlobError::disk)?,
-        };
-        if let Some((key, upload)) = text.split_once('\n') {
-            self.abort(&Key::from(key), &upload.to_owned()).await?;
+    /// Drops what earlier tries left of the blob that has this name. What of it the bucket does not drop is in nobody's way.
+    async fn drop_left(&self, name: &str, path: &Path) {
+        let of_name = |note: &PathBuf| note.file_stem() == Some(stem(name).as_ref());
+        if let Err(error) = self.drop_noted(path, of_name).await {
+            tracing::warn!(%error, "what is noted of earlier uploads cannot be read");
         }
-        remove_file(note).map_err(BlobError::disk)
     }
 
     /// Drops the parts of what was being sent when an earlier process ended.
     pub async fn abort_left(&self, path: &Path) -> Result<(), BlobError> {
-        for note in notes(&path.join(NOTES)).map_err(BlobError::disk)? {
-            match self.drop_noted(&note).await {
-                Err(error @ BlobError::Bucket(_)) => {
-                    tracing::warn!(%error, "parts of an upload stay in the bucket until it is sent again or the next start");
-                }
-                dropped => dropped?,
+        self.drop_noted(path, |_| true).await
+    }
+
+    /// Drops what was sent of uploads that notes name, and these notes. Where the bucket does not do that the note stays for later.
+    async fn drop_noted(
+        &self,
+        path: &Path,
+        is_meant: impl Fn(&PathBuf) -> bool,
+    ) -> Result<(), BlobError> {
+        let notes = notes(&path.join(NOTES)).map_err(BlobError::disk)?;
+        for note in notes.iter().filter(|note| is_meant(note)) {
+            let text = std::fs::read_to_string(note).map_err(BlobError::disk)?;
+            let aborted = match text.split_once('\n') {
+                Some((key, upload)) => self.abort(&Key::from(key), &upload.to_owned()).await,
+                None => Ok(()),
+            };
+            match aborted {
+                Ok(()) => remove_file(note).map_err(BlobError::disk)?,
+                Err(error) => tracing::warn!(
+                    %error,
+                    "parts of an upload stay in the bucket until its file is sent again or the next start"
+                ),
             }
         }
         Ok(())
     }
 }
 
-/// Where the upload of what has this name is noted.
-fn note(path: &Path, name: &str) -> PathBuf {
-    path.join(NOTES).join(name.replace('/', ""))
+/// Where an upload of what has this name is noted: each has its own, so that one which the bucket refuses to drop is not forgotten for
+/// the next.
+fn note(path: &Path, name: &str, upload: &str) -> PathBuf {
+    let upload = alloy::hex::encode(&sha256(upload.as_bytes())[..8]);
+    path.join(NOTES).join(format!("{}.{upload}", stem(name)))
+}
+
+fn stem(name: &str) -> String {
+    name.replace('/', "")
 }
 
 fn notes(folder: &Path) -> io::Result<Vec<PathBuf>> {
