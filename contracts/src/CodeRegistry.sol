@@ -11,6 +11,9 @@ contract CodeRegistry is ICodeRegistry {
         Terms terms;
     }
 
+    /// @inheritdoc ICodeRegistry
+    uint32 public constant MAX_RETURN_SECONDS = 30 days;
+
     mapping(address collective => mapping(bytes32 manifest => Approval)) private _approvals;
 
     /// @inheritdoc ICodeRegistry
@@ -25,6 +28,10 @@ contract CodeRegistry is ICodeRegistry {
         uint256 bps = uint256(terms.contributorsBps) + terms.nodeBps;
         require(bps <= 10_000, SplitExceedsWhole(bps));
         require(terms.token != address(0) || (terms.price == 0 && terms.bond == 0), TokenMissing());
+        require(
+            (terms.node == 0) == (terms.returnSeconds == 0) && terms.returnSeconds <= MAX_RETURN_SECONDS,
+            HandOffIncomplete(terms.node, terms.returnSeconds)
+        );
 
         stored.status = Status.Approved;
         stored.terms = terms;

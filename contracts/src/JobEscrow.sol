@@ -147,7 +147,7 @@ contract JobEscrow is IJobEscrow, ReceiptRegistry, Custody, EIP712 {
     function complete(uint256 id, Receipt calldata receipt, bytes calldata nodeSignature) external nonReentrant {
         Job storage stored = _jobs[id];
         _requireState(id, stored, State.Released);
-        uint256 deadline = stored.releasedAt + RECEIPT_SECONDS;
+        uint256 deadline = _receiptDeadline(stored);
         require(block.timestamp <= deadline, TooLate(id, deadline));
         _checkReceipt(id, stored, receipt);
         bytes32 structHash = _receiptHash(receipt);
@@ -205,7 +205,7 @@ contract JobEscrow is IJobEscrow, ReceiptRegistry, Custody, EIP712 {
     function abandon(uint256 id) external nonReentrant {
         Job storage stored = _jobs[id];
         _requireState(id, stored, State.Released);
-        uint256 until = stored.releasedAt + RECEIPT_SECONDS;
+        uint256 until = _receiptDeadline(stored);
         require(block.timestamp > until, TooEarly(id, until));
         _abandon(id, stored);
     }
@@ -238,7 +238,7 @@ contract JobEscrow is IJobEscrow, ReceiptRegistry, Custody, EIP712 {
         bytes32 manifest = stored.manifest;
         require(_codeRegistry.isActive(collective, manifest), NotActive(collective, manifest));
         Terms memory terms = _terms(collective, manifest);
-        address signer = _checkNode(collective, node);
+        address signer = _checkNode(collective, node, terms.node);
         uint64 epoch = _nodeRegistry.currentEpoch(collective);
         require(epoch != 0, NoCommittee(collective));
 
@@ -257,6 +257,8 @@ contract JobEscrow is IJobEscrow, ReceiptRegistry, Custody, EIP712 {
         stored.keysHash = _nodeRegistry.acceptedKeys(collective, node);
         stored.signer = signer;
         stored.epoch = epoch;
+        // Zero in most votes: then a word that is not written costs nothing.
+        if (terms.returnSeconds != 0) stored.returnSeconds = terms.returnSeconds;
     }
 
     /// @dev Neither leased now nor ever released: Requested, or Leased with deadline and grace over.
@@ -267,11 +269,17 @@ contract JobEscrow is IJobEscrow, ReceiptRegistry, Custody, EIP712 {
         require(block.timestamp > until, LeaseLive(id, until));
     }
 
-    function _checkNode(address collective, bytes32 node) private view returns (address signer) {
+    /// @dev Acceptance makes a heavy node known to the holders; only a vote that names it hands it anything.
+    function _checkNode(address collective, bytes32 node, bytes32 named) private view returns (address signer) {
         (address operator, NodeKeys memory keys,) = _nodeRegistry.node(node);
         require(msg.sender == keys.signer || msg.sender == operator, NotNode(node, msg.sender));
         require(_nodeRegistry.isAccepted(collective, node), NotAccepted(collective, node));
-        require(keys.roles & _nodeRegistry.ROLE_COMPUTE() != 0, NotCompute(node));
+        if (named == 0) {
+            require(keys.roles & _nodeRegistry.ROLE_COMPUTE() != 0, NotCompute(node));
+        } else {
+            require(node == named, NotHandedTo(node, named));
+            require(keys.roles & _nodeRegistry.ROLE_HEAVY() != 0, NotHeavy(node));
+        }
         return keys.signer;
     }
 
@@ -310,6 +318,10 @@ contract JobEscrow is IJobEscrow, ReceiptRegistry, Custody, EIP712 {
 
     function _receiptHash(Receipt calldata receipt) private pure returns (bytes32) {
         return keccak256(abi.encode(RECEIPT_TYPEHASH, receipt));
+    }
+
+    function _receiptDeadline(Job storage stored) private view returns (uint256) {
+        return stored.releasedAt + (stored.returnSeconds == 0 ? RECEIPT_SECONDS : stored.returnSeconds);
     }
 
     function _checkReceipt(uint256 id, Job storage stored, Receipt calldata receipt) private view {

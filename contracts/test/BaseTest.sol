@@ -171,7 +171,9 @@ abstract contract BaseTest {
             expiry: uint64(START + 365 days),
             maxRuns: MAX_RUNS,
             contributorsBps: 7_000,
-            nodeBps: 2_000
+            nodeBps: 2_000,
+            returnSeconds: 0,
+            node: 0
         });
     }
 

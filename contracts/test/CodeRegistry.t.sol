@@ -44,6 +44,23 @@ contract CodeRegistryTest is BaseTest {
         _refuse(terms, abi.encodeWithSelector(ICodeRegistry.TokenMissing.selector));
     }
 
+    function test_approve_refuses_half_a_hand_off() public {
+        uint32 longest = codes.MAX_RETURN_SECONDS();
+        _refuseHandOff(worker, 0);
+        _refuseHandOff(0, 1);
+        _refuseHandOff(worker, longest + 1);
+        Terms memory terms = _terms();
+        (terms.node, terms.returnSeconds) = (worker, longest);
+        vm.prank(collective);
+        codes.approve(MANIFEST, terms, "");
+    }
+
+    function _refuseHandOff(bytes32 node, uint32 returnSeconds) private {
+        Terms memory terms = _terms();
+        (terms.node, terms.returnSeconds) = (node, returnSeconds);
+        _refuse(terms, abi.encodeWithSelector(ICodeRegistry.HandOffIncomplete.selector, node, returnSeconds));
+    }
+
     function test_approve_free_of_charge_needs_no_token() public {
         Terms memory terms = _terms();
         (terms.token, terms.price, terms.bond) = (address(0), 0, 0);

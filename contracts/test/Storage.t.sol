@@ -3,6 +3,7 @@ pragma solidity ^0.8.34;
 
 import {contributorIdOf} from "../src/ContributorId.sol";
 import {LivenessRegistry} from "../src/LivenessRegistry.sol";
+import {Terms} from "../src/interfaces/ICodeRegistry.sol";
 import {Contribution} from "../src/interfaces/IContributionRegistry.sol";
 import {State} from "../src/interfaces/IJobEscrow.sol";
 import {Counts, Wage} from "../src/interfaces/ILivenessRegistry.sol";
@@ -55,7 +56,10 @@ contract StorageTest is BaseTest {
     }
 
     function test_approvals() public {
-        _approve();
+        Terms memory terms = _terms();
+        (terms.node, terms.returnSeconds) = (worker, 3 days);
+        vm.prank(collective);
+        codes.approve(MANIFEST, terms, "");
         uint256 slot = uint256(_in(MANIFEST, _in(collective, bytes32(0))));
         address at = address(codes);
         vm.assertEq(vm.load(at, bytes32(slot)), bytes32(uint256(1)));
@@ -67,7 +71,9 @@ contract StorageTest is BaseTest {
         vm.assertEq(uint64(rules), _terms().expiry);
         vm.assertEq(uint32(rules >> 64), MAX_RUNS);
         vm.assertEq(uint16(rules >> 96), 7_000);
-        vm.assertEq(rules >> 112, 2_000);
+        vm.assertEq(uint16(rules >> 112), 2_000);
+        vm.assertEq(rules >> 128, 3 days);
+        vm.assertEq(vm.load(at, bytes32(slot + 6)), worker);
         vm.prank(collective);
         codes.revoke(MANIFEST);
         vm.assertEq(vm.load(at, bytes32(slot)), bytes32(uint256(2)));

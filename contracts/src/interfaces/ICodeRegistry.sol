@@ -17,6 +17,9 @@ enum Status {
 /// @param maxRuns how many jobs may be leased in all
 /// @param contributorsBps contributors' part of the price, in 1/10_000
 /// @param nodeBps node operator's part of the price; the collective's treasury gets what remains
+/// @param returnSeconds within which a heavy node has to return what the vote asks of it; zero where `node` is
+/// @param node the only node that may take a job, which has the role for it: a heavy node, to which data is handed; zero
+/// where every accepted compute node may
 struct Terms {
     address token;
     uint256 price;
@@ -26,6 +29,8 @@ struct Terms {
     uint32 maxRuns;
     uint16 contributorsBps;
     uint16 nodeBps;
+    uint32 returnSeconds;
+    bytes32 node;
 }
 
 /// @title Which programs a collective has approved.
@@ -58,6 +63,9 @@ interface ICodeRegistry {
     /// @notice An approval for no run means nothing.
     error NoRuns();
 
+    /// @notice A hand-off names a node and a time of at most `MAX_RETURN_SECONDS`; what runs on the collective's own nodes neither.
+    error HandOffIncomplete(bytes32 node, uint32 returnSeconds);
+
     /// @notice The parts of the price add up to more than the whole.
     error SplitExceedsWhole(uint256 bps);
 
@@ -80,6 +88,9 @@ interface ICodeRegistry {
     /// @notice Names who may revoke for the sender's collective without a vote; zero for nobody.
     /// @dev Warning: the guardian may also dispute jobs and veto reward roots; it can delay, and cannot take or approve.
     function setGuardian(address guardian_) external;
+
+    /// @notice How long a heavy node may be given at most: the price and the bond stand still meanwhile.
+    function MAX_RETURN_SECONDS() external view returns (uint32);
 
     /// @notice Guardian of a collective, or zero.
     function guardian(address collective) external view returns (address);

@@ -26,6 +26,7 @@ enum State {
 /// @param allowBlock finalized block at which every permitting fact is read, with its hash
 /// @param denyBlock recent block at which every forbidding fact is read, with its hash
 /// @param inputRoot what the holders released, with its count
+/// @param returnSeconds what the vote gives a heavy node; zero where it names none
 /// @param receipt EIP-712 struct hash of the accepted receipt
 struct Job {
     address collective;
@@ -49,6 +50,7 @@ struct Job {
     uint32 inputCount;
     uint8 outcome;
     uint64 disputedAt;
+    uint32 returnSeconds;
     bytes32 receipt;
 }
 
@@ -155,6 +157,12 @@ interface IJobEscrow is ICustody {
     /// @notice The node was not accepted for compute.
     error NotCompute(bytes32 node);
 
+    /// @notice The vote hands the data to another node.
+    error NotHandedTo(bytes32 node, bytes32 named);
+
+    /// @notice The node that the vote names was not accepted as a heavy one.
+    error NotHeavy(bytes32 node);
+
     /// @notice The collective has no committee that could release.
     error NoCommittee(address collective);
 
@@ -258,7 +266,7 @@ interface IJobEscrow is ICustody {
     /// @notice How long after that a release may still be recorded; nothing is leased anew or refunded meanwhile.
     function RELEASE_GRACE_SECONDS() external view returns (uint64);
 
-    /// @notice How long a node has for run and receipt, counted from the recorded release.
+    /// @notice How long a node has for run and receipt, counted from the recorded release, where the vote gives no time of its own.
     function RECEIPT_SECONDS() external view returns (uint64);
 
     /// @notice How long a request may be leased.

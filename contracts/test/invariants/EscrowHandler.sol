@@ -4,6 +4,7 @@ pragma solidity ^0.8.34;
 import {contributorIdOf} from "../../src/ContributorId.sol";
 import {Terms} from "../../src/interfaces/ICodeRegistry.sol";
 import {Job, Receipt, State} from "../../src/interfaces/IJobEscrow.sol";
+import {NodeKeys} from "../../src/interfaces/INodeRegistry.sol";
 import {Pool} from "../../src/interfaces/IRewardDistributor.sol";
 import {BaseTest} from "../BaseTest.sol";
 import {Merkle} from "../Merkle.sol";
@@ -29,6 +30,9 @@ contract EscrowHandler is BaseTest {
 
     constructor() {
         setUp();
+        NodeKeys memory both = _keys(vm.addr(workerKey), nodes.ROLE_COMPUTE() | nodes.ROLE_HEAVY());
+        vm.prank(operator);
+        nodes.rotate(worker, both, RECIPIENT, ENDPOINT);
         _accept(worker);
         _install(1, 2);
         for (uint256 i = 0; i < APPROVALS; ++i) {
@@ -37,6 +41,8 @@ contract EscrowHandler is BaseTest {
             terms.bond = BOND * (APPROVALS - i);
             terms.maxRuns = 12;
             terms.contributorsBps = uint16(2_500 * i);
+            // One of them hands the data over, with a time of its own.
+            if (i == 1) (terms.node, terms.returnSeconds) = (worker, 3 days);
             vm.prank(collective);
             codes.approve(manifest(i), terms, "");
         }
@@ -98,7 +104,7 @@ contract EscrowHandler is BaseTest {
 
     function complete(uint256 seed) external {
         uint256 id = _pick(seed, State.Released);
-        if (id == 0 || block.timestamp > escrow.job(id).releasedAt + escrow.RECEIPT_SECONDS()) return;
+        if (id == 0 || block.timestamp > _due(id)) return;
         Receipt memory receipt = _receipt(id);
         receipt.outcome = uint8(1 + seed % 2);
         escrow.complete(id, receipt, _sign(workerKey, escrow.receiptDigest(receipt)));
@@ -135,7 +141,7 @@ contract EscrowHandler is BaseTest {
     function abandon(uint256 seed) external {
         uint256 id = _pick(seed, State.Released);
         if (id == 0) return;
-        uint256 until = escrow.job(id).releasedAt + escrow.RECEIPT_SECONDS();
+        uint256 until = _due(id);
         // Left to itself the walk seldom lets a receipt's time run out.
         if (seed % 4 == 0 && block.timestamp <= until) vm.warp(until + 1);
         if (block.timestamp <= until) return;
@@ -273,6 +279,12 @@ contract EscrowHandler is BaseTest {
     }
 
     // Helpers
+
+    /// @dev When the receipt is due.
+    function _due(uint256 id) private view returns (uint256) {
+        Job memory job = escrow.job(id);
+        return job.releasedAt + (job.manifest == manifest(1) ? 3 days : escrow.RECEIPT_SECONDS());
+    }
 
     function _pick(uint256 seed, State state) internal view returns (uint256) {
         uint256 count = escrow.jobs();

@@ -11,7 +11,7 @@ abstract contract JobTest is BaseTest {
     uint256 internal constant NODE = PRICE * 2_000 / 10_000;
     uint256 internal constant TREASURY = PRICE - CONTRIBUTORS - NODE;
 
-    function setUp() public override {
+    function setUp() public virtual override {
         super.setUp();
         _ready();
     }
