@@ -49,9 +49,6 @@ use collective_contracts::JobEscrow;
 /// Seconds of JobEscrow's dispute window (`DISPUTE_SECONDS`, immutable).
 const DISPUTE_SECONDS: u64 = 24 * 60 * 60;
 
-/// Seconds in which a receipt must follow its release (`RECEIPT_SECONDS`).
-const RECEIPT_SECONDS: u64 = 24 * 60 * 60;
-
 /// Seconds in which a request can be leased (`REQUEST_SECONDS`).
 const REQUEST_SECONDS: u64 = 7 * 24 * 60 * 60;
 
@@ -353,6 +350,12 @@ impl Driver {
                 "outputs go to age recipients in this version, not to node {id}"
             )));
         }
+        if let Some(hand_off) = &manifest.hand_off {
+            let heavy = hand_off.node;
+            return Ok(Some(format!(
+                "the data is handed to heavy node {heavy}, and this is a compute node"
+            )));
+        }
         let is_query = manifest.program.engine().is_some();
         if is_query {
             let readable = self.memory().check(&manifest.dataset.source).await;
@@ -539,7 +542,7 @@ impl Driver {
             return Ok(Left::Something);
         }
         let escrow = JobEscrow::new(self.chain.deployment().escrow, self.chain.provider());
-        if latest.time > fact.released_at + RECEIPT_SECONDS {
+        if latest.time > fact.receipt_deadline() {
             self.chain.submit(escrow.abandon(U256::from(job))).await?;
             tracing::error!(job, "a receipt came too late: the bond is lost");
             return Ok(Left::Something);
@@ -772,5 +775,7 @@ pub fn stored_terms(terms: &ApprovedTerms) -> collective_contracts::CodeRegistry
         maxRuns: terms.max_runs,
         contributorsBps: terms.contributors_bps,
         nodeBps: terms.node_bps,
+        returnSeconds: terms.return_seconds,
+        node: terms.node.0,
     }
 }

@@ -47,9 +47,6 @@ mod refusal;
 mod renewal;
 pub mod serve;
 
-/// Seconds in which a receipt must follow its release (`RECEIPT_SECONDS`): nothing is given for a run that is over.
-const RECEIPT_SECONDS: u64 = 24 * 60 * 60;
-
 /// How long a holder waits to see final what the node that asks has seen final: a few looks at the chain. Refused at once,
 /// an honest member would be taken for one that does not do its part.
 const CATCH_UP: Duration = Duration::from_secs(3);
@@ -318,7 +315,7 @@ impl Holder {
         let wanted = JobState::Released;
         let fact = self.at_both_ends(job, asks, wanted, "release").await?;
         let newest = self.chain.latest().await?;
-        if newest.time > fact.released_at + RECEIPT_SECONDS {
+        if newest.time > fact.receipt_deadline() {
             return Err(HolderRefusal::TooLate(job));
         }
         Ok(fact)

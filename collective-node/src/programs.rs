@@ -101,6 +101,7 @@ pub fn described(
             contributors_bps: described.payment.contributors_bps,
             node_bps: described.payment.node_bps,
         },
+        hand_off: described.hand_off.clone(),
         evidence: Evidence::None,
         max_runs: described.max_runs,
         expiry: described.expiry.seconds(occasion.now),

@@ -10,7 +10,6 @@ use collective::approval::{Manifest, ManifestRefusal, Program};
 use collective::bundle::Bundle;
 use collective::id::{BlobId, ManifestDigest};
 use collective::permit::{ApprovedTerms, Code};
-use collective::query::Query;
 use collective::source::Source;
 use serde::Serialize;
 use thiserror::Error;
@@ -219,7 +218,10 @@ impl Reviewer {
             _ if manifest.program.origin().is_none() => match manifest.program {
                 Program::Component { .. } => Some(Risk::NoSource),
                 // The bytes are the source.
-                Program::Python { .. } | Program::Javascript { .. } | Program::Sql { .. } => None,
+                Program::Python { .. }
+                | Program::Javascript { .. }
+                | Program::Sql { .. }
+                | Program::Training { .. } => None,
             },
             (_, SameBytes::No) => Some(Risk::AnotherSource),
             (Err(reason), _) | (_, SameBytes::Unknown(reason)) => {
@@ -366,7 +368,8 @@ fn shown(code: Option<&Code>, folder: Option<&Bundle>, same_bytes: &SameBytes) -
     let runs = code.and_then(|code| match code {
         Code::Component(_) => None,
         Code::Sources { bundle, .. } => Some(bundle.clone()),
-        Code::Sql(query) => Some(alone(query)),
+        Code::Sql(query) => Some(alone("query.sql", query.text())),
+        Code::Training(training) => Some(alone("training.json", training.text())),
     });
     match (runs, folder, same_bytes) {
         (Some(runs), _, SameBytes::No | SameBytes::Unknown(_)) => Some(runs),
@@ -374,8 +377,8 @@ fn shown(code: Option<&Code>, folder: Option<&Bundle>, same_bytes: &SameBytes) -
     }
 }
 
-/// A query as the only file that there is to read.
-fn alone(query: &Query) -> Bundle {
-    let files = [("query.sql".to_owned(), query.text().to_owned())];
-    Bundle::new(files.into()).expect("a bundle takes what a query may be")
+/// A text as the only file that there is to read.
+fn alone(name: &str, text: &str) -> Bundle {
+    let files = [(name.to_owned(), text.to_owned())];
+    Bundle::new(files.into()).expect("a bundle takes what such a text may be")
 }

@@ -10,18 +10,20 @@ use thiserror::Error;
 use crate::decimal;
 use crate::id::{BlobId, KeysHash, ManifestDigest, NodeId, sha256};
 use crate::limits::{
-    MAX_COLUMNS, MAX_ENGINE_BYTES, MAX_MANIFEST_BYTES, MAX_OUTPUT_BYTES, MAX_RUN_MEMORY,
-    MAX_RUN_SECONDS,
+    MAX_COLUMNS, MAX_ENGINE_BYTES, MAX_HEAVY_MEMORY, MAX_MANIFEST_BYTES, MAX_OUTPUT_BYTES,
+    MAX_RETURN_SECONDS, MAX_RUN_MEMORY, MAX_RUN_SECONDS,
 };
 use crate::seal;
 use crate::terms::Purpose;
 
+pub use hand_off::{HandOff, HandOffRefusal, Return};
 pub use leak::Leak;
 pub use origin::{Build, FolderPath, GitId, Origin, OriginRefusal, Repository};
 pub use output::{OutputKind, OutputRefusal, OutputRule};
 pub use padding::{NotPadded, pad, unpad};
 pub use program::{Interpreted, Program};
 
+mod hand_off;
 mod leak;
 mod origin;
 mod output;
@@ -54,6 +56,9 @@ pub struct Manifest {
     pub limits: Limits,
     /// What a run costs and who gets it.
     pub payment: Payment,
+    /// To which machine of a requester the data goes, where it leaves the collective's own nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hand_off: Option<HandOff>,
     /// What a node must prove of itself before anything is released to it.
     pub evidence: Evidence,
     /// How often it may run.
@@ -222,9 +227,12 @@ pub enum ManifestRefusal {
     BadRecipient(String),
     /// No sandbox would run it.
     #[error(
-        "a run has 1 to {MAX_RUN_SECONDS} seconds and at most {MAX_RUN_MEMORY} bytes of memory"
+        "a run has 1 to {MAX_RUN_SECONDS} seconds and at most {MAX_RUN_MEMORY} bytes of memory, on a heavy node {MAX_RETURN_SECONDS} and {MAX_HEAVY_MEMORY}"
     )]
     LimitsOutOfRange,
+    /// The hand-off and the rest do not fit.
+    #[error(transparent)]
+    HandOff(#[from] HandOffRefusal),
     /// The last moment would not be the deadline.
     #[error("the {seconds} seconds of a run are no whole number of buckets of {bucket} seconds")]
     UnevenBuckets {
@@ -236,11 +244,11 @@ pub enum ManifestRefusal {
     /// The output's schema is no JSON Schema, or refers to something outside itself.
     #[error("the output's schema is unusable: {0}")]
     BadSchema(String),
-    /// A query is its text and nothing else.
+    /// A query or a training is its text and nothing else.
     #[error(
-        "an SQL program takes no arguments: they would stand beside the query that members read"
+        "an SQL program or a training takes no arguments: they would stand beside the text that members read"
     )]
-    QueryArguments,
+    TextArguments,
     /// No engine is called so.
     #[error("'{0}' names no engine: 1 to {MAX_ENGINE_BYTES} of a-z 0-9 . / -")]
     BadEngine(String),
@@ -276,11 +284,13 @@ impl Manifest {
             let parsed = text.parse::<seal::Recipient>();
             parsed.map_err(|error| ManifestRefusal::BadRecipient(error.to_string()))?;
         }
+        manifest.check_hand_off()?;
         let limits = &manifest.limits;
-        if limits.seconds == 0
-            || limits.seconds > MAX_RUN_SECONDS
-            || limits.memory_bytes > MAX_RUN_MEMORY
-        {
+        let (longest, largest) = match manifest.hand_off {
+            Some(_) => (MAX_RETURN_SECONDS, MAX_HEAVY_MEMORY),
+            None => (MAX_RUN_SECONDS, MAX_RUN_MEMORY),
+        };
+        if limits.seconds == 0 || limits.seconds > longest || limits.memory_bytes > largest {
             return Err(ManifestRefusal::LimitsOutOfRange);
         }
         let (bucket, seconds) = (limits.bucket(), limits.seconds);
@@ -291,12 +301,12 @@ impl Manifest {
             .output
             .check_schema()
             .map_err(ManifestRefusal::BadSchema)?;
-        manifest.check_query()?;
+        manifest.check_text()?;
         Ok(manifest)
     }
 
-    fn check_query(&self) -> Result<(), ManifestRefusal> {
-        let Some(engine) = self.program.engine() else {
+    fn check_text(&self) -> Result<(), ManifestRefusal> {
+        let Some(engine) = self.program.engine().or(self.program.trainer()) else {
             return Ok(());
         };
         let known =
@@ -308,7 +318,7 @@ impl Manifest {
         if self.arguments.is_empty() {
             Ok(())
         } else {
-            Err(ManifestRefusal::QueryArguments)
+            Err(ManifestRefusal::TextArguments)
         }
     }
 
@@ -410,7 +420,7 @@ mod tests {
         good.arguments = "a".into();
         assert_eq!(
             Manifest::parse(&good.to_bytes()),
-            Err(ManifestRefusal::QueryArguments)
+            Err(ManifestRefusal::TextArguments)
         );
         for name in [
             "",

@@ -160,16 +160,24 @@ impl Bundle {
 }
 
 fn check_text(path: &str, text: &str) -> Result<(), BundleRefusal> {
-    for (place, line) in text.split('\n').enumerate() {
-        if let Some(character) = line.chars().find(|character| is_hidden(*character)) {
-            return Err(BundleRefusal::Hidden {
-                path: path.to_owned(),
-                line: place + 1,
-                character: character.into(),
-            });
-        }
+    match hidden_in(text) {
+        Some((line, character)) => Err(BundleRefusal::Hidden {
+            path: path.to_owned(),
+            line,
+            character,
+        }),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// The first character of a text that does not show, as its code point, and its line, from 1.
+pub fn hidden_in(text: &str) -> Option<(usize, u32)> {
+    let lines = text.split('\n').zip(1..);
+    let mut hidden = lines.flat_map(|(text, line)| {
+        let found = text.chars().find(|character| is_hidden(*character));
+        found.map(|character| (line, character.into()))
+    });
+    hidden.next()
 }
 
 /// Control characters but the tab, and what changes the direction of text or has no width: with them

@@ -23,10 +23,12 @@ pub mod merkle;
 pub mod permit;
 pub mod query;
 pub mod receipt;
+
 pub mod reward;
 pub mod seal;
 pub mod source;
 pub mod terms;
+pub mod training;
 
 #[cfg(test)]
 mod test_story;

@@ -95,6 +95,16 @@ pub const MAX_RUN_SECONDS: u32 = 10 * 60 * 60;
 /// Bytes of memory that one run may have: WebAssembly with 32-bit addresses reaches no more.
 pub const MAX_RUN_MEMORY: u64 = 4 << 30;
 
+/// Seconds from release to receipt that a hand-off may give (CodeRegistry's `MAX_RETURN_SECONDS`): training takes days, and the price and
+/// the bond stand still meanwhile.
+pub const MAX_RETURN_SECONDS: u32 = 30 * 24 * 60 * 60;
+
+/// Bytes of memory that a run on a heavy node may have: more than any machine has today, and a number that JSON can write.
+pub const MAX_HEAVY_MEMORY: u64 = 4 << 40;
+
+/// Bytes of what a trainer is told: what people read before they vote.
+pub const MAX_TRAINING_BYTES: usize = 64 * 1024;
+
 /// Files in one message of partials: as many as one proof covers, about 0.6 s of a member's work and 400 KB.
 pub const MAX_PAGE_FILES: usize = MAX_PROOF_BATCH;
 

@@ -51,11 +51,16 @@ pub struct ApprovedTerms {
     pub contributors_bps: u16,
     /// Node's share, hundredths of a per cent.
     pub node_bps: u16,
+    /// Seconds that a heavy node has from release to receipt; zero where there is none.
+    pub return_seconds: u32,
+    /// The heavy node that alone may take a job; zero where any accepted compute node may.
+    pub node: NodeId,
 }
 
 impl ApprovedTerms {
     /// The terms that a manifest's proposal has to store.
     pub fn of(manifest: &Manifest) -> Self {
+        let hand_off = manifest.hand_off.as_ref();
         Self {
             token: manifest.payment.token,
             price: manifest.payment.price,
@@ -65,6 +70,8 @@ impl ApprovedTerms {
             max_runs: manifest.max_runs,
             contributors_bps: manifest.payment.contributors_bps,
             node_bps: manifest.payment.node_bps,
+            return_seconds: hand_off.map_or(0, |hand_off| hand_off.seconds),
+            node: hand_off.map_or(NodeId(B256::ZERO), |hand_off| hand_off.node),
         }
     }
 }
@@ -315,6 +322,11 @@ pub enum Refusal {
     /// The collective did not accept the node, or not with these keys.
     #[error("the collective has not accepted this node with the keys it uses: ask for a vote")]
     NodeNotAccepted,
+    /// The vote hands the data to another node, or to this one under other keys.
+    #[error(
+        "the vote hands the data to node {0} under the keys that it had then, and to nobody else"
+    )]
+    HandedToAnother(NodeId),
     /// A newer block forbids what `denyBlock` did not.
     #[error("a denial is newer than denyBlock: take a new lease")]
     NewerDenial,
@@ -379,6 +391,7 @@ impl Refusal {
             | Self::LeaseExpired { .. }
             | Self::AnotherBlock
             | Self::NotFinalized { .. }
+            | Self::HandedToAnother(_)
             | Self::NodeNotAccepted => Fault::Operator,
             Self::Stale { .. }
             | Self::ChainSilent(_)
@@ -397,6 +410,7 @@ pub fn grant(case: &Case<'_>) -> Result<Grant, Refusal> {
     check_lease(case)?;
     check_freshness(case)?;
     check_node(case)?;
+    check_hand_off(case, &manifest)?;
 
     let scope = Scope {
         selector: &manifest.dataset,
@@ -577,10 +591,21 @@ fn check_node(case: &Case<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
+fn check_hand_off(case: &Case<'_>, manifest: &Manifest) -> Result<(), Refusal> {
+    match &manifest.hand_off {
+        Some(named) if (named.node, named.keys) != (case.lease.node, case.lease.keys) => {
+            Err(Refusal::HandedToAnother(named.node))
+        }
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::approval::HandOff;
     use crate::source::Archive;
+    use crate::terms::Purpose;
     use crate::test_story::{self, Story, contributor};
 
     #[test]
@@ -756,6 +781,63 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn data_is_handed_to_the_named_node_under_the_named_keys_and_to_nobody_else() {
+        let later = B256::repeat_byte(0x77);
+        let manifest = test_story::handed_over();
+        let story = |manifest: &Manifest| {
+            let mut story = Story::under(manifest);
+            for anchored in &mut story.anchored {
+                anchored.entry.terms.purposes = [Purpose::Training].into_iter().collect();
+            }
+            story
+        };
+        let good = story(&manifest);
+        let permitted = permit(
+            &good.case(),
+            test_story::TRAINING.to_vec(),
+            None,
+            good.source.clone(),
+        );
+        assert!(matches!(
+            permitted.expect("named and accepted").code(),
+            Code::Training(_)
+        ));
+        for change in [
+            |named: &mut HandOff, later| named.node = NodeId(later),
+            |named: &mut HandOff, later| named.keys = KeysHash(later),
+        ] {
+            let mut other = manifest.clone();
+            let mut named = other.hand_off.take().expect("handed over");
+            change(&mut named, later);
+            let node = named.node;
+            other.hand_off = Some(named);
+            let refusal = grant(&story(&other).case()).expect_err("another node");
+            assert_eq!(refusal, Refusal::HandedToAnother(node));
+            assert_eq!(refusal.fault(), Fault::Operator);
+        }
+        let differing = |change: &dyn Fn(&mut ApprovedTerms)| {
+            let mut story = story(&manifest);
+            change(&mut story.allow.terms);
+            grant(&story.case()).expect_err("other terms")
+        };
+        assert_eq!(
+            differing(&|terms| terms.node = NodeId(B256::ZERO)),
+            Refusal::TermsDiffer
+        );
+        assert_eq!(
+            differing(&|terms| terms.return_seconds += 1),
+            Refusal::TermsDiffer
+        );
+        // Whoever allowed statistics alone is left out.
+        let mut statistics = story(&manifest);
+        for anchored in &mut statistics.anchored {
+            anchored.entry.terms.purposes = [Purpose::Statistics].into_iter().collect();
+        }
+        let refusal = grant(&statistics.case()).expect_err("another purpose");
+        assert_eq!(refusal, Refusal::NothingToRead);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-use crate::bundle::is_hidden;
+use crate::bundle::hidden_in;
 use crate::id::BlobId;
 use crate::limits::MAX_QUERY_BYTES;
 
@@ -43,15 +43,10 @@ impl Query {
             return Err(QueryRefusal::Length(bytes.len()));
         }
         let text = std::str::from_utf8(bytes).map_err(|_| QueryRefusal::NotUtf8)?;
-        for (place, line) in text.split('\n').enumerate() {
-            if let Some(character) = line.chars().find(|character| is_hidden(*character)) {
-                return Err(QueryRefusal::Hidden {
-                    line: place + 1,
-                    character: character.into(),
-                });
-            }
+        match hidden_in(text) {
+            Some((line, character)) => Err(QueryRefusal::Hidden { line, character }),
+            None => Ok(Self(text.into())),
         }
-        Ok(Self(text.into()))
     }
 
     /// The text.

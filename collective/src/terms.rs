@@ -15,7 +15,7 @@ use crate::id::TermsDigest;
 pub enum Purpose {
     /// Aggregates over many contributors leave the node.
     Statistics,
-    /// A model fitted to the records leaves the node.
+    /// A model fitted to the records leaves the node; the vote may hand the records to a heavy node to fit it there.
     Training,
     /// The records themselves go, sealed, to a requester's own node.
     Transfer,

@@ -4,11 +4,11 @@ use alloy_primitives::{Address, B256, Signature, U256};
 
 use crate::admission::{Admission, AdmissionList};
 use crate::approval::{
-    Evidence, Format, Limits, Manifest, OutputKind, OutputRule, Payment, Program, Recipient,
-    Selector, SplitRule,
+    Evidence, Format, HandOff, Limits, Manifest, OutputKind, OutputRule, Payment, Program,
+    Recipient, Return, Selector, SplitRule,
 };
 use crate::contribution::{Commitment, Contribution, SignedContribution};
-use crate::id::{ContributorId, KeysHash, NodeId, Point};
+use crate::id::{BlobId, ContributorId, KeysHash, NodeId, Point};
 use crate::input::{Anchored, Revocations};
 use crate::permit::{Allow, ApprovalStatus, ApprovedTerms, Case, Deny, Lease};
 use crate::receipt::BlockRef;
@@ -17,6 +17,11 @@ use crate::terms::{Purpose, Terms};
 
 const COLLECTIVE: Address = Address::repeat_byte(0xc0);
 const PROGRAM: &[u8] = b"the bytes of a program";
+const NODE: NodeId = NodeId(B256::repeat_byte(0x0d));
+const KEYS: KeysHash = KeysHash(B256::repeat_byte(0x4e));
+
+/// The program of [`handed_over`].
+pub const TRAINING: &[u8] = b"{\"recipe\":\"logistic\"}";
 
 /// Contributor number `n`.
 pub fn contributor(n: u8) -> ContributorId {
@@ -117,10 +122,29 @@ pub fn manifest() -> Manifest {
             contributors_bps: 8_000,
             node_bps: 1_500,
         },
+        hand_off: None,
         evidence: Evidence::None,
         max_runs: 2,
         expiry: 100_000,
     }
+}
+
+/// The same data, handed to the node of [`Story`].
+pub fn handed_over() -> Manifest {
+    let mut manifest = manifest();
+    manifest.program = Program::Training {
+        sha256: BlobId::of(TRAINING),
+        trainer: "collective-heavy/0.1.0".into(),
+        origin: None,
+    };
+    manifest.purpose = Purpose::Training;
+    manifest.hand_off = Some(HandOff {
+        node: NODE,
+        keys: KEYS,
+        seconds: 3 * 24 * 60 * 60,
+        returns: vec![Return::Deletion, Return::Model],
+    });
+    manifest
 }
 
 /// Everything that a decision looks at, with nothing missing.
@@ -157,7 +181,7 @@ impl Story {
     /// The same under a manifest of [`PROGRAM`].
     pub fn under(manifest: &Manifest) -> Self {
         let list = AdmissionList::new((0..5).map(contributor)).expect("five ids");
-        let keys = KeysHash(B256::repeat_byte(0x4e));
+        let keys = KEYS;
         let block = |number: u64| BlockRef {
             number,
             hash: B256::with_last_byte(number as u8),
@@ -177,7 +201,7 @@ impl Story {
                 attempt: 1,
                 collective: COLLECTIVE,
                 manifest: manifest.digest(),
-                node: NodeId(B256::repeat_byte(0x0d)),
+                node: NODE,
                 keys,
                 allow_block: (10, block(10).hash),
                 deny_block: (14, block(14).hash),
@@ -211,7 +235,7 @@ impl Story {
         Case {
             manifest: &self.manifest,
             chain_id: self.chain_id,
-            node: NodeId(B256::repeat_byte(0x0d)),
+            node: NODE,
             lease: self.lease,
             allow: &self.allow,
             deny: &self.deny,

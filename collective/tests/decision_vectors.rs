@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use alloy_primitives::{Address, B256, U256};
 use collective::admission::AdmissionList;
 use collective::approval::{
-    Evidence, Format, Interpreted, Limits, Manifest, Origin, OutputKind, OutputRule, Payment,
-    Program, Recipient, Selector, SplitRule,
+    Evidence, Format, HandOff, Interpreted, Limits, Manifest, Origin, OutputKind, OutputRule,
+    Payment, Program, Recipient, Return, Selector, SplitRule,
 };
 use collective::bundle::Bundle;
 use collective::charter::Charter;
 use collective::contribution::{Commitment, payload_root};
-use collective::id::{BlobId, ContributorId};
+use collective::id::{BlobId, ContributorId, KeysHash, NodeId};
 use collective::source::{Column, ColumnType, Source};
 use collective::terms::{Purpose, Terms};
 use serde_json::{Value, json};
@@ -71,6 +71,7 @@ fn manifest() -> Manifest {
             contributors_bps: 8_000,
             node_bps: 1_500,
         },
+        hand_off: None,
         evidence: Evidence::None,
         max_runs: 2,
         expiry: 1_798_761_600,
@@ -108,6 +109,26 @@ fn sql_manifest() -> Manifest {
             origin: None,
         },
         arguments: String::new(),
+        ..manifest()
+    }
+}
+
+/// The same manifest for a training, on a heavy node.
+fn handed_manifest() -> Manifest {
+    Manifest {
+        program: Program::Training {
+            sha256: BlobId::of(b"{\"recipe\":\"logistic\"}"),
+            trainer: "collective-heavy/0.1.0".into(),
+            origin: None,
+        },
+        arguments: String::new(),
+        purpose: Purpose::Training,
+        hand_off: Some(HandOff {
+            node: NodeId(B256::repeat_byte(5)),
+            keys: KeysHash(B256::repeat_byte(6)),
+            seconds: 259_200,
+            returns: vec![Return::Deletion, Return::Metrics, Return::Model],
+        }),
         ..manifest()
     }
 }
@@ -171,6 +192,10 @@ fn vectors() -> Value {
         "sqlManifest": {
             "bytes": text(sql_manifest().to_bytes()),
             "digest": sql_manifest().digest(),
+        },
+        "handedManifest": {
+            "bytes": text(handed_manifest().to_bytes()),
+            "digest": handed_manifest().digest(),
         },
         "builtManifest": {
             "bytes": text(built_manifest().to_bytes()),
@@ -250,6 +275,11 @@ fn the_vectors_parse_back_to_what_made_them() {
         .expect("text")
         .as_bytes();
     assert_eq!(Manifest::parse(bytes), Ok(sql_manifest()));
+    let bytes = vectors["handedManifest"]["bytes"]
+        .as_str()
+        .expect("text")
+        .as_bytes();
+    assert_eq!(Manifest::parse(bytes), Ok(handed_manifest()));
     let bytes = vectors["builtManifest"]["bytes"]
         .as_str()
         .expect("text")

@@ -99,9 +99,25 @@ pub struct JobFact {
     pub input_root: B256,
     /// Contributions in the released input set.
     pub input_count: u32,
+    /// Seconds from the release record to the receipt that the vote gives a heavy node; zero where it names none.
+    pub return_seconds: u64,
     /// Struct hash of the receipt.
     pub receipt: B256,
 }
+
+impl JobFact {
+    /// Unix seconds after which no receipt is taken.
+    pub fn receipt_deadline(&self) -> u64 {
+        let given = match self.return_seconds {
+            0 => RECEIPT_SECONDS,
+            given => given,
+        };
+        self.released_at.saturating_add(given)
+    }
+}
+
+/// Seconds in which a receipt must follow its release where the vote gives no time of its own (JobEscrow's `RECEIPT_SECONDS`, immutable).
+const RECEIPT_SECONDS: u64 = 24 * 60 * 60;
 
 const APPROVALS: B256 = B256::with_last_byte(0);
 const NODES: B256 = B256::with_last_byte(2);
@@ -220,7 +236,7 @@ impl Chain {
     ) -> Result<(ApprovalStatus, ApprovedTerms), ChainError> {
         let collective = self.deployment.collective.into_word();
         let slot = at(manifest.0, at(collective, APPROVALS));
-        let [status, token, price, bond, recipient, packed] = self
+        let [status, token, price, bond, recipient, packed, node] = self
             .fixed(
                 block,
                 self.deployment.code,
@@ -241,6 +257,8 @@ impl Chain {
             max_runs: bits(packed, 64, 32) as u32,
             contributors_bps: bits(packed, 96, 16) as u16,
             node_bps: bits(packed, 112, 16) as u16,
+            return_seconds: bits(packed, 128, 32) as u32,
+            node: NodeId(node.into()),
         };
         Ok((status, terms))
     }
@@ -319,6 +337,7 @@ impl Chain {
             completed_at: bits(words[6], 192, 64),
             input_root: words[9].into(),
             input_count: bits(words[10], 0, 32) as u32,
+            return_seconds: bits(words[10], 104, 32),
             receipt: words[11].into(),
         })
     }
@@ -424,6 +443,8 @@ mod tests {
             (CODE, "Terms.maxRuns", (4, 8)),
             (CODE, "Terms.contributorsBps", (4, 12)),
             (CODE, "Terms.nodeBps", (4, 14)),
+            (CODE, "Terms.returnSeconds", (4, 16)),
+            (CODE, "Terms.node", (5, 0)),
             (ESCROW, "Job.collective", (0, 0)),
             (ESCROW, "Job.state", (0, 20)),
             (ESCROW, "Job.manifest", (1, 0)),
@@ -442,6 +463,7 @@ mod tests {
             (ESCROW, "Job.denyHash", (8, 0)),
             (ESCROW, "Job.inputRoot", (9, 0)),
             (ESCROW, "Job.inputCount", (10, 0)),
+            (ESCROW, "Job.returnSeconds", (10, 13)),
             (ESCROW, "Job.receipt", (11, 0)),
             (REGISTRY, "Node.operator", (0, 0)),
             (REGISTRY, "Node.retired", (0, 20)),

@@ -89,7 +89,8 @@ pub struct Contribute {
     /// Name of the record's source in the charter.
     #[arg(long)]
     source: String,
-    /// What the record may be used for: statistics, training, transfer.
+    /// What the record may be used for: statistics, training, transfer. For training, too, the members may vote to hand the records to the
+    /// requester's own machine.
     #[arg(long, value_delimiter = ',', required = true)]
     purposes: Vec<Purpose>,
     /// Unix seconds from which on nothing is allowed any more; a year from now if not given.

@@ -9,6 +9,7 @@ use collective::bundle::Bundle;
 use collective::id::BlobId;
 use collective::permit::Code;
 use collective::query::Query;
+use collective::training::Training;
 use serde_json::json;
 
 use super::place::{ChainAt, NodeAt};
@@ -155,6 +156,10 @@ async fn keep(
 async fn fits(client: &Client, manifest: &Manifest, program: &[u8]) -> Result<()> {
     if manifest.program.engine().is_some() {
         return plans(client, manifest, Query::parse(program)?).await;
+    }
+    if manifest.program.trainer().is_some() {
+        Training::parse(program)?;
+        return Ok(());
     }
     let (Some(language), Some(runtime)) = (manifest.program.language(), manifest.program.runtime())
     else {

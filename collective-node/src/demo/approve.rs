@@ -157,6 +157,7 @@ pub fn manifest(
             contributors_bps: 8_000,
             node_bps: 1_500,
         },
+        hand_off: None,
         evidence: Evidence::None,
         max_runs,
         expiry,

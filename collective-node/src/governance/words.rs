@@ -3,6 +3,7 @@
 use alloy::primitives::B256;
 use alloy::sol_types::SolInterface;
 use collective::id::ManifestDigest;
+use collective::id::NodeId;
 use collective::permit::ApprovedTerms;
 
 use super::Action;
@@ -62,6 +63,8 @@ impl Action {
                     max_runs: call.terms.maxRuns,
                     contributors_bps: call.terms.contributorsBps,
                     node_bps: call.terms.nodeBps,
+                    return_seconds: call.terms.returnSeconds,
+                    node: NodeId(call.terms.node),
                 };
                 Some((ManifestDigest(call.manifest), terms))
             }
@@ -79,15 +82,25 @@ impl Action {
                     expiry,
                     contributorsBps: contributors,
                     nodeBps: node,
+                    bond,
+                    returnSeconds: seconds,
+                    node: heavy,
                     ..
                 } = call.terms;
-                format!(
+                let words = format!(
                     "approve manifest {}: {runs} runs until {expiry}, each for {price} of token {token}, of which {} % \
                      go to contributors and {} % to the node",
                     call.manifest,
                     percent(contributors),
                     percent(node),
-                )
+                );
+                match heavy.is_zero() {
+                    true => words,
+                    false => format!(
+                        "{words}; hand the data itself to heavy node {heavy}, whose operator then has it, and who loses a bond of {bond} \
+                         where nothing comes back in {seconds} s"
+                    ),
+                }
             }
             CodeRegistryCalls::revoke(call) => {
                 format!("revoke manifest {} for ever", call.manifest)

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use alloy::primitives::U256;
-use collective::approval::{Interpreted, Limits, OutputRule, SplitRule};
+use collective::approval::{HandOff, Interpreted, Limits, OutputRule, SplitRule};
 use collective::id::BlobId;
 use collective::terms::Purpose;
 use serde::de::Error as _;
@@ -23,6 +23,8 @@ pub struct Description {
     pub runtime: Option<BlobId>,
     /// Name and version of what runs it, for a query.
     pub engine: Option<String>,
+    /// Name and version of what fits the model, for a training.
+    pub trainer: Option<String>,
     /// What it is started with.
     #[serde(default)]
     pub arguments: String,
@@ -42,6 +44,8 @@ pub struct Description {
     pub limits: Limits,
     /// What a run costs.
     pub payment: Price,
+    /// To which machine of a requester the data goes, for what only a heavy node runs.
+    pub hand_off: Option<HandOff>,
 }
 
 /// Languages with a recipe.
@@ -60,6 +64,8 @@ pub enum Language {
     Rust,
     /// One query, whose text runs as it is, in an approved engine.
     Sql,
+    /// What a trainer on a heavy node is told.
+    Training,
 }
 
 impl Language {
@@ -73,7 +79,7 @@ impl Language {
         match self {
             Self::Python => Some(Interpreted::Python),
             Self::Js => Some(Interpreted::Javascript),
-            Self::C | Self::Zig | Self::Rust | Self::Sql => None,
+            Self::C | Self::Zig | Self::Rust | Self::Sql | Self::Training => None,
         }
     }
 
@@ -81,7 +87,7 @@ impl Language {
     pub fn is_compiled(self) -> bool {
         match self {
             Self::C | Self::Zig | Self::Rust => true,
-            Self::Python | Self::Js | Self::Sql => false,
+            Self::Python | Self::Js | Self::Sql | Self::Training => false,
         }
     }
 }
@@ -95,6 +101,7 @@ impl fmt::Display for Language {
             Self::Zig => "zig",
             Self::Rust => "rust",
             Self::Sql => "sql",
+            Self::Training => "training",
         })
     }
 }

@@ -52,6 +52,9 @@ pub enum FolderRefusal {
         "{DESCRIPTION}: `engine` is the name and version of what runs a query, and a query has one"
     )]
     Engine,
+    /// A trainer is missing, or there is one where none belongs.
+    #[error("{DESCRIPTION}: `trainer` belongs to a training, and every training has one")]
+    Trainer,
     /// The declaration does not parse.
     #[error("{MOCK_SOURCE} declares no source: {0}")]
     Source(serde_json::Error),
@@ -98,6 +101,9 @@ impl Folder {
         }
         if description.engine.is_some() != (description.language == Language::Sql) {
             return Err(FolderRefusal::Engine);
+        }
+        if description.trainer.is_some() != (description.language == Language::Training) {
+            return Err(FolderRefusal::Trainer);
         }
         let source: Source =
             serde_json::from_str(part(MOCK_SOURCE)?).map_err(FolderRefusal::Source)?;

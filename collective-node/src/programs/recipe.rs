@@ -16,6 +16,7 @@ use collective::bundle::Bundle;
 use collective::id::BlobId;
 use collective::permit::{Binary, Code, CodeRefusal};
 use collective::query::Query;
+use collective::training::Training;
 use thiserror::Error;
 
 use super::description::Language;
@@ -62,6 +63,10 @@ enum Made {
     Query {
         query: Query,
         engine: String,
+    },
+    Training {
+        training: Training,
+        trainer: String,
     },
 }
 
@@ -136,7 +141,7 @@ enum Compiler {
 impl Compiler {
     fn find(language: Language) -> Result<Self, BuildError> {
         match language {
-            Language::Python | Language::Js | Language::Sql => Ok(Self::None),
+            Language::Python | Language::Js | Language::Sql | Language::Training => Ok(Self::None),
             Language::C | Language::Zig => Zig::find(language).map(Self::Zig),
             Language::Rust => Rustc::find().map(Self::Rustc),
         }
@@ -163,6 +168,7 @@ pub fn build(folder: &Folder) -> Result<Built, BuildError> {
     let made = match &compiler {
         Compiler::None => match language.interpreted() {
             Some(interpreted) => sources(folder, interpreted)?,
+            None if language == Language::Training => training(folder)?,
             None => query(folder)?,
         },
         Compiler::Zig(zig) => component(&compile(folder, &zig.tools, |work| match language {
@@ -184,6 +190,7 @@ impl Built {
             Made::Component(component) => component.bytes(),
             Made::Sources { bundle, .. } => bundle.as_bytes(),
             Made::Query { query, .. } => query.text().as_bytes(),
+            Made::Training { training, .. } => training.text().as_bytes(),
         }
     }
 
@@ -193,6 +200,7 @@ impl Built {
             Made::Component(component) => component.id(),
             Made::Sources { bundle, .. } => bundle.id(),
             Made::Query { query, .. } => query.id(),
+            Made::Training { training, .. } => training.id(),
         }
     }
 
@@ -216,6 +224,11 @@ impl Built {
             Made::Query { query, engine } => Program::Sql {
                 sha256: query.id(),
                 engine: engine.clone(),
+                origin,
+            },
+            Made::Training { training, trainer } => Program::Training {
+                sha256: training.id(),
+                trainer: trainer.clone(),
                 origin,
             },
         }
@@ -250,6 +263,18 @@ fn query(folder: &Folder) -> Result<Made, BuildError> {
     Ok(Made::Query {
         query,
         engine: engine.ok_or(FolderRefusal::Engine)?,
+    })
+}
+
+fn training(folder: &Folder) -> Result<Made, BuildError> {
+    const TEXT: &str = "src/training.json";
+    let text = folder.bundle().text(TEXT);
+    let text = text.ok_or(FolderRefusal::Missing(TEXT))?;
+    let training = Training::parse(text.as_bytes()).map_err(CodeRefusal::from)?;
+    let trainer = folder.description().trainer.clone();
+    Ok(Made::Training {
+        training,
+        trainer: trainer.ok_or(FolderRefusal::Trainer)?,
     })
 }
 

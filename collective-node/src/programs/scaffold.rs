@@ -10,14 +10,18 @@ const PROGRAM_H: &str = include_str!("../../../jobs/program.h");
 
 /// The files of a new program by their paths: how many people each group has, and the mean of their scores.
 ///
-/// `runtime` names the interpreter, for a language that has one, and `engine` what runs a query.
+/// `runtime` names the interpreter, for a language that has one, and `engine` what runs a query, or the trainer.
 pub fn files(
     language: Language,
     runtime: Option<BlobId>,
     engine: Option<&str>,
 ) -> Vec<(&'static str, String)> {
     let runtime = runtime.map_or(String::new(), |id| format!("runtime = \"{id}\"\n"));
-    let engine = engine.map_or(String::new(), |name| format!("engine = {name:?}\n"));
+    let key = match language {
+        Language::Training => "trainer",
+        _ => "engine",
+    };
+    let engine = engine.map_or(String::new(), |name| format!("{key} = {name:?}\n"));
     let (minimum, fuel, output) = match language {
         Language::Sql => (
             "fewest contributors of a group that is told",
@@ -30,7 +34,11 @@ pub fn files(
             include_str!("scaffold/output.json"),
         ),
     };
-    let description = include_str!("scaffold/program.toml")
+    let description = match language {
+        Language::Training => include_str!("scaffold/training/program.toml"),
+        _ => include_str!("scaffold/program.toml"),
+    };
+    let description = description
         .replace("{language}", &language.to_string())
         .replace("{beneath}", &(runtime + &engine))
         .replace("{minimum}", minimum)
@@ -51,6 +59,10 @@ pub fn files(
             ("src/program.rs", include_str!("scaffold/rust/program.rs")),
         ],
         Language::Sql => &[("src/query.sql", include_str!("scaffold/sql/query.sql"))],
+        Language::Training => &[(
+            "src/training.json",
+            include_str!("scaffold/training/training.json"),
+        )],
     };
     let mut files = vec![
         (DESCRIPTION, description),
@@ -82,7 +94,11 @@ mod tests {
         let runtime = language
             .has_runtime()
             .then_some(BlobId(B256::repeat_byte(1)));
-        let engine = (language == Language::Sql).then_some("datafusion/1.0.0");
+        let engine = match language {
+            Language::Sql => Some("datafusion/1.0.0"),
+            Language::Training => Some("trainer/1.0.0"),
+            _ => None,
+        };
         let files = files(language, runtime, engine).into_iter();
         let files = files.map(|(path, text)| (path.to_owned(), text));
         Bundle::new(files.collect()).expect("files that a bundle takes")
@@ -93,13 +109,11 @@ mod tests {
         for language in Language::value_variants() {
             let folder = Folder::parse(bundle(*language)).expect("a program's folder");
             assert_eq!(folder.description().language, *language);
-            assert!(
-                folder
-                    .output()
-                    .schema
-                    .as_ref()
-                    .is_some_and(|schema| schema.is_object())
-            );
+            let schema = folder.output().schema.as_ref();
+            let has_schema = schema.is_some_and(|schema| schema.is_object());
+            assert_eq!(has_schema, *language != Language::Training);
+            let hand_off = folder.description().hand_off.as_ref();
+            assert_eq!(hand_off.is_some(), *language == Language::Training);
             for record in folder.records().split_inclusive('\n') {
                 folder
                     .source()
@@ -135,6 +149,8 @@ mod tests {
             ("language = \"c\"", "language = \"python\"", "`runtime`"),
             ("language = \"c\"", "language = \"sql\"", "`engine`"),
             ("arguments = ", "engine = \"e\"\narguments = ", "`engine`"),
+            ("language = \"c\"", "language = \"training\"", "`trainer`"),
+            ("arguments = ", "trainer = \"t\"\narguments = ", "`trainer`"),
             (
                 "\"survey\"",
                 "\"poll\"",

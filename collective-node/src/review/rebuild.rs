@@ -76,5 +76,8 @@ fn otherwise(folder: &Folder, manifest: &Manifest, deployment: &Deployment) -> V
     if description.engine.as_deref() != manifest.program.engine() {
         otherwise.push("program.engine".into());
     }
+    if description.trainer.as_deref() != manifest.program.trainer() {
+        otherwise.push("program.trainer".into());
+    }
     otherwise
 }

@@ -1,9 +1,10 @@
 //! What could go wrong if a manifest is approved, worked out from the manifest and the facts beside it.
 
+use alloy::primitives::U256;
 use collective::approval::{
-    Evidence, Manifest, OutputKind, OutputRule, Program, Recipient, SplitRule,
+    Evidence, Manifest, OutputKind, OutputRule, Program, Recipient, Return, SplitRule,
 };
-use collective::id::ManifestDigest;
+use collective::id::{ManifestDigest, NodeId};
 use collective::source::{ColumnType, Source};
 use collective::terms::Purpose;
 use serde::{Serialize, Serializer};
@@ -25,6 +26,22 @@ pub enum Risk {
          that the collective decides later takes it back"
     )]
     LeavesTheCollective,
+    /// A hand-off.
+    #[error(
+        "the data itself is handed to heavy node {node}, a requester's own machine: its operator can read and keep all of it, and what          the collective decides later takes nothing back; what binds them is a bond of {bond} for each run and their word"
+    )]
+    HandsOver {
+        /// To whom.
+        node: NodeId,
+        /// In the smallest unit of the token.
+        bond: U256,
+    },
+    /// A hand-off that nobody answers for.
+    #[error("the hand-off asks for no bond: a node that returns nothing loses nothing")]
+    NoBond,
+    /// A hand-off without the operator's word.
+    #[error("the hand-off does not ask for the operator's word that the copy was deleted")]
+    NoDeletion,
     /// The output is large enough.
     #[error(
         "the output could carry records: one run's has room for {room}, those of all runs for {all}, and {records} match today; \
@@ -146,6 +163,7 @@ pub fn of_manifest(
     let leaves = manifest.purpose == Purpose::Transfer
         || matches!(manifest.recipient, Recipient::Node { .. });
     risks.extend(leaves.then_some(Risk::LeavesTheCollective));
+    risks.extend(of_hand_off(manifest));
     if rule.kind == OutputKind::Records {
         risks.push(Risk::SendsRecords);
     } else {
@@ -178,10 +196,25 @@ pub fn of_manifest(
     risks
 }
 
+fn of_hand_off(manifest: &Manifest) -> Vec<Risk> {
+    let Some(hand_off) = &manifest.hand_off else {
+        return vec![];
+    };
+    let (node, bond) = (hand_off.node, manifest.payment.bond);
+    let mut risks = vec![Risk::HandsOver { node, bond }];
+    risks.extend(bond.is_zero().then_some(Risk::NoBond));
+    let says_so = hand_off.returns.contains(&Return::Deletion);
+    risks.extend((!says_so).then_some(Risk::NoDeletion));
+    risks
+}
+
 /// Whether the node itself sees to the minimum group of every figure.
 fn counts_groups(program: &Program) -> bool {
     match program {
-        Program::Component { .. } | Program::Python { .. } | Program::Javascript { .. } => false,
+        Program::Component { .. }
+        | Program::Python { .. }
+        | Program::Javascript { .. }
+        | Program::Training { .. } => false,
         Program::Sql { .. } => true,
     }
 }
@@ -229,6 +262,8 @@ fn bits(kind: &ColumnType) -> f64 {
 mod tests {
     use super::*;
     use alloy::primitives::{Address, B256};
+    use collective::approval::HandOff;
+    use collective::id::KeysHash;
 
     /// The chain's time.
     const NOW: u64 = 1_800_000_000;
@@ -284,6 +319,46 @@ mod tests {
                 Risk::NoEvidence,
             ]
         );
+    }
+
+    #[test]
+    fn a_hand_off_is_told_plainly() {
+        let mut manifest = careless();
+        let node = NodeId(B256::repeat_byte(7));
+        let keys = KeysHash(B256::repeat_byte(8));
+        let told = |manifest: &Manifest| {
+            let mut risks = of_manifest(manifest, Some(&source()), 40, NOW);
+            risks.retain(|risk| {
+                matches!(
+                    risk,
+                    Risk::HandsOver { .. } | Risk::NoBond | Risk::NoDeletion
+                )
+            });
+            risks
+        };
+        assert_eq!(told(&manifest), []);
+        manifest.hand_off = Some(HandOff {
+            node,
+            keys,
+            seconds: 60,
+            returns: vec![Return::Model],
+        });
+        let bond = U256::ZERO;
+        let all = [
+            Risk::HandsOver { node, bond },
+            Risk::NoBond,
+            Risk::NoDeletion,
+        ];
+        assert_eq!(told(&manifest), all);
+        let bond = U256::from(1);
+        manifest.payment.bond = bond;
+        manifest.hand_off = Some(HandOff {
+            node,
+            keys,
+            seconds: 60,
+            returns: vec![Return::Deletion, Return::Model],
+        });
+        assert_eq!(told(&manifest), [Risk::HandsOver { node, bond }]);
     }
 
     #[test]

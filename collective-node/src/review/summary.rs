@@ -1,6 +1,6 @@
 //! What a manifest lets a program do, in sentences made from its fields.
 
-use collective::approval::{Manifest, OutputKind, Recipient, SplitRule};
+use collective::approval::{Manifest, OutputKind, Recipient, Return, SplitRule};
 use collective::terms::Purpose;
 use serde::Serialize;
 
@@ -21,6 +21,7 @@ pub fn statements(manifest: &Manifest, now: u64) -> Vec<Statement> {
     vec![
         say("reads", reads(manifest)),
         say("for", purpose(manifest.purpose).into()),
+        say("where", place(manifest)),
         say("runs", runs(manifest)),
         say("source", source(manifest)),
         say("sends", sends(manifest)),
@@ -58,8 +59,26 @@ fn purpose(purpose: Purpose) -> &'static str {
     }
 }
 
+fn place(manifest: &Manifest) -> String {
+    let Some(hand_off) = &manifest.hand_off else {
+        return "on the collective's own nodes".into();
+    };
+    let returns: Vec<_> = hand_off.returns.iter().map(Return::to_string).collect();
+    format!(
+        "on heavy node {}, a requester's own machine, under the keys {}, to which the data is handed readable; within {} it has to \
+         return {}, or loses its bond",
+        hand_off.node,
+        hand_off.keys,
+        span(hand_off.seconds.into()),
+        returns.join(", ")
+    )
+}
+
 fn runs(manifest: &Manifest) -> String {
     let program = &manifest.program;
+    if let Some(trainer) = program.trainer() {
+        return format!("the training {}, by {trainer}", program.sha256());
+    }
     if let Some(engine) = program.engine() {
         return format!("the query {}, by the engine {engine}", program.sha256());
     }
@@ -149,9 +168,10 @@ fn how_often(manifest: &Manifest, now: u64) -> String {
 
 fn limits(manifest: &Manifest) -> String {
     let limits = &manifest.limits;
-    let fuel = match manifest.program.engine() {
+    let program = &manifest.program;
+    let fuel = match program.engine().or(program.trainer()) {
         None => format!("{} fuel, ", limits.fuel),
-        // A query has none.
+        // A query or a training has none.
         Some(_) => String::new(),
     };
     format!(

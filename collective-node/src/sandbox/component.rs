@@ -31,8 +31,8 @@ impl World {
     /// The world that this code runs in.
     pub(super) fn of(code: &Code) -> Self {
         match code {
-            // A query has no component that could ask for anything.
-            Code::Component(_) | Code::Sql(_) => Self::Program,
+            // A query or a training has no component that could ask for anything.
+            Code::Component(_) | Code::Sql(_) | Code::Training(_) => Self::Program,
             Code::Sources { .. } => Self::Runtime,
         }
     }

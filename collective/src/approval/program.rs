@@ -39,6 +39,16 @@ pub enum Program {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         origin: Option<Origin>,
     },
+    /// What a trainer that heavy nodes have built in is told to fit, and how.
+    Training {
+        /// SHA-256 of the text ([`crate::training::Training`]).
+        sha256: BlobId,
+        /// Name and version of the trainer, as `collective-heavy/0.1.0`.
+        trainer: String,
+        /// Where the source can be read, if it is published.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        origin: Option<Origin>,
+    },
     /// One SQL query over the records of the source.
     Sql {
         /// SHA-256 of the query's text ([`crate::query::Query`]).
@@ -115,6 +125,7 @@ impl Program {
             Self::Component { sha256, .. }
             | Self::Python { sha256, .. }
             | Self::Javascript { sha256, .. }
+            | Self::Training { sha256, .. }
             | Self::Sql { sha256, .. } => *sha256,
         }
     }
@@ -125,6 +136,7 @@ impl Program {
             Self::Component { origin, .. }
             | Self::Python { origin, .. }
             | Self::Javascript { origin, .. }
+            | Self::Training { origin, .. }
             | Self::Sql { origin, .. } => origin.as_ref(),
         }
     }
@@ -132,7 +144,7 @@ impl Program {
     /// The name of the interpreter that it runs in, if it does.
     pub fn runtime(&self) -> Option<BlobId> {
         match self {
-            Self::Component { .. } | Self::Sql { .. } => None,
+            Self::Component { .. } | Self::Training { .. } | Self::Sql { .. } => None,
             Self::Python { runtime, .. } | Self::Javascript { runtime, .. } => Some(*runtime),
         }
     }
@@ -140,7 +152,7 @@ impl Program {
     /// The language of its sources, if they are what runs.
     pub fn language(&self) -> Option<Interpreted> {
         match self {
-            Self::Component { .. } | Self::Sql { .. } => None,
+            Self::Component { .. } | Self::Training { .. } | Self::Sql { .. } => None,
             Self::Python { .. } => Some(Interpreted::Python),
             Self::Javascript { .. } => Some(Interpreted::Javascript),
         }
@@ -149,9 +161,22 @@ impl Program {
     /// The engine that runs it, if it is a query.
     pub fn engine(&self) -> Option<&str> {
         match self {
-            Self::Component { .. } | Self::Python { .. } | Self::Javascript { .. } => None,
             Self::Sql { engine, .. } => Some(engine),
+            _ => None,
         }
+    }
+
+    /// The trainer that is told, if it is a training.
+    pub fn trainer(&self) -> Option<&str> {
+        match self {
+            Self::Training { trainer, .. } => Some(trainer),
+            _ => None,
+        }
+    }
+
+    /// Whether only a heavy node runs it, which the manifest then has to name.
+    pub fn needs_heavy_node(&self) -> bool {
+        self.trainer().is_some()
     }
 }
 
@@ -177,7 +202,16 @@ mod tests {
         };
         let text = serde_json::to_string(&sql).expect("plain JSON values");
         assert_eq!(serde_json::from_str::<Program>(&text).ok(), Some(sql));
+        let training = Program::Training {
+            sha256: one,
+            trainer: "collective-heavy/0.1.0".into(),
+            origin: None,
+        };
+        let text = serde_json::to_string(&training).expect("plain JSON values");
+        assert_eq!(serde_json::from_str::<Program>(&text).ok(), Some(training));
         for wrong in [
+            format!(r#"{{"kind":"training","sha256":"{one}"}}"#),
+            format!(r#"{{"kind":"training","engine":"e","sha256":"{one}","trainer":"t"}}"#),
             format!(r#"{{"kind":"sql","sha256":"{one}"}}"#),
             format!(r#"{{"kind":"sql","engine":"e","runtime":"{two}","sha256":"{one}"}}"#),
             format!(r#"{{"kind":"python","sha256":"{one}"}}"#),

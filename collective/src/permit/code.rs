@@ -9,6 +9,7 @@ use crate::approval::{Interpreted, Program};
 use crate::bundle::{Bundle, BundleRefusal};
 use crate::id::BlobId;
 use crate::query::{Query, QueryRefusal};
+use crate::training::{Training, TrainingRefusal};
 
 /// A program's bytes. [`Code::approved`] makes it of what a manifest names; outside of a permit, whoever tries a program
 /// out makes it of what they have.
@@ -25,6 +26,8 @@ pub enum Code {
     },
     /// One SQL query.
     Sql(Query),
+    /// What a trainer is told.
+    Training(Training),
 }
 
 /// A component's bytes with their name, which is worked out once: an interpreter has millions of them.
@@ -86,6 +89,9 @@ pub enum CodeRefusal {
     /// The approved bytes are no text of a query.
     #[error(transparent)]
     Query(#[from] QueryRefusal),
+    /// The approved bytes are nothing that a trainer could be told.
+    #[error(transparent)]
+    Training(#[from] TrainingRefusal),
     /// Nothing to start with.
     #[error("the bundle has no {entry}, where a program in {0} has its `run`", entry = .0.entry())]
     NoEntry(Interpreted),
@@ -146,6 +152,7 @@ impl Code {
                 Ok(Self::Sources { bundle, runtime })
             }
             Program::Sql { .. } => Ok(Self::Sql(Query::parse(program_bytes.bytes())?)),
+            Program::Training { .. } => Ok(Self::Training(Training::parse(program_bytes.bytes())?)),
         }
     }
 
@@ -216,14 +223,14 @@ impl Code {
         match self {
             Self::Component(component) => Some(component),
             Self::Sources { runtime, .. } => Some(runtime),
-            Self::Sql(_) => None,
+            Self::Sql(_) | Self::Training(_) => None,
         }
     }
 
     /// The sources that the component is handed, if it is a runtime.
     pub fn bundle(&self) -> Option<&Bundle> {
         match self {
-            Self::Component(_) | Self::Sql(_) => None,
+            Self::Component(_) | Self::Sql(_) | Self::Training(_) => None,
             Self::Sources { bundle, .. } => Some(bundle),
         }
     }

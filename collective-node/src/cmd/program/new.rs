@@ -15,6 +15,9 @@ use crate::programs::description::Language;
 use crate::programs::scaffold;
 use crate::sandbox::Sandbox;
 
+/// The trainer that heavy nodes of this version have.
+const TRAINER: &str = concat!("collective-heavy/", env!("CARGO_PKG_VERSION"));
+
 /// Make a folder with a program that works: sources, `program.toml`, and mock data to try it out on.
 ///
 /// It counts people by group and says the mean of their scores; change it into what you need. A program in a language with an
@@ -23,7 +26,8 @@ use crate::sandbox::Sandbox;
 #[command(after_help = "Examples:
   collective program new survey-means --lang c
   collective program new survey-means --lang python --runtime python-runtime.wasm
-  collective program new survey-means --lang sql")]
+  collective program new survey-means --lang sql
+  collective program new survey-model --lang training")]
 pub struct New {
     /// The folder, which is not there yet; its name is the program's.
     folder: PathBuf,
@@ -33,7 +37,7 @@ pub struct New {
     /// The interpreter; without it, that of COLLECTIVE_PYTHON_RUNTIME or COLLECTIVE_JAVASCRIPT_RUNTIME.
     #[arg(long, value_name = "FILE")]
     runtime: Option<PathBuf>,
-    /// What runs a query, as nodes have it; without it, what the worker beside this binary says.
+    /// What runs a query or fits a model, as nodes have it; without it, what the worker beside this binary says.
     #[arg(long, value_name = "NAME/VERSION")]
     engine: Option<String>,
     /// Print JSON.
@@ -76,10 +80,13 @@ impl New {
 
     fn engine(&self) -> Result<Option<String>> {
         match (self.language, &self.engine) {
-            (Language::Sql, Some(engine)) => Ok(Some(engine.clone())),
+            (Language::Sql | Language::Training, Some(engine)) => Ok(Some(engine.clone())),
+            (Language::Training, None) => Ok(Some(TRAINER.into())),
             (Language::Sql, None) => Ok(Some(Sandbox::of_this_binary(vec![], None).sql_engine()?)),
             (_, None) => Ok(None),
-            (_, Some(_)) => bail!("--engine belongs to a query: --lang sql"),
+            (_, Some(_)) => {
+                bail!("--engine belongs to a query or a training: --lang sql, --lang training")
+            }
         }
     }
 }

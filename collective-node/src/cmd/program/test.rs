@@ -273,6 +273,7 @@ fn compare(manifest: &Manifest, code: &Code) {
         Code::Component(component) => (component.id(), None),
         Code::Sources { bundle, runtime } => (bundle.id(), Some(runtime.id())),
         Code::Sql(query) => (query.id(), None),
+        Code::Training(training) => (training.id(), None),
     };
     let named = manifest.program.sha256();
     if id != named {

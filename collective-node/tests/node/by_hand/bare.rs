@@ -221,6 +221,7 @@ pub fn manifest(deployment: &Deployment, recipient: String) -> Manifest {
             contributors_bps: 8_000,
             node_bps: 1_500,
         },
+        hand_off: None,
         evidence: Evidence::None,
         max_runs: 2,
         // The end of the year 9999 in Unix seconds, less a day.
