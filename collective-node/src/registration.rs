@@ -42,7 +42,8 @@ pub fn node_id(keys: &Keystore) -> NodeId {
     NodeId(keccak256((keys.address(), SALT).abi_encode()))
 }
 
-/// The node's keys as NodeRegistry takes them; `roles` are bits of [`ROLE_COMPUTE`] and [`ROLE_KEYHOLDER`].
+/// The node's keys as NodeRegistry takes them; `roles` are bits of [`ROLE_COMPUTE`], [`ROLE_KEYHOLDER`] and
+/// [`crate::chain::facts::ROLE_HEAVY`].
 pub fn node_keys(keys: &Keystore, roles: u8) -> NodeRegistry::NodeKeys {
     let recipient = keys.node_recipient().to_string();
     NodeRegistry::NodeKeys {

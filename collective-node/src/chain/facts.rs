@@ -14,7 +14,9 @@ use super::{Chain, ChainError};
 use collective_contracts::JobEscrow;
 
 pub use liveness::EpochFact;
-pub use nodes::{Announcement, CommitteeFact, MemberFact, NodeFact, ROLE_COMPUTE, ROLE_KEYHOLDER};
+pub use nodes::{
+    Announcement, CommitteeFact, MemberFact, NodeFact, ROLE_COMPUTE, ROLE_HEAVY, ROLE_KEYHOLDER,
+};
 pub use pool::PoolFact;
 pub use recovery::{RecoveryFact, Rotation, UnderWay};
 

@@ -19,6 +19,7 @@ mod exports;
 mod faults;
 mod fences;
 mod governance;
+mod hand_off;
 mod handing_on;
 mod holder_refusals;
 mod http_limits;

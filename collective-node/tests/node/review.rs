@@ -84,7 +84,7 @@ fn a_program_without_source_is_shown_as_one() {
     assert_eq!(earnings["contributors"], 850);
     let statements = approval["statements"].as_array().expect("statements");
     let topics: Vec<_> = statements.iter().map(|it| it["topic"].as_str()).collect();
-    assert_eq!(topics.len(), 10, "{topics:?}");
+    assert_eq!(topics.len(), 11, "{topics:?}");
     let told = statements.iter().map(|it| it["says"].to_string());
     let told = told.collect::<Vec<_>>().join("\n");
     let mean = mean(&world);

@@ -27,6 +27,9 @@ pub const ROLE_COMPUTE: u8 = 1;
 /// `NodeRegistry.ROLE_KEYHOLDER`: holds a share of a collective's key.
 pub const ROLE_KEYHOLDER: u8 = 2;
 
+/// `NodeRegistry.ROLE_HEAVY`: a requester's own machine, to which a vote may hand the data.
+pub const ROLE_HEAVY: u8 = 4;
+
 /// A node as NodeRegistry stores it; all zero if there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NodeFact {
@@ -38,7 +41,7 @@ pub struct NodeFact {
     pub signer: Address,
     /// SHA-256 of the node's age recipient.
     pub recipient: BlobId,
-    /// [`ROLE_COMPUTE`], [`ROLE_KEYHOLDER`].
+    /// [`ROLE_COMPUTE`], [`ROLE_KEYHOLDER`], [`ROLE_HEAVY`].
     pub roles: u8,
     /// Digest of attested code; zero where nothing is attested.
     pub measurement: B256,

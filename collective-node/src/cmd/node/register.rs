@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use collective::id::NodeId;
 use serde_json::json;
 
-use crate::chain::facts::{ROLE_COMPUTE, ROLE_KEYHOLDER};
+use crate::chain::facts::{ROLE_COMPUTE, ROLE_HEAVY, ROLE_KEYHOLDER};
 use crate::cmd::place::ChainAt;
 use crate::cmd::secret;
 use crate::cmd::show::show;
@@ -74,6 +74,8 @@ enum Role {
     Keyholder,
     /// Both.
     Both,
+    /// A requester's own machine, to which a vote may hand the data.
+    Heavy,
 }
 
 impl Role {
@@ -82,6 +84,7 @@ impl Role {
             Self::Compute => ROLE_COMPUTE,
             Self::Keyholder => ROLE_KEYHOLDER,
             Self::Both => registration::BOTH_ROLES,
+            Self::Heavy => ROLE_HEAVY,
         }
     }
 }
@@ -120,7 +123,8 @@ impl Register {
                 Some((hash, share.certificate().epoch()))
             }
         };
-        let wrote = self.role == Role::Keyholder || self.write_config(node)?;
+        let wrote =
+            matches!(self.role, Role::Keyholder | Role::Heavy) || self.write_config(node)?;
 
         let value = json!({
             "node": node,
