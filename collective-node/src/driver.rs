@@ -9,39 +9,37 @@ use std::time::{Duration, Instant};
 
 use alloy::primitives::{Address, B256, Bytes as CallData, U256};
 use bytes::Bytes;
-use collective::approval::Recipient;
+use collective::approval::Program;
 use collective::committee::assembly::Assembled;
-use collective::contribution::SignedContribution;
 use collective::id::{BlobId, NodeId};
-use collective::input::Anchored;
-use collective::limits::MAX_RUN_SECONDS;
 use collective::permit::{
-    ApprovalStatus, ApprovedTerms, Case, Code, Fault, Grant, Permit, Refusal, grant, permit,
+    ApprovalStatus, ApprovedTerms, Case, Fault, Grant, Permit, Refusal, grant, permit,
 };
 use collective::receipt::{BlockRef, Receipt};
+use collective::seal::header::FileKey;
 use thiserror::Error;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 
 use crate::blobs::{BlobError, Blobs};
 use crate::chain::facts::{JobFact, JobState};
 use crate::chain::{Chain, ChainError};
 use crate::committee::{Committee, CommitteeError};
-use crate::crash::Step;
+use crate::crash;
 use crate::decision::{Facts, FactsError};
-use crate::fetched::{Fetched, MAX_BYTES};
 use crate::follower::View;
 use crate::headers::Headers;
 use crate::holder::{HolderRefusal, headers_of, keep_inputs, released_files};
 use crate::keystore::Keystore;
 use crate::ledger::{Ledger, LedgerError};
 use crate::pace::Pace;
-use crate::run::{self, Files, Published, RunError};
-use crate::sandbox::{ENGINE, Failure, Sandbox, engine_id, sql_engine_id};
-use crate::told::{self, Memory};
+use crate::run::{Published, RunError};
+use crate::sandbox::EngineId;
 
+pub use compute::Compute;
 pub use progress::{Left, Progress};
 pub use record::{RunRecord, SandboxDescription, on_chain};
 
+mod compute;
 mod progress;
 mod record;
 use collective_contracts::JobEscrow;
@@ -99,15 +97,13 @@ pub enum DriveError {
 
 /// Drives the jobs of one node. Clones share it.
 #[derive(Clone)]
-pub struct Driver {
+pub struct Driver<S> {
     /// The chain, with the node's account.
     pub chain: Chain,
     /// Runs and refusals.
     pub ledger: Ledger,
-    /// Files, programs, outputs.
+    /// Programs, outputs, and what is said of runs.
     pub blobs: Blobs,
-    /// Files that contributors keep.
-    pub fetched: Arc<Fetched>,
     /// Headers of what was anchored.
     pub headers: Headers,
     /// The node's keys.
@@ -116,15 +112,50 @@ pub struct Driver {
     pub committee: Arc<Committee>,
     /// Chain facts.
     pub view: watch::Receiver<View>,
-    /// Where programs run.
-    pub sandbox: Arc<Sandbox>,
-    /// Held while it is decided what a query may tell.
-    pub deciding: Arc<Mutex<()>>,
+    /// What this kind of node does with a job.
+    pub site: S,
     /// This node.
     pub node: NodeId,
 }
 
-impl Driver {
+/// What kinds of nodes do differently with a job: which they serve, what has to be here for it, and the run.
+pub trait Site: Clone + Send + Sync + 'static {
+    /// What a run reads, once it is here.
+    type Files: Send;
+
+    /// Why this node does not serve what the collective approved.
+    fn unserved(&self, permit: &Permit) -> impl Step<Option<String>>;
+
+    /// The bytes that run beside the program's own, if there are any; whatever else runs it is here, too.
+    fn runtime(&self, program: &Program) -> impl Step<Option<Vec<u8>>>;
+
+    /// Looks for all that a run will need, before the clock of its receipt starts.
+    fn have_at_hand(&self, permit: &Permit, view: View) -> impl Step<()>;
+
+    /// The sealed files of the input set, in its order.
+    fn files(&self, granted: &Grant, view: View) -> impl Step<Self::Files>;
+
+    /// Runs the permitted program over these files; `None` among the keys is of a file that nobody can open.
+    fn run(
+        &self,
+        permit: Permit,
+        files: Self::Files,
+        keys: Vec<Option<FileKey>>,
+    ) -> impl Step<Published>;
+
+    /// Name and digest of what runs programs of this kind here.
+    fn engine(&self, program: &Program) -> (String, EngineId);
+
+    /// Lets go of what was kept for a job.
+    fn forget(&self, job: u64);
+}
+
+/// What a step of a [`Site`] comes to, in its own time.
+pub trait Step<T>: Future<Output = Result<T, DriveError>> + Send {}
+
+impl<T, F: Future<Output = Result<T, DriveError>> + Send> Step<T> for F {}
+
+impl<S: Site> Driver<S> {
     /// Steps for ever, `pause` after each.
     pub async fn run(self, pause: Duration) {
         let mut progress = Progress::default();
@@ -233,7 +264,7 @@ impl Driver {
         let settled = self.chain.job(&finalized, job).await?;
         // An end counts once it is final: until then a reorganisation may take it back.
         if self.has_ended(&settled) {
-            self.fetched.forget(job);
+            self.site.forget(job);
             return Ok(Left::Nothing);
         }
         progress.know(job, self.holds(&fact, latest.time));
@@ -303,10 +334,12 @@ impl Driver {
         }
         match self.permit(&facts.case(&asked, self.node), &facts).await {
             Ok(permit) => {
-                let refusal = match self.unserved(&permit).await? {
+                let refusal = match self.site.unserved(&permit).await? {
                     Some(reason) => Some(reason),
                     None => {
-                        self.have_at_hand(&permit).await?;
+                        self.site
+                            .have_at_hand(&permit, self.view_of(permit.grant()).await?)
+                            .await?;
                         // A transaction whose answer is lost may have taken the lease all the same.
                         progress.know(job, true);
                         self.lease(job, allow, deny).await?
@@ -342,65 +375,9 @@ impl Driver {
         }
     }
 
-    /// Why this node does not serve what the collective approved.
-    async fn unserved(&self, permit: &Permit) -> Result<Option<String>, DriveError> {
-        let manifest = permit.grant().manifest();
-        if let Recipient::Node { id, .. } = manifest.recipient {
-            return Ok(Some(format!(
-                "outputs go to age recipients in this version, not to node {id}"
-            )));
-        }
-        if let Some(hand_off) = &manifest.hand_off {
-            let heavy = hand_off.node;
-            return Ok(Some(format!(
-                "the data is handed to heavy node {heavy}, and this is a compute node"
-            )));
-        }
-        let is_query = manifest.program.engine().is_some();
-        if is_query {
-            let readable = self.memory().check(&manifest.dataset.source).await;
-            readable.map_err(RunError::Tell)?;
-            if self.memory().is_full(&manifest.dataset.source).await? {
-                return Ok(Some(told::FULL.to_owned()));
-            }
-        }
-        let members = permit.grant().input().members();
-        let entries = read_entries(members);
-        if !self.fetched.has_room_for(entries).await? {
-            return Ok(Some(format!(
-                "the files of this input set that contributors keep have more than {MAX_BYTES} bytes, which is what this node fetches at most: \
-                 ask for a manifest over fewer of them"
-            )));
-        }
-        let longest = Duration::from_secs(manifest.limits.seconds.into());
-        let comparing = run::comparing(members);
-        // The program's clock runs while files are opened, and a run may have to be made twice within a day.
-        let most = Duration::from_secs(MAX_RUN_SECONDS.into());
-        if manifest.payment.distinct && (comparing > longest || comparing + longest > most) {
-            return Ok(Some(format!(
-                "opening what was contributed is allowed {} s, twice, and a run of this manifest {} s: the limit has to be longer than the \
-                 former, and both together within {MAX_RUN_SECONDS} s",
-                comparing.as_secs(),
-                longest.as_secs()
-            )));
-        }
-        let (token, own) = (manifest.payment.token, self.chain.deployment().token);
-        let paid = || format!("the manifest pays in token {token}, rewards are accounted in {own}");
-        Ok((token != own).then(paid))
-    }
-
-    /// What queries told before.
-    fn memory(&self) -> Memory {
-        Memory {
-            ledger: self.ledger.clone(),
-            keys: self.keys.clone(),
-            deciding: self.deciding.clone(),
-        }
-    }
-
     async fn refuse(&self, job: u64, fault: Fault, reason: String) -> Result<(), DriveError> {
         tracing::info!(job, reason, "refused a job");
-        self.fetched.forget(job);
+        self.site.forget(job);
         Ok(self.ledger.refuse(job, fault_name(fault), reason).await?)
     }
 
@@ -409,41 +386,12 @@ impl Driver {
         let granted = grant(case)?;
         let named = &granted.manifest().program;
         let program = self.blobs.get(named.sha256()).await?.to_vec();
-        let runtime = match named.runtime() {
-            Some(id) => Some(self.runtime(id).await?),
-            None => None,
-        };
-        if let Some(engine) = named.engine() {
-            self.check_engine(engine.to_owned()).await?;
-        }
+        let runtime = self.site.runtime(named).await?;
         let name = &granted.manifest().dataset.source;
         let charter = facts.view.charter_at(case.allow.block.number);
         let source = charter.and_then(|charter| charter.source(name)).cloned();
         let missing = || RunError::Missing(format!("the charter declares no source '{name}'"));
         Ok(permit(case, program, runtime, source.ok_or_else(missing)?)?)
-    }
-
-    /// Whether the worker for queries has this engine. It may have to be started for that.
-    async fn check_engine(&self, engine: String) -> Result<(), DriveError> {
-        let sandbox = self.sandbox.clone();
-        let asked = tokio::task::spawn_blocking(move || sandbox.check_engine(&engine)).await;
-        let asked = asked.map_err(|error| {
-            RunError::Missing(format!("asking for the engine was interrupted: {error}"))
-        })?;
-        Ok(asked.map_err(RunError::from)?)
-    }
-
-    /// The runtime that a program was approved with. It is large, so nobody but the operator puts it here.
-    async fn runtime(&self, id: BlobId) -> Result<Vec<u8>, DriveError> {
-        match self.blobs.get(id).await {
-            Ok(runtime) => Ok(runtime.to_vec()),
-            Err(BlobError::Missing(_)) => {
-                let missing =
-                    format!("no runtime {id} here: add it with `collective node keep FILE`");
-                Err(RunError::Missing(missing).into())
-            }
-            Err(error) => Err(error.into()),
-        }
     }
 
     /// Takes a lease, or says why the contract gives none.
@@ -480,10 +428,12 @@ impl Driver {
         if settled.state != JobState::Leased || settled.lease != fact.lease {
             return Ok(());
         }
-        Step::LeasedNotReleased.reached();
+        crash::Step::LeasedNotReleased.reached();
         let facts = self.facts(fact).await?;
         let permit = self.permit(&facts.case(fact, self.node), &facts).await?;
-        self.have_at_hand(&permit).await?;
+        self.site
+            .have_at_hand(&permit, self.view_of(permit.grant()).await?)
+            .await?;
         let release = permit.grant().release();
         let inputs = keep_inputs(&self.blobs, permit.grant()).await?;
         self.ledger
@@ -501,29 +451,6 @@ impl Driver {
         self.chain.submit(call).await?;
         tracing::info!(job, count = release.input_count, "released the input set");
         Ok(())
-    }
-
-    /// Looks for all that a run will need, before the clock of its receipt starts.
-    async fn have_at_hand(&self, permit: &Permit) -> Result<(), DriveError> {
-        for (_, file) in self.files(permit.grant()).await?.members {
-            if let Some(file) = file {
-                self.blobs.find(file).await?;
-            }
-        }
-        self.prepare(permit.code().clone()).await
-    }
-
-    /// Compiles a program where that is not done yet. What the program did wrong is for its run to say.
-    async fn prepare(&self, code: Code) -> Result<(), DriveError> {
-        let sandbox = self.sandbox.clone();
-        let prepared = tokio::task::spawn_blocking(move || sandbox.prepare(&code)).await;
-        match prepared {
-            Ok(Err(Failure::Operator(fault))) => Err(RunError::from(fault).into()),
-            Ok(_) => Ok(()),
-            Err(error) => {
-                Err(RunError::Missing(format!("compiling was interrupted: {error}")).into())
-            }
-        }
     }
 
     /// Released, and that is final: has it run, unless a run of this attempt is kept; then hands the
@@ -550,7 +477,7 @@ impl Driver {
         let Some(record) = self.ledger.run(job, fact.lease.attempt).await? else {
             return Ok(Left::Run(Box::new(*fact)));
         };
-        Step::RecordedNotReceipted.reached();
+        crash::Step::RecordedNotReceipted.reached();
         let record: RunRecord = serde_json::from_str(&record)
             .map_err(|error| LedgerError::Corrupt(error.to_string()))?;
         let signature = CallData::copy_from_slice(&record.signature.as_bytes());
@@ -562,20 +489,20 @@ impl Driver {
 
     /// Runs what was finally released, and keeps what that left.
     async fn make_run(self, job: u64, fact: JobFact) -> Result<(), DriveError> {
-        Step::ReleasedNotRun.reached();
+        crash::Step::ReleasedNotRun.reached();
         let record = self.run_once(job, &fact).await?;
-        Step::StoredNotRecorded.reached();
+        crash::Step::StoredNotRecorded.reached();
         let text = serde_json::to_string(&record).expect("a record is plain JSON values");
         self.ledger.keep_run(job, fact.lease.attempt, text).await?;
-        self.fetched.forget(job);
+        self.site.forget(job);
         Ok(())
     }
 
     async fn settle(&self, job: u64) -> Result<(), DriveError> {
         let escrow = JobEscrow::new(self.chain.deployment().escrow, self.chain.provider());
-        Step::ReceiptedNotSettled.reached();
+        crash::Step::ReceiptedNotSettled.reached();
         self.chain.submit(escrow.settle(U256::from(job))).await?;
-        Step::SettledNotNoted.reached();
+        crash::Step::SettledNotNoted.reached();
         tracing::info!(job, "settled");
         Ok(())
     }
@@ -590,14 +517,17 @@ impl Driver {
         let released = released_files(&self.chain, &granted, headers)
             .await
             .map_err(Box::new)?;
-        let mut files = self.files(&granted).await?;
+        let files = self
+            .site
+            .files(&granted, self.view_of(&granted).await?)
+            .await?;
         let asked = Instant::now();
         let opened = self.committee.open(released).await?;
         let took = asked.elapsed();
         let quorum = self.keep_quorum(job, &opened).await?;
-        files.keys = opened.files.into_iter().map(Result::ok).collect();
-        let published = run::run(permit, files, &self.sandbox, self.memory()).await?;
-        Step::RanNotStored.reached();
+        let keys = opened.files.into_iter().map(Result::ok).collect();
+        let published = self.site.run(permit, files, keys).await?;
+        crash::Step::RanNotStored.reached();
         // Until then the result is in memory, sealed; nothing that it changes may show: no blob, no record, and no other
         // job in its place.
         tokio::time::sleep_until(published.at.into()).await;
@@ -635,12 +565,9 @@ impl Driver {
         quorum: BlobId,
         published: Published,
     ) -> Result<RunRecord, DriveError> {
-        let (engine, engine_id) = match granted.manifest().program.engine() {
-            Some(engine) => (engine, sql_engine_id(engine)),
-            None => (ENGINE, engine_id()),
-        };
+        let (engine, engine_id) = self.site.engine(&granted.manifest().program);
         let description = SandboxDescription {
-            engine: engine.into(),
+            engine,
             engine_id: B256::from(engine_id.0),
             layers: published.layers,
             duplicates: published.duplicates,
@@ -692,33 +619,6 @@ impl Driver {
         Ok(self.blobs.put(record).await?)
     }
 
-    /// The sealed files of the input set, in its order; those that contributors keep and that are read are
-    /// fetched.
-    async fn files(&self, granted: &Grant) -> Result<Files, DriveError> {
-        let input = granted.input().members();
-        let entries = read_entries(input);
-        let fetched = self.fetched.have(granted.release().job, entries).await;
-        fetched.map_err(RunError::from)?;
-        let connected = self.ledger.connected().await?;
-        let mut members = Vec::with_capacity(input.len());
-        for member in granted.input().members() {
-            let leaf = member.entry.contribution.leaf();
-            let file = self.ledger.file(leaf).await?;
-            let file = file.ok_or_else(|| RunError::Missing(format!("no file of leaf {leaf}")))?;
-            let is_here = !connected.contains_key(&leaf);
-            members.push((member.clone(), is_here.then_some(file)));
-        }
-        let (blobs, deployment) = (self.blobs.clone(), *self.chain.deployment());
-        Ok(Files {
-            members,
-            keys: vec![],
-            blobs,
-            fetched: self.fetched.clone(),
-            deployment,
-            view: self.view_of(granted).await?,
-        })
-    }
-
     /// Chain facts under the committee that releases.
     async fn view_of(&self, granted: &Grant) -> Result<View, DriveError> {
         let view = self.view.borrow().clone();
@@ -740,12 +640,6 @@ pub(crate) fn is_under_way(fact: &JobFact, collective: Address, now: u64) -> boo
         JobState::Released => ours,
         _ => false,
     }
-}
-
-/// Of an input set what a run reads.
-fn read_entries(members: &[Anchored]) -> impl Iterator<Item = &SignedContribution> {
-    let read = members.iter().filter(|member| run::is_read(member));
-    read.map(|member| &member.entry)
 }
 
 /// Whether the contract will refuse every later lease of this job, too. A lease that is still live,

@@ -18,7 +18,7 @@ use crate::auditor::Auditor;
 use crate::blobs::{BlobError, Blobs, Service};
 use crate::chain::{ChainError, Deployment};
 use crate::committee::Committee;
-use crate::driver::Driver;
+use crate::driver::{Compute, Driver};
 use crate::fetched::Fetched;
 use crate::follower::{FollowError, Follower, View};
 use crate::headers::Headers;
@@ -280,16 +280,22 @@ impl Node {
             node: config.node,
         };
         let driver = Driver {
+            site: Compute {
+                deployment: config.deployment,
+                ledger: ledger.clone(),
+                blobs: blobs.clone(),
+                fetched,
+                keys: keys.clone(),
+                sandbox,
+                deciding: Arc::default(),
+            },
             chain,
             ledger: ledger.clone(),
             blobs: blobs.clone(),
-            fetched,
             headers,
             keys,
             view: view.clone(),
             committee: committee.clone(),
-            sandbox,
-            deciding: Arc::default(),
             node: config.node,
         };
         let (stop, stopped) = oneshot::channel::<()>();

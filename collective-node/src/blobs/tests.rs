@@ -329,7 +329,7 @@ async fn what_an_earlier_try_left_in_a_bucket_goes_before_it_is_sent_again() {
         blobs.remove(id).await,
     ] {
         kept.expect("done all the same");
-        assert_eq!(files(&notes), [note.clone()]);
+        assert_eq!(files(&notes), std::slice::from_ref(&note));
     }
     std::fs::remove_file(&note).expect("removed");
     std::fs::write(&written, &bytes).expect("written");

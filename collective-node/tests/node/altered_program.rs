@@ -10,7 +10,7 @@ use collective_node::blobs::BlobError;
 use collective_node::chain::facts::JobState;
 use collective_node::committee::Committee;
 use collective_node::demo::MEAN;
-use collective_node::driver::{DriveError, Driver, Progress};
+use collective_node::driver::{Compute, DriveError, Driver, Progress};
 use collective_node::fetched::Fetched;
 use collective_node::headers::Headers;
 use collective_node::places::Places;
@@ -40,7 +40,7 @@ fn put(quiet: &QuietWorld, bytes: &[u8]) {
 }
 
 /// What drives the node's jobs, over the node's own ledger, blobs and keys.
-fn driver(quiet: &QuietWorld) -> Driver {
+fn driver(quiet: &QuietWorld) -> Driver<Compute> {
     let (node, world) = (quiet.node(), &quiet.world);
     let (chain, blobs, ledger) = (
         quiet.reader.clone(),
@@ -62,8 +62,21 @@ fn driver(quiet: &QuietWorld) -> Driver {
     let folder = world.data.join("fetched-again");
     let places = Places::new(Default::default()).expect("a client");
     let fetched = Fetched::open(folder, ledger.clone(), blobs.clone(), places);
-    Driver {
+    let site = Compute {
+        deployment: world.deployment,
+        ledger: ledger.clone(),
+        blobs: blobs.clone(),
         fetched: Arc::new(fetched.expect("a folder")),
+        keys: keys.clone(),
+        sandbox: Arc::new(Sandbox::new(
+            env!("CARGO_BIN_EXE_collective").into(),
+            vec![],
+            None,
+        )),
+        deciding: Arc::default(),
+    };
+    Driver {
+        site,
         headers: Headers::own(ledger.clone(), blobs.clone()),
         chain,
         ledger,
@@ -71,12 +84,6 @@ fn driver(quiet: &QuietWorld) -> Driver {
         keys,
         committee: Arc::new(committee),
         view,
-        sandbox: Arc::new(Sandbox::new(
-            env!("CARGO_BIN_EXE_collective").into(),
-            vec![],
-            None,
-        )),
-        deciding: Arc::default(),
         node: world.node_id,
     }
 }
