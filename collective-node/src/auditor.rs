@@ -25,9 +25,6 @@ use elsewhere::Asked;
 use round::Round;
 use stored::unreadable;
 
-#[cfg(test)]
-pub(crate) use stored::tests;
-
 mod elsewhere;
 mod posting;
 mod round;

@@ -12,7 +12,7 @@ use alloy::sol_types::{Eip712Domain, SolStruct, eip712_domain};
 use collective::contribution::{
     Commitment, Contribution, PayloadOutline, PayloadTree, Place, SignedContribution, SignedPlace,
 };
-use collective::id::{ContributorId, Point, sha256};
+use collective::id::{ContributorId, Point};
 use collective::limits::MAX_HEADER_BYTES;
 use collective::seal::SealError;
 use collective::seal::contribution::{self, ContributionError, ContributionHeader};
@@ -232,23 +232,6 @@ pub fn outline(mut file: impl Read) -> io::Result<Option<PayloadOutline>> {
     let mut payload = Hashed { to, tree };
     io::copy(&mut file, &mut payload)?;
     Ok(Some(payload.tree.outline()))
-}
-
-/// What a node keeps of a file that its contributor keeps: the header, as key holders need it, and the payload's outline, 32 bytes
-/// for each MiB, with which a MiB of it is checked.
-pub fn stub(header: &[u8], outline: &PayloadOutline) -> Vec<u8> {
-    [header, &outline.to_bytes()].concat()
-}
-
-/// Header and outline in a [`stub`]; `None` where it is that of another file.
-pub fn split_stub<'a>(
-    stub: &'a [u8],
-    commitment: &Commitment,
-) -> Option<(&'a [u8], PayloadOutline)> {
-    let (header, outline) = split_file(stub)?;
-    let outline = PayloadOutline::of_one_block(commitment)
-        .or_else(|| PayloadOutline::parse(outline, commitment))?;
-    (sha256(header) == commitment.header).then_some((header, outline))
 }
 
 /// Signs where the file of a contribution is; of two places the one with the higher number holds.

@@ -22,10 +22,11 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use thiserror::Error;
 
 use crate::blobs::{BlobError, Blobs, remove_file};
-use crate::contributor::{split_file, split_stub};
+use crate::contributor::split_file;
 use crate::intake::{IntakeRefusal, check_payload, fetch_block};
 use crate::ledger::{Ledger, LedgerError};
 use crate::places::Places;
+use crate::stub::Stub;
 
 /// Bytes of all that is here: as many as the programs of all runs may have in memory.
 pub const MAX_BYTES: u64 = 16 << 30;
@@ -328,18 +329,19 @@ impl Fetched {
         let under_way = UnderWay(self.state.clone(), leaf);
         let file = self.ledger.file(leaf).await?;
         let file = file.ok_or(FetchError::Lost(leaf))?;
-        let stub = self.blobs.get(file).await?;
-        let stub = split_stub(&stub, &entry.commitment);
-        let (header, outline) = stub.ok_or(BlobError::Garbled(file))?;
+        let Stub {
+            header, outline, ..
+        } = Stub::open(&self.blobs, file, &entry.commitment).await?;
         let away = |refusal| FetchError::Away {
             leaf,
             refusal: Box::new(refusal),
         };
-        let mut part = self.part(job, leaf, header)?;
+        let mut part = self.part(job, leaf, &header)?;
         for block in blocks(entry.commitment.length).skip(part.blocks) {
             let length = header.len();
-            let bytes = fetch_block(&self.places, &place, entry, length, &outline, block).await;
-            self.append(job, &mut part, &bytes.map_err(away)?)?;
+            let fetched = fetch_block(&self.places, &place, entry, length, &outline, block).await;
+            let (bytes, _) = fetched.map_err(away)?;
+            self.append(job, &mut part, &bytes)?;
         }
         self.finish(part, under_way).await
     }

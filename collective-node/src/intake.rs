@@ -7,10 +7,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy::primitives::{Address, Signature};
+use alloy::primitives::{Address, B256, Signature};
 use bytes::Bytes;
 use collective::contribution::{
-    BLOCK_BYTES, Contribution, ContributionRefusal, MAX_ENTRY_BYTES, MAX_PLACE_BYTES,
+    BLOCK_BYTES, Contribution, ContributionRefusal, LEAF_BYTES, MAX_ENTRY_BYTES, MAX_PLACE_BYTES,
     PayloadOutline, PlaceUrl, SignatureRefusal, SignedContribution, SignedPlace,
     acknowledgement_hash, blocks, payload_root,
 };
@@ -29,12 +29,12 @@ use tokio::sync::watch;
 use crate::blobs::{BlobError, Blobs};
 use crate::chain::Deployment;
 use crate::chain::facts::Rotation;
-use crate::contributor::{split_stub, stub};
 use crate::crash::Step;
 use crate::follower::View;
 use crate::keystore::Keystore;
 use crate::ledger::{Held, Kept, Ledger, LedgerError};
 use crate::places::{PlaceError, Places};
+use crate::stub::{Stub, StubDraft};
 use crate::uploads::{MAX_IDLE_SECONDS, Uploads};
 
 pub use resumable::{Appended, Progress};
@@ -300,7 +300,7 @@ impl Intake {
         self.acknowledge(&contribution, kept)
     }
 
-    /// Checks a contribution whose file its contributor keeps, the file as it is there once, and keeps header, outline and place.
+    /// Checks a contribution whose file its contributor keeps, the file as it is there once, and keeps header, hashes and place.
     ///
     /// # Errors
     /// The first check that fails; nothing is then kept that anybody could read.
@@ -319,10 +319,13 @@ impl Intake {
             None => {
                 let ConnectedUpload { entry, header, .. } = &upload;
                 let place = &upload.place.place.url;
-                self.look(place, entry, header.len(), &outline).await?;
+                let mut stub = StubDraft::begin(&self.blobs, header, &outline)?;
+                let length = header.len();
+                self.look(place, entry, length, &outline, |it| stub.append(it))
+                    .await?;
                 // That took its time: the charter, the key or the account's controller may be others by now.
                 self.may_connect(&upload)?;
-                let file = self.blobs.put(stub(header, &outline).into()).await?;
+                let file = stub.keep(&self.blobs).await?;
                 let (entry, place) = (upload.entry, upload.place.place);
                 let held = Held { entry, file };
                 self.ledger.keep_connected(held, Some(place)).await?
@@ -381,11 +384,12 @@ impl Intake {
         let found = self.ledger.contribution(leaf).await?;
         let (held, _) = found.ok_or(IntakeRefusal::Unknown(leaf))?;
         self.may_move(&place, &held.entry).await?;
-        let stub = self.blobs.get(held.file).await?;
-        let stub = split_stub(&stub, &held.entry.commitment);
-        let (header, outline) = stub.ok_or(BlobError::Garbled(held.file))?;
-        let url = &place.place.url;
-        self.look(url, &held.entry, header.len(), &outline).await?;
+        let Stub {
+            header, outline, ..
+        } = Stub::open(&self.blobs, held.file, &held.entry.commitment).await?;
+        let (url, length) = (&place.place.url, header.len());
+        self.look(url, &held.entry, length, &outline, |_| Ok(()))
+            .await?;
         // That took its time: another key may speak for the account by now, or the contribution be withdrawn.
         self.may_move(&place, &held.entry).await?;
         let old = IntakeRefusal::OldPlace(place.place.number);
@@ -439,19 +443,23 @@ impl Intake {
         self.view.borrow().rotations.get(&contributor).copied()
     }
 
-    /// Whether the payload of this outline is at a place, behind a header of so many bytes. The first wrong MiB ends it.
+    /// Whether the payload of this outline is at a place, behind a header of so many bytes. The first wrong MiB ends it; of each that is
+    /// right `seen` is given the hashes of its leaves.
     async fn look(
         &self,
         place: &PlaceUrl,
         entry: &SignedContribution,
         header: usize,
         outline: &PayloadOutline,
+        mut seen: impl FnMut(&[B256]) -> Result<(), BlobError>,
     ) -> Result<(), IntakeRefusal> {
         let places = self.places.for_a_stranger().ok_or(IntakeRefusal::Busy)?;
         let look = async {
             places.can_reach(place).await?;
             for block in blocks(entry.commitment.length) {
-                fetch_block(&places, place, entry, header, outline, block).await?;
+                let (_, leaves) =
+                    fetch_block(&places, place, entry, header, outline, block).await?;
+                seen(&leaves)?;
             }
             Ok(())
         };
@@ -540,7 +548,8 @@ impl Intake {
     }
 }
 
-/// A MiB of the payload that a contributor keeps behind a header of so many bytes, or what there is of it where it ends.
+/// A MiB of the payload that a contributor keeps behind a header of so many bytes, or what there is of it where it ends, with the
+/// hashes of its leaves.
 ///
 /// # Errors
 /// Where it is not there, is not what the outline has, or the payload is longer or shorter than the commitment says.
@@ -551,7 +560,7 @@ pub async fn fetch_block(
     header: usize,
     outline: &PayloadOutline,
     block: Range<u64>,
-) -> Result<Bytes, IntakeRefusal> {
+) -> Result<(Bytes, Vec<B256>), IntakeRefusal> {
     let (header, expected) = (header as u64, entry.commitment.length);
     // One byte more than there should be: a longer file is another one.
     let more = u64::from(block.end == expected);
@@ -561,10 +570,9 @@ pub async fn fetch_block(
     if found != block.end {
         return Err(IntakeRefusal::Truncated { expected, found });
     }
-    match outline.has(block.start, &bytes) {
-        true => Ok(bytes),
-        false => Err(IntakeRefusal::AnotherPayload),
-    }
+    let leaves = outline.leaves(block.start / LEAF_BYTES as u64, &bytes);
+    let leaves = leaves.ok_or(IntakeRefusal::AnotherPayload)?;
+    Ok((bytes, leaves))
 }
 
 /// Checks a sealed file against the leaf and what it opens to: the header's rules, its proof, its

@@ -39,6 +39,7 @@ pub mod review;
 pub mod rewards;
 pub mod run;
 pub mod sandbox;
+pub mod stub;
 pub mod told;
 pub mod transfer;
 pub mod uploads;

@@ -7,9 +7,7 @@ use std::pin::pin;
 
 use alloy::primitives::B256;
 use bytes::Bytes;
-use collective::contribution::{
-    BLOCK_BYTES, Batch, PayloadOutline, PayloadTree, SignedContribution,
-};
+use collective::contribution::{Batch, PayloadOutline, PayloadTree, SignedContribution};
 use collective::id::{BlobId, sha256};
 use collective::liveness::Custody;
 use futures_util::{Stream, StreamExt, TryStreamExt};
@@ -20,6 +18,7 @@ use crate::chain::{Chain, ChainError};
 use crate::follower::View;
 use crate::headers::scan;
 use crate::ledger::{Held, Kept, Ledger, LedgerError};
+use crate::stub::Stub;
 use crate::withdrawal::withdrawn;
 
 /// Blobs that the store fails to give before nobody looks further: each takes as long as the patience with a bucket, and a store that
@@ -70,7 +69,7 @@ pub async fn rebuild(
     );
     let all = scan(blobs).await?;
     let (mut found, connected) = files(all, ledger, blobs, &mut lacking).await?;
-    // Later: anybody can put an outline beside a file that is here.
+    // Later: anybody can put what is kept of a file beside that file, where it is here.
     for held in connected {
         if lacking.remove(&held.entry.commitment.header).is_none() {
             continue;
@@ -193,19 +192,19 @@ async fn custody(
     entry: &SignedContribution,
 ) -> Result<Option<Custody>, BlobError> {
     let commitment = &entry.commitment;
-    // The outline of a payload of 32 bytes is as long as that.
+    // The hashes of a payload of 64 bytes are as long as that.
     if blob.length() == header + commitment.length
         && outline(blob.clone(), header).await?.root() == commitment.payload
     {
         return Ok(Some(Custody::Escrow));
     }
-    let outline = commitment.length.div_ceil(BLOCK_BYTES).checked_mul(32);
-    if outline.and_then(|outline| outline.checked_add(header)) != Some(blob.length()) {
-        return Ok(None);
-    }
-    let stub = blobs.get(file).await?;
-    let outline = PayloadOutline::parse(&stub[header as usize..], commitment);
-    Ok(outline.map(|_| Custody::Connected))
+    let stub = given(Stub::open(blobs, file, commitment).await)?;
+    // All of it, and not only what is read of it each time: anybody may have left a blob that begins like it.
+    let is_whole = match stub {
+        Some(stub) => given(stub.check().await)?.is_some(),
+        None => false,
+    };
+    Ok(is_whole.then_some(Custody::Connected))
 }
 
 /// What the payload behind a header of so many bytes comes to; the file is read once, and checked.
@@ -249,7 +248,7 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     use super::*;
-    use crate::auditor::tests::{entry, file};
+    use crate::stub::tests::{entry, file};
 
     #[tokio::test]
     async fn a_blob_that_cannot_be_read_is_in_the_way_of_what_may_be_in_it_alone() {

@@ -16,7 +16,7 @@ pub use direct::{
     direct_head,
 };
 pub use payload_tree::{
-    BLOCK_BYTES, LEAF_BYTES, PayloadLeaves, PayloadOutline, PayloadTree, block_range, blocks,
+    BLOCK_BYTES, LEAF_BYTES, PayloadOutline, PayloadTree, block_count, block_range, blocks,
     leaf_count, leaf_range, payload_root, root_by_path,
 };
 pub use place::{MAX_PLACE_BYTES, Place, PlaceUrl, PlaceUrlRefusal, SignedPlace};

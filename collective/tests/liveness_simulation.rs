@@ -1,7 +1,9 @@
 //! What challenges find out and whom they wrong: how much loss is found how soon, and that an honest place is never accused. `SEED` says which world.
 
 use alloy_primitives::{Address, B256};
-use collective::contribution::{Commitment, LEAF_BYTES, PayloadLeaves, leaf_count, leaf_range};
+use collective::contribution::{
+    Commitment, LEAF_BYTES, PayloadOutline, PayloadTree, leaf_count, leaf_range,
+};
 use collective::id::Leaf;
 use collective::liveness::{Challenge, Epoch, Outcome, POOL_DRAWS, Standing, TRIES, judge};
 use rand_chacha::ChaCha20Rng;
@@ -19,7 +21,9 @@ struct Pool {
 struct Stored {
     commitment: Commitment,
     payload: Vec<u8>,
-    leaves: PayloadLeaves,
+    /// What their keeper is asked with: all of it is one block.
+    outline: PayloadOutline,
+    leaves: Vec<B256>,
 }
 
 fn seed() -> u64 {
@@ -40,10 +44,13 @@ impl Pool {
             let length = 1 + random.next_u32() as usize % (100 * LEAF_BYTES);
             let mut payload = vec![0; length];
             random.fill_bytes(&mut payload);
-            let leaves = PayloadLeaves::of(&payload);
+            let mut tree = PayloadTree::new();
+            tree.update(&payload);
+            let outline = tree.outline();
+            let leaves = outline.leaves(0, &payload).expect("its own");
             let commitment = Commitment {
                 header: B256::with_last_byte(number),
-                payload: leaves.root(),
+                payload: outline.root(),
                 length: length as u64,
                 source: "poll".into(),
             };
@@ -52,6 +59,7 @@ impl Pool {
             pool.stored.push(Stored {
                 commitment,
                 payload,
+                outline,
                 leaves,
             });
         }
@@ -92,11 +100,12 @@ impl Pool {
         let Stored {
             commitment,
             payload,
+            outline,
             leaves,
         } = &self.stored[usize::from(challenge.contribution.0[31])];
         let range = leaf_range(commitment.length, challenge.index).expect("drawn");
         let bytes = &payload[range.start as usize..range.end as usize];
-        let path = leaves.path(challenge.index).expect("drawn");
+        let path = outline.path(challenge.index, leaves).expect("drawn");
         judge(commitment, challenge.index, bytes, &path)
     }
 }

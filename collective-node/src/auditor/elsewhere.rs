@@ -3,17 +3,15 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use collective::contribution::{
-    Commitment, PayloadOutline, PlaceUrl, SignedContribution, block_range,
-};
-use collective::liveness::Outcome;
+use collective::contribution::{Commitment, PlaceUrl, SignedContribution, leaf_range};
+use collective::liveness::{Outcome, judge};
 use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, timeout_at};
 
 use super::Auditor;
-use super::stored::judge_block;
-use crate::contributor::split_stub;
+use crate::blobs::BlobError;
 use crate::places::AT_ONE_HOST;
+use crate::stub::Stub;
 
 /// Hosts that are asked at the same time: enough that some slow ones hold nobody up.
 const HOSTS_AT_ONCE: usize = 64;
@@ -72,19 +70,21 @@ impl Auditor {
         let mut answers = Vec::with_capacity(asked.draws.len());
         for (place, index) in &asked.draws {
             let outcome = match (&kept, &asked.place) {
-                (Ok((header, outline)), Some(url)) => {
+                (Ok(stub), Some(url)) => {
                     let commitment = &asked.entry.commitment;
-                    self.drawn(commitment, *header, outline, url, *index).await
+                    let drawn = self.drawn(commitment, stub, url, *index).await;
+                    drawn.map_err(|error| error.to_string())
                 }
-                (Err(error), _) => {
-                    tracing::warn!(%leaf, error, "what is kept of a contribution could not be read");
-                    None
-                }
+                (Err(error), _) => Err(error.clone()),
                 (_, None) => {
                     tracing::warn!(%leaf, "where its contributor keeps it was lost with a ledger");
-                    Some(Outcome::Error)
+                    Ok(Some(Outcome::Error))
                 }
             };
+            let outcome = outcome.unwrap_or_else(|error| {
+                tracing::error!(%leaf, error, "what is kept of a contribution cannot be read: its place is not asked");
+                None
+            });
             tracing::info!(%leaf, ?outcome, "asked a contributor's place");
             answers.extend(outcome.map(|outcome| Answer {
                 place: *place,
@@ -95,34 +95,32 @@ impl Auditor {
         answers
     }
 
-    /// Asks for the MiB around one leaf of a payload that lies behind a header of so many bytes.
+    /// Asks for one leaf of a payload and no more: what it is compared with is here. Where that cannot be read nobody is asked.
     async fn drawn(
         &self,
         commitment: &Commitment,
-        header: u64,
-        outline: &PayloadOutline,
+        stub: &Stub,
         place: &PlaceUrl,
         index: u64,
-    ) -> Option<Outcome> {
-        let Some(block) = block_range(commitment.length, index) else {
-            return Some(Outcome::Wrong);
+    ) -> Result<Option<Outcome>, BlobError> {
+        let path = stub.path(index).await?;
+        let Some(leaf) = leaf_range(commitment.length, index) else {
+            return Ok(Some(Outcome::Wrong));
         };
-        let range = header + block.start..header + block.end;
-        match self.places.read(place, range).await {
-            Ok(bytes) => Some(judge_block(commitment, outline, index, &bytes)),
+        let header = stub.header.len() as u64;
+        let asked = header + leaf.start..header + leaf.end;
+        Ok(match self.places.read(place, asked).await {
+            Ok(bytes) => Some(judge(commitment, index, &bytes, &path)),
             Err(error) => error.outcome(),
-        }
+        })
     }
 
-    /// What the node has of a file that its contributor keeps: the header's length and the payload's outline.
-    async fn stub(&self, entry: &SignedContribution) -> Result<(u64, PayloadOutline), String> {
+    /// What the node has of a file that its contributor keeps.
+    async fn stub(&self, entry: &SignedContribution) -> Result<Stub, String> {
         let file = self.ledger.file(entry.contribution.leaf()).await;
         let file = file.map_err(|error| error.to_string())?;
         let file = file.ok_or("the ledger does not know it")?;
-        let stub = self.blobs.get(file).await;
-        let stub = stub.map_err(|error| error.to_string())?;
-        let stub = split_stub(&stub, &entry.commitment).ok_or("it is of another file")?;
-        let (header, outline) = stub;
-        Ok((header.len() as u64, outline))
+        let stub = Stub::open(&self.blobs, file, &entry.commitment).await;
+        stub.map_err(|error| error.to_string())
     }
 }

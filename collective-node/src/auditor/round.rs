@@ -81,7 +81,7 @@ impl Round {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auditor::stored::tests::{entry, file};
+    use crate::stub::tests::{entry, file};
 
     /// Of one challenge more than are of contributions that their contributors keep.
     fn round(connected: u8) -> Round {

@@ -100,7 +100,7 @@ impl Stored {
 }
 
 /// What the bytes of the block around a leaf show: with the outline they make the path on which the leaf leads to the root.
-pub(super) fn judge_block(
+fn judge_block(
     commitment: &Commitment,
     outline: &PayloadOutline,
     index: u64,
@@ -111,7 +111,9 @@ pub(super) fn judge_block(
         index % (BLOCK_BYTES / LEAF_BYTES as u64),
     );
     let drawn = range.and_then(|it| block.get(it.start as usize..it.end as usize));
-    match (outline.path(index, block), drawn) {
+    let leaves = outline.leaves(index, block);
+    let path = leaves.and_then(|leaves| outline.path(index, &leaves));
+    match (path, drawn) {
         (Some(path), Some(drawn)) => judge(commitment, index, drawn, &path),
         _ => Outcome::Wrong,
     }
@@ -129,56 +131,19 @@ pub(super) fn unreadable(error: BlobError) -> Outcome {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use std::sync::Arc;
 
-    use alloy::primitives::{Address, B256};
+    use alloy::primitives::B256;
     use collective::contribution::PayloadTree;
     use collective::id::NodeId;
-    use collective::terms::Terms;
     use object_store::ObjectStoreExt;
     use object_store::memory::InMemory;
     use object_store::path::Path as Key;
 
     use super::*;
     use crate::blobs::Service;
-
-    const KEPT: u64 = 3 * BLOCK_BYTES + 7;
-
-    /// A header by its shape; nothing here opens it.
-    pub(crate) fn file() -> (Vec<u8>, usize) {
-        let identity = "age-encryption.org/v1\n-> X25519 TEiF0ypqr+bpvcqXNyCVJpL7OuwPdVwPL7KQEbFDOCc\nEmECAEcKN+n/Vs9SbWiV+Hu0r+E8R77DdWYyd83nw7U\n--- Vn+54jqiiUCE+WZcEVY3f1sqHjlu/z1LCQ/T7Xm7qI0\n";
-        let payload = (0..KEPT).map(|i| (i / 1000) as u8);
-        (identity.bytes().chain(payload).collect(), identity.len())
-    }
-
-    pub(crate) fn entry(file: &[u8], header: usize) -> SignedContribution {
-        let mut tree = PayloadTree::new();
-        tree.update(&file[header..]);
-        let (payload, length) = tree.finish();
-        let terms = Terms {
-            purposes: Default::default(),
-            expiry: 0,
-        };
-        SignedContribution {
-            contribution: collective::contribution::Contribution {
-                collective: Address::ZERO,
-                contributor: B256::ZERO.into(),
-                point: B256::ZERO.into(),
-                commitment: B256::ZERO.into(),
-                terms: terms.digest(),
-                nonce: 0,
-            },
-            commitment: Commitment {
-                header: sha256(&file[..header]),
-                payload,
-                length,
-                source: "poll".into(),
-            },
-            terms,
-            signature: alloy::primitives::Signature::test_signature(),
-        }
-    }
+    use crate::stub::tests::{KEPT, entry, file};
 
     #[tokio::test]
     async fn a_large_file_is_asked_for_a_mib_at_a_time_and_what_rots_there_is_found() {

@@ -10,7 +10,7 @@ use crate::by_hand::{PATIENCE, refusal};
 use crate::kept;
 use crate::kept::{Answer, Kept, TOKEN};
 use alloy::primitives::Address;
-use collective::contribution::{BLOCK_BYTES, Place, SignedPlace};
+use collective::contribution::{LEAF_BYTES, Place, SignedPlace};
 use collective::liveness::Results;
 use collective_node::client::Client;
 use collective_node::contributor::{outline, place, prepare, split_file};
@@ -124,7 +124,7 @@ async fn what_a_contributor_keeps_is_audited_moved_and_read_by_a_job() {
     let leaf = taken["leaf"].as_str().expect("a leaf").to_owned();
     kept.world.json(&format!("contributions {leaf} --wait"));
 
-    // All that the node has of it is the header and one hash: no blob has the payload.
+    // All that the node has of it is the header and hashes: no blob has the payload.
     let file = kept.file.clone();
     let (header, payload) = split_file(&file).expect("a sealed file");
     let given = kept.client().header(leaf.parse().expect("a leaf")).await;
@@ -148,9 +148,15 @@ async fn what_a_contributor_keeps_is_audited_moved_and_read_by_a_job() {
     assert!(letters.matches('H').count() >= 2, "{letters}");
     assert_eq!(kept.standing(&leaf), ("held".into(), true));
     assert_eq!(kept.standing(&large), ("held".into(), true));
-    for (first, last) in server.asked.lock().expect("no panic").drain(..) {
-        assert!(last - first < BLOCK_BYTES && first >= header.len() as u64);
+    // A KiB of each, and no byte more.
+    let asked: Vec<_> = server.asked.lock().expect("no panic").drain(..).collect();
+    assert!(asked.len() >= 2, "{asked:?}");
+    for (first, last) in asked {
+        let payload_at = first.checked_sub(header.len() as u64);
+        assert_eq!(payload_at.map(|it| it % LEAF_BYTES as u64), Some(0));
+        assert!(last - first < LEAF_BYTES as u64, "{first}-{last}");
     }
+    what_the_node_lost_of_its_own_is_nobodys_fault(&mut kept, &leaf, header).await;
 
     // A bit turns over; then the file is gone.
     let mut bent = kept.file.clone();
@@ -198,6 +204,33 @@ async fn what_a_contributor_keeps_is_audited_moved_and_read_by_a_job() {
     an_expired_request_asks_nobody(&kept);
     it_is_withdrawn(&kept, &leaf);
     kept.has_kept_the_secret();
+}
+
+/// A hash that the node keeps of a file turns over: it does not ask, says so, and goes on once that is restored. Had it asked, the
+/// answer would count.
+async fn what_the_node_lost_of_its_own_is_nobodys_fault(
+    kept: &mut Kept,
+    leaf: &str,
+    header: &[u8],
+) {
+    let stub = blobs(kept).into_iter().find(|file| {
+        let blob = std::fs::read(file).expect("a blob");
+        // The payload is one KiB at most: its root, and the hash of its only leaf.
+        blob.len() == header.len() + 2 * 32 && blob.starts_with(header)
+    });
+    let stub = stub.expect("what the node keeps of it");
+    let bytes = std::fs::read(&stub).expect("a blob");
+    let mut bent = bytes.clone();
+    *bent.last_mut().expect("a byte") ^= 1;
+    std::fs::write(&stub, bent).expect("written over");
+    kept.server.set("record", Answer::Status(404));
+    kept.next_day(false).await;
+    assert_eq!(kept.standing(leaf), ("unasked".into(), false));
+    assert!(kept.said("its place is not asked"));
+    std::fs::write(&stub, bytes).expect("restored");
+    kept.server.set("record", Answer::File(kept.file.clone()));
+    kept.next_day(true).await;
+    assert_eq!(kept.standing(leaf), ("held".into(), true));
 }
 
 /// A job whose file never comes ends with its request, and the requester is told.
@@ -383,13 +416,18 @@ async fn it_is_moved(kept: &Kept, leaf: &str) {
 }
 
 fn has_blob_with(kept: &Kept, bytes: &[u8]) -> bool {
+    blobs(kept).iter().any(|file| {
+        let blob = std::fs::read(file).expect("a blob");
+        blob.windows(bytes.len()).any(|window| window == bytes)
+    })
+}
+
+/// All files in the node's store.
+fn blobs(kept: &Kept) -> Vec<PathBuf> {
     let folders = std::fs::read_dir(kept.world.path("node/blobs")).expect("blobs");
     let files = folders
         .flatten()
         .filter_map(|it| std::fs::read_dir(it.path()).ok());
-    let has_them = |file: PathBuf| {
-        let blob = std::fs::read(file).expect("a blob");
-        blob.windows(bytes.len()).any(|window| window == bytes)
-    };
-    files.flatten().flatten().any(|file| has_them(file.path()))
+    let files = files.flatten().flatten().map(|file| file.path());
+    files.collect()
 }

@@ -1,14 +1,15 @@
-//! A large file that its contributor keeps: looked at, audited and fetched a MiB at a time, with little memory, and from where it
-//! stopped.
+//! A large file that its contributor keeps: looked at and fetched a MiB at a time, with little memory, and from where it stopped;
+//! audited by a KiB.
 
 use std::time::{Duration, Instant};
 
 use crate::by_hand::PATIENCE;
 use crate::kept::{Answer, Kept};
-use collective::contribution::BLOCK_BYTES;
+use collective::contribution::{BLOCK_BYTES, LEAF_BYTES};
 use collective_node::contributor::split_file;
 
 const MIB: u64 = 1 << 20;
+const LEAF: u64 = LEAF_BYTES as u64;
 
 /// Bytes of what is sealed: more than the node may have in memory for it.
 const LARGE: u64 = 40 * MIB;
@@ -17,7 +18,7 @@ const LARGE: u64 = 40 * MIB;
 const MEMORY: u64 = 20 * MIB;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_file_is_taken_in_audited_and_fetched_a_mib_at_a_time() {
+async fn a_large_file_is_taken_in_and_fetched_by_the_mib_and_audited_by_the_kib() {
     let mut kept = Kept::start();
     let was = "connected = true\n";
     kept.configure(was, &format!("{was}max_payload = {}\n", 64 * MIB));
@@ -58,15 +59,15 @@ async fn a_large_file_is_taken_in_audited_and_fetched_a_mib_at_a_time() {
     let leaf = kept.contributed(&server.url("record"));
     assert!(peak(process) - before < MEMORY, "the node had it in memory");
 
-    // An audit asks for the MiB around what was drawn.
+    // An audit asks for the KiB that was drawn, of whichever MiB.
     server.asked.lock().expect("no panic").clear();
     kept.next_day(true).await;
     assert_eq!(kept.standing(&leaf), ("held".into(), true));
     let asked: Vec<_> = server.asked.lock().expect("no panic").drain(..).collect();
     assert!(!asked.is_empty());
     for (first, last) in asked {
-        assert_eq!((first - header) % BLOCK_BYTES, 0);
-        assert_eq!(last + 1, (first + BLOCK_BYTES).min(header + length));
+        assert_eq!((first - header) % LEAF, 0);
+        assert_eq!(last + 1, (first + LEAF).min(header + length));
     }
     // A job fetches it as far as it comes, and goes on from there.
     let reached = header + 7 * BLOCK_BYTES;
@@ -95,11 +96,11 @@ async fn a_large_file_is_taken_in_audited_and_fetched_a_mib_at_a_time() {
     let left = std::fs::read_dir(kept.world.path("node/fetched")).expect("a folder");
     assert_eq!(left.count(), 0, "dropped after the run");
 
-    // What rots anywhere in a MiB is found by whoever draws in it.
+    // Whatever KiB is drawn, rot in it is found.
     let mut rotten = file.clone();
     let payload = header as usize..;
-    for mib in rotten[payload].chunks_mut(MIB as usize) {
-        mib[0] ^= 1;
+    for kib in rotten[payload].chunks_mut(LEAF_BYTES) {
+        kib[0] ^= 1;
     }
     server.set("record", Answer::File(rotten));
     assert!(kept.next_day(false).await.counts.wrong >= 1);

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::by_hand::{PATIENCE, World, start_node};
+use crate::by_hand::{PATIENCE, World, path_of, start_node};
 use alloy::eips::BlockId;
 use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::providers::{Provider, ProviderBuilder};
@@ -12,7 +12,7 @@ use alloy::rpc::client::RpcClient;
 use alloy::rpc::types::{Filter, Log};
 use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::SolEvent;
-use collective::contribution::{Batch, PayloadLeaves, SignedContribution, leaf_range};
+use collective::contribution::{Batch, SignedContribution, leaf_range};
 use collective::id::{BlobId, ContributorId, Leaf};
 use collective::liveness::{Custody, Epoch, Outcome, POOL_DRAWS, Results, Verdict};
 use collective::terms::{Purpose, Terms};
@@ -272,7 +272,7 @@ async fn the_auditor_that_the_collective_names_posts_and_anybody_shows_what_was_
         let (_, payload) = split_file(&file).expect("a sealed file");
         let range = leaf_range(length, index).expect("drawn");
         let chunk = &payload[range.start as usize..range.end as usize];
-        let path = PayloadLeaves::of(payload).path(index).expect("drawn");
+        let path = path_of(payload, index);
         let show = |chunk: &[u8]| {
             let call = registry.disputeChunk(
                 contribution(entry),

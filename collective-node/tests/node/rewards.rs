@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
+use crate::by_hand::path_of;
 use crate::quiet_world::{LAG, PRICE, QuietWorld, WINDOW, all_anchored, populated, reaches};
 use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::providers::DynProvider;
 use collective::approval::SplitRule;
-use collective::contribution::{PayloadLeaves, SignedContribution, leaf_range};
+use collective::contribution::{SignedContribution, leaf_range};
 use collective::id::BlobId;
 use collective::liveness::{Custody, EPOCH_SECONDS, Epoch, Outcome, Results, Verdict};
 use collective::reward::{Earning, RewardLedger, RewardRoot};
@@ -165,7 +166,7 @@ impl Paid {
         let index = Epoch::new(collective, epoch, randomness.expect("a view")).draw(leaf, length);
         let range = leaf_range(length, index).expect("drawn");
         let chunk = payload[range.start as usize..range.end as usize].to_vec();
-        let path = PayloadLeaves::of(payload).path(index).expect("drawn");
+        let path = path_of(payload, index);
         let (contribution, commitment) = (&entry.contribution, &entry.commitment);
         let registry = self.registry();
         let call = registry.disputeChunk(

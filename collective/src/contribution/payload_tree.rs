@@ -101,6 +101,11 @@ pub fn leaf_count(length: u64) -> u64 {
     length.div_ceil(LEAF_BYTES as u64).max(1)
 }
 
+/// Blocks of a payload of `length` bytes.
+pub fn block_count(length: u64) -> u64 {
+    length.div_ceil(BLOCK_BYTES).max(1)
+}
+
 /// Bytes of leaf `index` of a payload of `length` bytes: where they lie in it. `None` past the last leaf.
 pub fn leaf_range(length: u64, index: u64) -> Option<Range<u64>> {
     if index >= leaf_count(length) {
@@ -131,41 +136,14 @@ pub fn root_by_path(length: u64, index: u64, bytes: &[u8], siblings: &[B256]) ->
     siblings.next().is_none().then_some(hash)
 }
 
-/// The hashes of all leaves of a payload that is in memory, from which any path is made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PayloadLeaves(Vec<B256>);
-
-impl PayloadLeaves {
-    /// The leaves of a payload that is in memory.
-    pub fn of(payload: &[u8]) -> Self {
-        let chunks = payload.chunks(LEAF_BYTES).enumerate();
-        let mut leaves: Vec<_> = chunks.map(|(i, bytes)| leaf(i as u64, bytes)).collect();
-        if leaves.is_empty() {
-            leaves.push(leaf(0, &[]));
-        }
-        Self(leaves)
-    }
-
-    /// The root over them.
-    pub fn root(&self) -> B256 {
-        root(self.0.clone())
-    }
-
-    /// The siblings of leaf `index` from below, or `None` past the last leaf.
-    pub fn path(&self, index: u64) -> Option<Vec<B256>> {
-        siblings(self.0.clone(), usize::try_from(index).ok()?)
-    }
-}
-
-/// The hashes of all blocks, with which a block is checked by itself, and from which with its bytes any path is made.
+/// The hashes of all blocks, with which a block is checked by itself, and from which with the hashes of its leaves any path is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PayloadOutline(Vec<B256>);
 
 impl PayloadOutline {
     /// The outline that a commitment is over, from its bytes ([`PayloadOutline::to_bytes`]); `None` where these are others.
     pub fn parse(bytes: &[u8], commitment: &Commitment) -> Option<Self> {
-        let count = commitment.length.div_ceil(BLOCK_BYTES).max(1);
-        if bytes.len() as u64 != count.checked_mul(32)? {
+        if bytes.len() as u64 != 32 * block_count(commitment.length) {
             return None;
         }
         let outline = Self(bytes.chunks(32).map(B256::from_slice).collect());
@@ -187,22 +165,19 @@ impl PayloadOutline {
         root(self.0.clone())
     }
 
-    /// The siblings of leaf `index` from below, made from the bytes of the block around it ([`block_range`]); `None` where these
-    /// are not the block's, or past the last leaf.
-    pub fn path(&self, index: u64, block: &[u8]) -> Option<Vec<B256>> {
-        let leaves = self.leaves(index, block)?;
-        let within = siblings(leaves, (index % (1 << BLOCK_LEVELS)) as usize)?;
-        let above = siblings(self.0.clone(), usize::try_from(index >> BLOCK_LEVELS).ok()?)?;
-        Some([within, above].concat())
+    /// The siblings of leaf `index` from below, made from the hashes of all leaves of the block around it; `None` where these are
+    /// others, or past the last leaf.
+    pub fn path(&self, index: u64, leaves: &[B256]) -> Option<Vec<B256>> {
+        let block = usize::try_from(index >> BLOCK_LEVELS).ok()?;
+        let within = (index % (1 << BLOCK_LEVELS)) as usize;
+        let (within, root) = climb(leaves.to_vec(), within)?;
+        let (above, _) = climb(self.0.clone(), block)?;
+        (root == self.0[block]).then(|| [within, above].concat())
     }
 
-    /// Whether these are the bytes of the block that begins at this byte of the payload.
-    pub fn has(&self, start: u64, block: &[u8]) -> bool {
-        self.leaves(start / LEAF_BYTES as u64, block).is_some()
-    }
-
-    /// The leaves of the block around leaf `index`, if these are its bytes.
-    fn leaves(&self, index: u64, block: &[u8]) -> Option<Vec<B256>> {
+    /// The hashes of the leaves of the block around leaf `index`, made from its bytes ([`block_range`]); `None` where these are not the
+    /// block's, or past the last leaf.
+    pub fn leaves(&self, index: u64, block: &[u8]) -> Option<Vec<B256>> {
         let first = index >> BLOCK_LEVELS << BLOCK_LEVELS;
         let leaves = match block {
             [] => vec![leaf(first, &[])],
@@ -211,8 +186,15 @@ impl PayloadOutline {
                 .map(|(i, bytes)| leaf(i, bytes))
                 .collect::<Vec<_>>(),
         };
-        let block = self.0.get(usize::try_from(index >> BLOCK_LEVELS).ok()?)?;
-        (*block == root(leaves.clone())).then_some(leaves)
+        self.has(index, &leaves).then_some(leaves)
+    }
+
+    /// Whether these are the hashes of all leaves of the block around leaf `index`. How many there are says the payload's length
+    /// ([`leaf_count`]), not this.
+    pub fn has(&self, index: u64, leaves: &[B256]) -> bool {
+        let block = usize::try_from(index >> BLOCK_LEVELS);
+        let block = block.ok().and_then(|block| self.0.get(block));
+        !leaves.is_empty() && block == Some(&root(leaves.to_vec()))
     }
 }
 
@@ -224,7 +206,7 @@ pub fn block_range(length: u64, index: u64) -> Option<Range<u64>> {
 
 /// Where the bytes of each block of a payload of `length` bytes lie, in their order.
 pub fn blocks(length: u64) -> impl Iterator<Item = Range<u64>> {
-    let starts = (0..length.div_ceil(BLOCK_BYTES).max(1)).map(|block| block * BLOCK_BYTES);
+    let starts = (0..block_count(length)).map(|block| block * BLOCK_BYTES);
     starts.map(move |start| start..length.min(start.saturating_add(BLOCK_BYTES)))
 }
 
@@ -235,8 +217,8 @@ fn root(mut level: Vec<B256>) -> B256 {
     level[0]
 }
 
-/// The siblings of one of the nodes of a level, from below; `None` past the last.
-fn siblings(mut level: Vec<B256>, mut place: usize) -> Option<Vec<B256>> {
+/// The siblings of one of the nodes of a level, from below, and the root over all; `None` past the last.
+fn climb(mut level: Vec<B256>, mut place: usize) -> Option<(Vec<B256>, B256)> {
     level.get(place)?;
     let mut siblings = vec![];
     while level.len() > 1 {
@@ -244,7 +226,7 @@ fn siblings(mut level: Vec<B256>, mut place: usize) -> Option<Vec<B256>> {
         level = above(&level);
         place /= 2;
     }
-    Some(siblings)
+    Some((siblings, level[0]))
 }
 
 fn above(level: &[B256]) -> Vec<B256> {
@@ -290,12 +272,26 @@ mod tests {
         bytes.map(|i| (i + i / LEAF_BYTES) as u8).collect()
     }
 
+    /// The hashes of all leaves, by the definition: the oracle of what is made in one pass, or a block at a time.
+    fn all_leaves(payload: &[u8]) -> Vec<B256> {
+        let chunks = payload.chunks(LEAF_BYTES).enumerate();
+        let leaves: Vec<_> = chunks.map(|(i, bytes)| leaf(i as u64, bytes)).collect();
+        match leaves.is_empty() {
+            true => vec![leaf(0, &[])],
+            false => leaves,
+        }
+    }
+
+    fn path(leaves: &[B256], index: u64) -> Option<Vec<B256>> {
+        climb(leaves.to_vec(), index as usize).map(|(siblings, _)| siblings)
+    }
+
     #[test]
     fn one_pass_gives_what_the_definition_gives_however_the_bytes_arrive() {
         for leaves in 0..20 {
             for extra in [0, 1, 1023] {
                 let payload = payload(leaves, extra);
-                let expected = PayloadLeaves::of(&payload).root();
+                let expected = root(all_leaves(&payload));
                 assert_eq!(
                     payload_root(&payload),
                     expected,
@@ -321,13 +317,13 @@ mod tests {
         ] {
             let payload = payload(leaves, extra);
             let length = payload.len() as u64;
-            let kept = PayloadLeaves::of(&payload);
+            let kept = all_leaves(&payload);
             let mut tree = PayloadTree::new();
             payload.chunks(70_000).for_each(|piece| tree.update(piece));
             let outline = tree.outline();
             let commitment = Commitment {
                 header: B256::ZERO,
-                payload: kept.root(),
+                payload: root(kept.clone()),
                 length,
                 source: "poll".into(),
             };
@@ -347,8 +343,15 @@ mod tests {
                 assert_eq!(block.start, end);
                 end = block.end;
                 let bytes = &payload[block.start as usize..end as usize];
-                assert!(outline.has(block.start, bytes));
-                assert!(!outline.has(block.start, &[bytes, b"x"].concat()));
+                let first = block.start / LEAF_BYTES as u64;
+                let leaves = outline.leaves(first, bytes).expect("the block's");
+                assert_eq!(leaves.len() as u64, leaf_count(bytes.len() as u64));
+                let at = first as usize;
+                assert_eq!(leaves, kept[at..at + leaves.len()]);
+                assert!(outline.has(first, &leaves) && !outline.has(first, &leaves[1..]));
+                assert!(!outline.has(first + 1024, &leaves));
+                let longer = [bytes, b"x"].concat();
+                assert_eq!(outline.leaves(first, &longer), None);
             }
             assert_eq!(end, length);
             let last = leaf_count(length) - 1;
@@ -358,15 +361,15 @@ mod tests {
                     continue;
                 };
                 let mut bytes = payload[range.start as usize..range.end as usize].to_vec();
-                assert_eq!(
-                    outline.path(index, &bytes),
-                    kept.path(index),
-                    "leaf {index}"
-                );
+                let mut leaves = outline.leaves(index, &bytes).expect("the block's");
+                let made = outline.path(index, &leaves);
+                assert_eq!(made, path(&kept, index), "leaf {index}");
+                leaves[0] = B256::ZERO;
+                assert_eq!(outline.path(index, &leaves), None);
                 if let Some(byte) = bytes.last_mut() {
                     *byte ^= 1;
-                    assert_eq!(outline.path(index, &bytes), None);
-                    assert_eq!(outline.path(index, &bytes[1..]), None);
+                    assert_eq!(outline.leaves(index, &bytes), None);
+                    assert_eq!(outline.leaves(index, &bytes[1..]), None);
                 }
             }
             assert_eq!(block_range(length, last + 1), None);
@@ -392,12 +395,12 @@ mod tests {
             for extra in [0, 1, 1023] {
                 let payload = payload(leaves, extra);
                 let length = payload.len() as u64;
-                let kept = PayloadLeaves::of(&payload);
+                let kept = all_leaves(&payload);
                 let root = payload_root(&payload);
                 for index in 0..leaf_count(length) {
                     let range = leaf_range(length, index).expect("a leaf");
                     let bytes = &payload[range.start as usize..range.end as usize];
-                    let path = kept.path(index).expect("a leaf");
+                    let path = path(&kept, index).expect("a leaf");
                     let leads = |length, index, bytes: &[u8], path: &[B256]| {
                         root_by_path(length, index, bytes, path) == Some(root)
                     };
@@ -418,7 +421,7 @@ mod tests {
                     }
                 }
                 let past = leaf_count(length);
-                assert_eq!((leaf_range(length, past), kept.path(past)), (None, None));
+                assert_eq!((leaf_range(length, past), path(&kept, past)), (None, None));
             }
         }
     }

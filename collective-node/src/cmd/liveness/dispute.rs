@@ -78,7 +78,8 @@ impl Dispute {
         let mut bytes = vec![0; (block.end - block.start) as usize];
         let read = sealed.read_exact_at(&mut bytes, header + block.start);
         read.with_context(reading)?;
-        let path = outline.path(drawn, &bytes);
+        let leaves = outline.leaves(drawn, &bytes);
+        let path = leaves.and_then(|leaves| outline.path(drawn, &leaves));
         let path = path.context("the file was changed while it was read")?;
         let chunk =
             &bytes[(range.start - block.start) as usize..(range.end - block.start) as usize];

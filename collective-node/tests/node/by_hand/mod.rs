@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use ::collective::contribution::{PayloadTree, block_range};
+use alloy::primitives::B256;
 use serde_json::Value;
 
 pub mod bare;
@@ -31,6 +33,17 @@ pub fn without_worker(folder: &Path) -> Command {
         std::fs::copy(here, &there).expect("copied");
     }
     Command::new(there)
+}
+
+/// The siblings of a leaf of a payload, as whoever shows that leaf makes them.
+pub fn path_of(payload: &[u8], index: u64) -> Vec<B256> {
+    let mut tree = PayloadTree::new();
+    tree.update(payload);
+    let outline = tree.outline();
+    let block = block_range(payload.len() as u64, index).expect("a leaf");
+    let bytes = &payload[block.start as usize..block.end as usize];
+    let leaves = outline.leaves(index, bytes).expect("its own");
+    outline.path(index, &leaves).expect("a leaf")
 }
 
 /// A process that is ended with the test, whichever way that ends.
