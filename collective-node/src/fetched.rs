@@ -470,9 +470,11 @@ fn part_of(file: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use alloy::primitives::B256;
+    use collective::id::BlobId;
     use futures_util::FutureExt;
 
     use super::*;
+    use crate::ledger::{Held, Kept};
 
     const FIRST: Leaf = Leaf(B256::repeat_byte(1));
     const SECOND: Leaf = Leaf(B256::repeat_byte(2));
@@ -517,6 +519,57 @@ mod tests {
     fn want(fetched: &Fetched, job: u64, leaves: &[Leaf]) {
         let leaves = leaves.iter().copied().collect();
         fetched.state().wanted.insert(job, leaves);
+    }
+
+    #[tokio::test]
+    async fn a_job_whose_files_never_fit_is_known_before_anything_is_fetched() {
+        const GIB: u64 = 1 << 30;
+        let folder = tempfile::tempdir().expect("a folder");
+        let fetched = opened(folder.path()).await;
+        let (sealed, header) = crate::stub::tests::file();
+        let one = crate::stub::tests::entry(&sealed, header);
+        let claimed = |nonce: u64, length| {
+            let mut entry = one.clone();
+            entry.contribution.nonce = nonce;
+            entry.contribution.point = B256::with_last_byte(nonce as u8).into();
+            entry.commitment.length = length;
+            entry
+        };
+        let held = |entry: &SignedContribution| Held {
+            entry: entry.clone(),
+            file: BlobId(B256::ZERO),
+        };
+        let mut members: Vec<_> = (0..15).map(|nonce| claimed(nonce, GIB)).collect();
+        for entry in &members {
+            let kept = fetched.ledger.keep_connected(held(entry), None).await;
+            assert_eq!(kept.expect("the ledger"), Kept::New);
+        }
+        let own = claimed(100, u64::MAX);
+        let kept = fetched.ledger.keep(held(&own)).await;
+        assert_eq!(kept.expect("the ledger"), Kept::New);
+        members.push(own);
+        let fits = async |members: &[SignedContribution]| {
+            let fits = fetched.has_room_for(members.iter()).await;
+            fits.expect("the ledger")
+        };
+        assert!(
+            fits(&members).await,
+            "what the node has itself is not fetched"
+        );
+        // A header of each is here, too.
+        let left = GIB - 16 * MAX_HEADER_BYTES as u64;
+        for (nonce, length, is_right) in [
+            (101, left, true),
+            (102, left + 1, false),
+            (103, u64::MAX, false),
+        ] {
+            let last = claimed(nonce, length);
+            let kept = fetched.ledger.keep_connected(held(&last), None).await;
+            assert_eq!(kept.expect("the ledger"), Kept::New);
+            members.push(last);
+            assert_eq!(fits(&members).await, is_right, "{length}");
+            members.pop();
+        }
     }
 
     #[tokio::test]

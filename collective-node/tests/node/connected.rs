@@ -251,16 +251,23 @@ fn an_expired_request_asks_nobody(kept: &Kept) {
 /// What is withdrawn has no place any more.
 fn it_is_withdrawn(kept: &Kept, leaf: &str) {
     let key = kept.world.key("contributor-0");
-    kept.world.json(&format!("revoke {leaf} --key {key}"));
-    let began = Instant::now();
-    while kept.world.json(&format!("contributions {leaf}"))["dropped"] != true {
-        assert!(began.elapsed() < PATIENCE, "it is not dropped");
-        kept.world.pass("12");
-        std::thread::sleep(Duration::from_millis(300));
-    }
-    let url = kept.server.url("record");
-    let moved = format!("contributions place {leaf} --place {url} --key {key}");
-    kept.world.refused(&moved, "is withdrawn");
+    let moved = |url: &str| {
+        let line = format!("contributions place {leaf} --place {url} --key {key}");
+        kept.world.run(&line)
+    };
+    let revoke = || {
+        kept.world.json(&format!("revoke {leaf} --key {key}"));
+        let began = Instant::now();
+        while kept.world.json(&format!("contributions {leaf}"))["dropped"] != true {
+            assert!(began.elapsed() < PATIENCE, "it is not dropped");
+            kept.world.pass("12");
+            std::thread::sleep(Duration::from_millis(300));
+        }
+    };
+    let late = kept.while_looked_at(moved, revoke);
+    refusal(late, "withdrawn while it was looked at", "is withdrawn");
+    let after = moved(&kept.server.url("record"));
+    refusal(after, "withdrawn before", "is withdrawn");
 }
 
 /// The members let a program run, and take the node's word for what is reachable; while the file is away its job waits, and says for whom.

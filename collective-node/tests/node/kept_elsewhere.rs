@@ -6,6 +6,7 @@ use crate::kept;
 use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use crate::by_hand::refusal;
 use crate::kept::{Answer, Kept, Server, TOKEN, basic};
@@ -286,20 +287,29 @@ async fn nobody_keeps_what_the_charter_does_not_let_them_keep() {
         "propose --charter {} --key {founder}",
         file.display()
     ));
-    kept.world
-        .decide(&[opened["proposal"].as_str().expect("an id")]);
-    let began = std::time::Instant::now();
-    loop {
-        let answer = kept.client().collective().await.expect("a collective");
-        if !answer.charter.expect("a charter").may_be_kept("anes96") {
-            break;
-        }
-        assert!(
-            began.elapsed() < by_hand::PATIENCE,
-            "the charter is not set"
-        );
-        kept.world.pass("12");
-    }
+    let proposal = [opened["proposal"].as_str().expect("an id")];
+    kept.world.agree(&proposal);
+    // What was allowed when the look at a place began is looked at again at its end.
+    let runtime = tokio::runtime::Handle::current();
+    let late = tokio::task::block_in_place(|| {
+        let is_set = || {
+            let answer = runtime.block_on(kept.client().collective());
+            let charter = answer.expect("a collective").charter;
+            !charter.expect("a charter").may_be_kept("anes96")
+        };
+        kept.while_looked_at(
+            |url| kept.contribute(url),
+            || {
+                kept.world.execute(&proposal);
+                let began = Instant::now();
+                while !is_set() {
+                    assert!(began.elapsed() < by_hand::PATIENCE, "it is not set");
+                    kept.world.pass("12");
+                }
+            },
+        )
+    });
+    refusal(late, "looked at", "the charter lets nobody keep");
     let asked = || kept.server.asked.lock().expect("no panic").len();
     let before = asked();
     kept.refuses_place(&kept.server.url("record"), "the charter lets nobody keep");

@@ -213,6 +213,12 @@ impl Session {
 
     /// Has two of the three founders vote for these proposals, and executes them after their notice.
     pub fn decide(&self, proposals: &[&str]) {
+        self.agree(proposals);
+        self.execute(proposals);
+    }
+
+    /// The same up to the end of their notice.
+    pub fn agree(&self, proposals: &[&str]) {
         let each = |line: &str| {
             for id in proposals {
                 self.json(&line.replace("ID", id));
@@ -225,7 +231,14 @@ impl Session {
         self.pass("3601");
         each(&format!("proposal queue ID --key {founder}"));
         self.pass("86401");
-        each(&format!("proposal execute ID --key {founder}"));
+    }
+
+    /// Executes what was agreed on.
+    pub fn execute(&self, proposals: &[&str]) {
+        let founder = self.key("founder-0");
+        for id in proposals {
+            self.json(&format!("proposal execute {id} --key {founder}"));
+        }
     }
 
     /// Lets the chain's time pass.

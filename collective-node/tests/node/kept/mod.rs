@@ -62,6 +62,8 @@ pub enum Answer {
     File(Vec<u8>),
     /// The same, for whoever shows these credentials (RFC 7617).
     Locked(String, Vec<u8>),
+    /// As it should, once nobody holds this.
+    Behind(Arc<Mutex<()>>, Vec<u8>),
     /// As it should, but for what lies at this byte or behind it.
     Before(u64, Vec<u8>),
     /// The whole file, whatever was asked for.
@@ -163,6 +165,13 @@ impl Server {
         self.shown.lock().expect("no panic").push(shown);
         let (first, last): (u64, u64) = range.expect("a node asks for ranges only");
         self.asked.lock().expect("no panic").push((first, last));
+        let answer = match answer {
+            Some(Answer::Behind(gate, file)) => {
+                drop(gate.lock().expect("no panic"));
+                Some(Answer::File(file))
+            }
+            answer => answer,
+        };
         let head = |status: &str, more: &str| {
             format!("HTTP/1.1 {status}\r\nconnection: close\r\n{more}\r\n")
         };
@@ -177,7 +186,9 @@ impl Server {
         };
         let status = |status: u16| head(&format!("{status} No"), "content-length: 0\r\n");
         match answer.unwrap_or(Answer::Status(404)) {
-            Answer::Locked(..) | Answer::Before(..) => unreachable!("told apart above"),
+            Answer::Locked(..) | Answer::Before(..) | Answer::Behind(..) => {
+                unreachable!("told apart above")
+            }
             Answer::File(file) => match part(&file, first) {
                 Some((more, bytes)) => {
                     stream.write_all(head("206 Part", &more).as_bytes())?;
@@ -338,6 +349,32 @@ impl Kept {
         let file = self.folder.path().join("record.age");
         let line = format!("{} --sealed {} --place {url}", self.terms(), file.display());
         self.world.run(&line)
+    }
+
+    /// Sends something with a place that answers only once `meanwhile` is done, and says what came of it.
+    pub fn while_looked_at(
+        &self,
+        send: impl FnOnce(&str) -> std::process::Output + Send,
+        meanwhile: impl FnOnce(),
+    ) -> std::process::Output {
+        let gate = Arc::new(Mutex::new(()));
+        let held = gate.lock().expect("no panic");
+        let answer = Answer::Behind(gate.clone(), self.file.clone());
+        self.server.set("slow", answer);
+        let url = self.server.url("slow");
+        let asked = || self.server.asked.lock().expect("no panic").len();
+        let before = asked();
+        std::thread::scope(|threads| {
+            let sent = threads.spawn(move || send(&url));
+            let began = Instant::now();
+            while asked() == before {
+                assert!(began.elapsed() < PATIENCE, "the place is not asked");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            meanwhile();
+            drop(held);
+            sent.join().expect("no panic")
+        })
     }
 
     pub fn terms(&self) -> String {
