@@ -248,9 +248,10 @@ impl From<IntakeRefusal> for Problem {
             IntakeRefusal::Withdrawn(_) => StatusCode::GONE,
             IntakeRefusal::Ledger(_)
             | IntakeRefusal::Blob(_)
-            | IntakeRefusal::Busy
             | IntakeRefusal::NoCharter
-            | IntakeRefusal::Place(PlaceError::Gateway | PlaceError::GatewayStatus(_))
+            | IntakeRefusal::Place(
+                PlaceError::Busy | PlaceError::Gateway | PlaceError::GatewayStatus(_),
+            )
             | IntakeRefusal::NoCommittee => StatusCode::SERVICE_UNAVAILABLE,
             IntakeRefusal::AnotherCollective(_)
             | IntakeRefusal::UnknownSource(_)

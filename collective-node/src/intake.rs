@@ -55,9 +55,12 @@ pub const MAX_CONNECTED_BYTES: usize =
 /// Bytes of a payload's outline: a hash for each MiB.
 const MAX_OUTLINE_BYTES: usize = (MAX_PAYLOAD_BYTES / BLOCK_BYTES) as usize * 32;
 
-/// For a node to look at a whole payload before it takes it in, or takes over its new place: what one request may take
-/// (`http::serve`), with room for its answer. 64 MiB at 3.6 Mbit/s; a GiB at 57.
+/// For a place to give a whole payload before the node takes it in, or takes over its new place: with [`LOOK_WAIT`] what one request
+/// may take (`http::serve`), with room for its answer. 64 MiB at 3.6 Mbit/s; a GiB at 57.
 pub const LOOK_LIMIT: Duration = Duration::from_secs(150);
+
+/// For waiting until the node may ask, beyond what the place leaves of [`LOOK_LIMIT`].
+pub const LOOK_WAIT: Duration = Duration::from_secs(20);
 
 /// An upload whose payload stays where its contributor keeps it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -213,9 +216,6 @@ pub enum IntakeRefusal {
         "the charter lets nobody keep files of source '{0}' themselves: send it whole, without a place; the members can allow it by a charter"
     )]
     KeptByNobody(String),
-    /// Other places are being asked.
-    #[error("this node asks as many places as it can just now: send it again in a minute")]
-    Busy,
     /// Nobody asks for it any more.
     #[error("contribution {0} is withdrawn: no place of it is asked any more")]
     Withdrawn(Leaf),
@@ -245,7 +245,6 @@ impl IntakeRefusal {
         match self {
             Self::Ledger(_)
             | Self::Blob(_)
-            | Self::Busy
             | Self::NoRoom
             | Self::NoCharter
             | Self::NoCommittee => Fault::Operator,
@@ -453,19 +452,14 @@ impl Intake {
         outline: &PayloadOutline,
         mut seen: impl FnMut(&[B256]) -> Result<(), BlobError>,
     ) -> Result<(), IntakeRefusal> {
-        let places = self.places.for_a_stranger().ok_or(IntakeRefusal::Busy)?;
-        let look = async {
-            places.can_reach(place).await?;
-            for block in blocks(entry.commitment.length) {
-                let (_, leaves) =
-                    fetch_block(&places, place, entry, header, outline, block).await?;
-                seen(&leaves)?;
-            }
-            Ok(())
-        };
-        let looked = tokio::time::timeout(LOOK_LIMIT, look).await;
-        let too_slow = |_| PlaceError::Silent("it gives the file too slowly to be looked at here");
-        looked.map_err(too_slow)?
+        let in_all = LOOK_LIMIT + LOOK_WAIT;
+        let places = self.places.for_a_stranger(LOOK_LIMIT, in_all)?;
+        places.can_reach(place).await?;
+        for block in blocks(entry.commitment.length) {
+            let (_, leaves) = fetch_block(&places, place, entry, header, outline, block).await?;
+            seen(&leaves)?;
+        }
+        Ok(())
     }
 
     /// Bytes of a payload of this source: what the operator says, or else what one request takes or the source's longest plaintext

@@ -11,7 +11,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,6 +23,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode};
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout, timeout_at};
 use url::Url;
 
 use address::{Address, Content, NO_URL, OTHER_SCHEME, PROBE};
@@ -38,7 +39,8 @@ mod answer;
 mod object;
 mod public;
 
-/// One try, redirects and waiting for the last byte included: a MiB, which is what one asks for at most, at 300 kbit/s.
+/// One try, redirects and waiting for the last byte included: a MiB, which is what one asks for at most, at 300 kbit/s. Waiting for a
+/// turn is none of the place's time.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Until a connection stands: well above what a line around the world takes.
@@ -77,6 +79,9 @@ pub enum PlaceError {
     /// Something answered, and not as HTTP has it.
     #[error("the place gives no part of a file: {0}")]
     Garbled(&'static str),
+    /// Others are being asked.
+    #[error("this node asks as many places as it can just now: send it again in a minute")]
+    Busy,
     /// The operator named none.
     #[error(
         "this node fetches nothing from IPFS: its operator names no gateway (`ipfs_gateway`); name a place at https://"
@@ -115,14 +120,18 @@ impl PlaceError {
         match self {
             Self::Silent(_) => Some(Outcome::Offline),
             Self::Refused(_) | Self::Status(_) | Self::Garbled(_) => Some(Outcome::Error),
-            Self::NoGateway | Self::NoBuckets | Self::Gateway | Self::GatewayStatus(_) => None,
+            Self::Busy
+            | Self::NoGateway
+            | Self::NoBuckets
+            | Self::Gateway
+            | Self::GatewayStatus(_) => None,
         }
     }
 
     /// Who has to act, where a contributor names a place.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::Gateway | Self::GatewayStatus(_) => Fault::Operator,
+            Self::Busy | Self::Gateway | Self::GatewayStatus(_) => Fault::Operator,
             _ => Fault::Contributor,
         }
     }
@@ -134,6 +143,7 @@ impl PlaceError {
                 "; put the sealed file there, then send this again"
             }
             Self::Refused(_)
+            | Self::Busy
             | Self::NoGateway
             | Self::NoBuckets
             | Self::Gateway
@@ -160,8 +170,26 @@ pub struct Places {
     /// How many tries may be under way at each host that is being asked: all, and those for strangers.
     hosts: Arc<Mutex<Hosts>>,
     /// Where these go somewhere because a stranger said so.
-    stranger: Option<Arc<OwnedSemaphorePermit>>,
+    look: Option<Arc<Look>>,
 }
+
+/// A look at one place that a stranger named.
+struct Look {
+    _permit: OwnedSemaphorePermit,
+    /// What the place may still take.
+    left: Mutex<Duration>,
+    /// Waiting for turns included.
+    until: Instant,
+}
+
+impl Look {
+    fn left(&self) -> MutexGuard<'_, Duration> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why a look ends that has a turn whenever it wants one.
+const TOO_SLOW: &str = "it gives the file too slowly to be looked at here";
 
 /// Tries at a host, for as long as somebody makes or waits for one.
 type Hosts = HashMap<(String, For), Weak<Semaphore>>;
@@ -202,7 +230,7 @@ impl Places {
             all: Arc::new(Semaphore::new(AT_ONCE)),
             strangers: Arc::new(Semaphore::new(FOR_STRANGERS)),
             hosts: Arc::default(),
-            stranger: None,
+            look: None,
         })
     }
 
@@ -289,6 +317,8 @@ impl Places {
                 tracing::warn!(%status, "the IPFS gateway gives no content");
                 Err(PlaceError::GatewayStatus(status))
             }
+            // There is no time to ask for anything else.
+            Err(error @ (PlaceError::Busy | PlaceError::Silent(TOO_SLOW))) => Err(error),
             Err(error) => {
                 self.probe(gateway).await?;
                 Err(error)
@@ -302,6 +332,7 @@ impl Places {
         let range = 0..expected.len() as u64;
         match self.fetch(gateway.probe_url(), range, PROBE_PATIENCE).await {
             Ok(found) if found == expected => Ok(()),
+            Err(error @ (PlaceError::Busy | PlaceError::Silent(TOO_SLOW))) => Err(error),
             probed => {
                 let error = probed.err().map(|error| error.to_string());
                 tracing::error!(
@@ -313,37 +344,97 @@ impl Places {
         }
     }
 
+    /// Asks, and goes where that redirects to. The place has so long for all of it, from turn to turn.
     async fn fetch(
         &self,
-        url: Url,
+        mut url: Url,
         range: Range<u64>,
-        patience: Duration,
+        mut patience: Duration,
     ) -> Result<Bytes, PlaceError> {
         self.allowed(&url)?;
-        let turn = self.turn(&url).await;
-        let tried = tokio::time::timeout(patience, self.follow(url, turn, range)).await;
-        tried.map_err(|_| PlaceError::Silent("it took too long"))?
+        for _ in 0..=MAX_REDIRECTS {
+            let turn = self.turn(&url).await?;
+            let asked = self.in_time(&mut patience, self.ask(&url, &range)).await;
+            drop(turn);
+            url = match asked? {
+                Asked::Part(bytes) => return Ok(bytes),
+                Asked::To(url) => url,
+            };
+            self.allowed(&url)?;
+        }
+        Err(PlaceError::Refused("it redirects too often"))
     }
 
-    /// The same for a place that a stranger named, with few tries at each host; `None` while enough others do that.
-    pub fn for_a_stranger(&self) -> Option<Self> {
-        let permit = self.strangers.clone().try_acquire_owned().ok()?;
-        Some(Self {
-            stranger: Some(Arc::new(permit)),
+    /// What a place gives while it may take its time, which is taken off what it has left.
+    async fn in_time<T>(
+        &self,
+        patience: &mut Duration,
+        asked: impl Future<Output = Result<T, PlaceError>>,
+    ) -> Result<T, PlaceError> {
+        let began = Instant::now();
+        let mut end = (*patience, PlaceError::Silent("it took too long"));
+        if let Some(look) = &self.look {
+            let until = look.until.saturating_duration_since(began);
+            let of_place = (*look.left(), PlaceError::Silent(TOO_SLOW));
+            for other in [of_place, (until, PlaceError::Busy)] {
+                if other.0 < end.0 {
+                    end = other;
+                }
+            }
+        }
+        let (limit, why) = end;
+        if limit.is_zero() {
+            return Err(why);
+        }
+        let asked = timeout(limit, asked).await;
+        let took = began.elapsed();
+        *patience = patience.saturating_sub(took);
+        if let Some(look) = &self.look {
+            let mut left = look.left();
+            *left = left.saturating_sub(took);
+        }
+        asked.map_err(|_| why)?
+    }
+
+    /// These for a place that a stranger named, with few tries at each host: the place has `own` for all of them together. Whoever
+    /// is not done after `in_all`, which is longer, has waited for turns, and is told so.
+    ///
+    /// # Errors
+    /// [`PlaceError::Busy`] while enough others do that.
+    pub fn for_a_stranger(&self, own: Duration, in_all: Duration) -> Result<Self, PlaceError> {
+        let permit = self.strangers.clone().try_acquire_owned();
+        let look = Look {
+            _permit: permit.map_err(|_| PlaceError::Busy)?,
+            left: Mutex::new(own),
+            until: Instant::now() + in_all,
+        };
+        Ok(Self {
+            look: Some(Arc::new(look)),
             ..self.clone()
         })
     }
 
     /// Waits until fewer than [`AT_ONE_HOST`] tries are under way there, of them fewer than [`STRANGERS_AT_ONE_HOST`] for strangers
     /// if this is one of these, and fewer than [`AT_ONCE`] everywhere.
-    async fn turn(&self, url: &Url) -> Turn {
+    ///
+    /// # Errors
+    /// [`PlaceError::Busy`] to a stranger who has waited too long.
+    async fn turn(&self, url: &Url) -> Result<Turn, PlaceError> {
+        let Some(look) = &self.look else {
+            return Ok(self.next_turn(url).await);
+        };
+        let turn = timeout_at(look.until, self.next_turn(url)).await;
+        turn.map_err(|_| PlaceError::Busy)
+    }
+
+    async fn next_turn(&self, url: &Url) -> Turn {
         let host = url.host_str().unwrap_or_default();
         let taken = async |turns: Arc<Semaphore>| {
             let turn = turns.acquire_owned().await;
             turn.expect("nobody closes it")
         };
         // In this order, so that whoever waits for one host holds up nobody at another, and a stranger at none but strangers.
-        let stranger = match self.stranger {
+        let stranger = match self.look {
             Some(_) => Some(taken(self.turns(host, For::Strangers)).await),
             None => None,
         };
@@ -368,30 +459,20 @@ impl Places {
         turns
     }
 
-    async fn follow(
-        &self,
-        mut url: Url,
-        mut turn: Turn,
-        range: Range<u64>,
-    ) -> Result<Bytes, PlaceError> {
-        for _ in 0..=MAX_REDIRECTS {
-            let last = range.end - 1;
-            // What the URL has of a user name and a password is sent as RFC 7617 has it, and not in the URL.
-            let asked = self.http.get(url.clone());
-            let asked = asked.header(RANGE, format!("bytes={}-{last}", range.start));
-            let response = asked.send().await.map_err(|error| why(&error))?;
-            if !response.status().is_redirection() {
-                return part(response, range).await;
-            }
-            let location = response.headers().get(LOCATION);
-            let location = location.and_then(|it| it.to_str().ok());
-            let location = location.ok_or(PlaceError::Status(response.status()))?;
-            url = redirected(&url, location).map_err(PlaceError::Refused)?;
-            self.allowed(&url)?;
-            drop(turn);
-            turn = self.turn(&url).await;
+    async fn ask(&self, url: &Url, range: &Range<u64>) -> Result<Asked, PlaceError> {
+        let last = range.end - 1;
+        // What the URL has of a user name and a password is sent as RFC 7617 has it, and not in the URL.
+        let asked = self.http.get(url.clone());
+        let asked = asked.header(RANGE, format!("bytes={}-{last}", range.start));
+        let response = asked.send().await.map_err(|error| why(&error))?;
+        if !response.status().is_redirection() {
+            return Ok(Asked::Part(part(response, range.clone()).await?));
         }
-        Err(PlaceError::Refused("it redirects too often"))
+        let location = response.headers().get(LOCATION);
+        let location = location.and_then(|it| it.to_str().ok());
+        let location = location.ok_or(PlaceError::Status(response.status()))?;
+        let to = redirected(url, location).map_err(PlaceError::Refused)?;
+        Ok(Asked::To(to))
     }
 
     /// Looks at an address before anything is sent there. A name is looked at again once it is resolved.
@@ -406,6 +487,12 @@ impl Places {
             false => Err(PlaceError::Refused(NOT_PUBLIC)),
         }
     }
+}
+
+/// What a place answered.
+enum Asked {
+    Part(Bytes),
+    To(Url),
 }
 
 /// Where a redirect leads. User name and password go along within their origin, and a server gives nobody others.
@@ -436,6 +523,8 @@ fn has_credentials(url: &Url) -> bool {
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
 
     use super::*;
 
@@ -503,12 +592,18 @@ mod tests {
         }
     }
 
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn for_a_stranger(places: &Places) -> Option<Places> {
+        places.for_a_stranger(LONG, LONG).ok()
+    }
+
     #[tokio::test]
     async fn strangers_leave_room_at_each_host_for_audits_and_jobs() {
         let places = places(&[]);
         let host = "https://gateway.example".parse().expect("a URL");
         let other = "https://other.example".parse().expect("a URL");
-        let strangers = [(); 3].map(|()| places.for_a_stranger().expect("a turn"));
+        let strangers = [(); 3].map(|()| for_a_stranger(&places).expect("a turn"));
         let [first, second, third] = &strangers;
         let taken = [first.turn(&host), second.turn(&host)].map(|turn| turn.now_or_never());
         assert!(taken.iter().all(Option::is_some));
@@ -524,10 +619,64 @@ mod tests {
     #[test]
     fn only_so_many_strangers_are_served_at_once() {
         let places = places(&[]);
-        let all = [(); FOR_STRANGERS].map(|()| places.for_a_stranger());
-        assert!(all.iter().all(Option::is_some) && places.for_a_stranger().is_none());
+        let all = [(); FOR_STRANGERS].map(|()| for_a_stranger(&places));
+        assert!(all.iter().all(Option::is_some) && for_a_stranger(&places).is_none());
         drop(all);
-        assert!(places.for_a_stranger().is_some());
+        assert!(for_a_stranger(&places).is_some());
+    }
+
+    /// Gives `hello` to whoever asks.
+    async fn server() -> (Places, Url) {
+        let listener = TcpListener::bind("127.0.0.1:0").await;
+        let listener = listener.expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let answer =
+                    b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello";
+                let mut request = [0; 4096];
+                let read = stream.read(&mut request).await;
+                assert!(read.is_ok_and(|read| read > 0));
+                stream.write_all(answer).await.expect("written");
+            }
+        });
+        let url = format!("http://{address}/").parse().expect("a URL");
+        (places(&[&address]), url)
+    }
+
+    #[tokio::test]
+    async fn waiting_for_a_turn_is_the_nodes_time_and_all_else_the_places() {
+        let (places, url) = server().await;
+        let turns = [(); STRANGERS_AT_ONE_HOST].map(|()| for_a_stranger(&places));
+        let mut taken = vec![];
+        for stranger in turns.iter().flatten() {
+            taken.push(stranger.turn(&url).await.expect("a turn"));
+        }
+        // Nobody gives it one in the time that it has in all.
+        let hurried = places.for_a_stranger(LONG, Duration::ZERO).expect("a look");
+        let refused = hurried.fetch(url.clone(), 0..5, LONG).await;
+        assert_eq!(refused, Err(PlaceError::Busy));
+        assert_eq!(PlaceError::Busy.fault(), Fault::Operator);
+
+        // It waits, and the place is said to have taken no more than what came after.
+        let patient = places.for_a_stranger(LONG, 2 * LONG).expect("a look");
+        let waiting = patient.fetch(url.clone(), 0..5, LONG);
+        let later = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            taken.clear();
+            Instant::now()
+        };
+        let (fetched, asked_at) = tokio::join!(waiting, later);
+        assert_eq!(fetched, Ok(Bytes::from_static(b"hello")));
+        let left = *patient.look.as_ref().expect("a look").left();
+        assert!(left < LONG && LONG - left <= asked_at.elapsed());
+
+        // What a place took in one try it does not have in the next.
+        let slow = places.for_a_stranger(Duration::ZERO, LONG).expect("a look");
+        let refused = slow.fetch(url.clone(), 0..5, LONG).await;
+        assert_eq!(refused, Err(PlaceError::Silent(TOO_SLOW)));
+        let late = places.for_a_stranger(LONG, Duration::ZERO).expect("a look");
+        assert_eq!(late.fetch(url, 0..5, LONG).await, Err(PlaceError::Busy));
     }
 
     #[test]
