@@ -233,7 +233,7 @@ pub(crate) mod tests {
     }
 
     /// Writes the stub of a file as it comes, a block after the other.
-    fn drafted(blobs: &Blobs, file: &[u8], header: usize) -> StubDraft {
+    pub(crate) fn drafted(blobs: &Blobs, file: &[u8], header: usize) -> StubDraft {
         let (header, payload) = file.split_at(header);
         let mut tree = PayloadTree::new();
         tree.update(payload);
