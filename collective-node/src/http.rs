@@ -323,6 +323,17 @@ fn address(text: &str) -> Result<Address, Problem> {
 mod tests {
     use std::collections::BTreeSet;
 
+    use super::*;
+
+    #[test]
+    fn that_a_place_got_no_turn_is_this_nodes_fault_and_that_it_is_slow_is_not() {
+        let problem = |error| Problem::from(IntakeRefusal::Place(error));
+        let busy = problem(PlaceError::Busy);
+        assert_eq!((busy.status, busy.fault), (503, Fault::Operator));
+        let slow = problem(PlaceError::Silent("it took too long"));
+        assert_eq!((slow.status, slow.fault), (422, Fault::Contributor));
+    }
+
     #[test]
     fn the_openapi_document_has_every_route_and_no_other() {
         let document: serde_json::Value =
