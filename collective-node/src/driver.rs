@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use alloy::primitives::{Address, B256, Bytes as CallData, U256};
 use bytes::Bytes;
-use collective::approval::Program;
+use collective::approval::{Manifest, Program};
 use collective::committee::assembly::Assembled;
 use collective::id::{BlobId, NodeId};
 use collective::permit::{
@@ -122,6 +122,9 @@ pub struct Driver<S> {
 pub trait Site: Clone + Send + Sync + 'static {
     /// What a run reads, once it is here.
     type Files: Send;
+
+    /// Whether jobs of this manifest are for nodes of this kind; others are passed over.
+    fn serves(&self, manifest: &Manifest) -> bool;
 
     /// Why this node does not serve what the collective approved.
     fn unserved(&self, permit: &Permit) -> impl Step<Option<String>>;
@@ -326,6 +329,10 @@ impl<S: Site> Driver<S> {
         asked.lease.keys = facts.deny.registered;
         asked.lease.epoch = facts.allow.epoch;
         let refused = Left::NothingWith([latest, facts.latest.block]);
+        // What is no manifest is for the grant to refuse.
+        if Manifest::parse(&facts.manifest).is_ok_and(|manifest| !self.site.serves(&manifest)) {
+            return Ok(refused);
+        }
         // Said before anything is fetched for it, which may never come.
         if latest.time > fact.requested_at + REQUEST_SECONDS {
             let reason = "the request has expired: its price can be had back with `job refund`";

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use collective::approval::{Program, Recipient};
+use collective::approval::{Manifest, Program, Recipient};
 use collective::contribution::SignedContribution;
 use collective::id::BlobId;
 use collective::input::Anchored;
@@ -46,17 +46,15 @@ pub struct Compute {
 impl Site for Compute {
     type Files = Files;
 
+    fn serves(&self, manifest: &Manifest) -> bool {
+        manifest.hand_off.is_none()
+    }
+
     async fn unserved(&self, permit: &Permit) -> Result<Option<String>, DriveError> {
         let manifest = permit.grant().manifest();
         if let Recipient::Node { id, .. } = manifest.recipient {
             return Ok(Some(format!(
                 "outputs go to age recipients in this version, not to node {id}"
-            )));
-        }
-        if let Some(hand_off) = &manifest.hand_off {
-            let heavy = hand_off.node;
-            return Ok(Some(format!(
-                "the data is handed to heavy node {heavy}, and this is a compute node"
             )));
         }
         let is_query = manifest.program.engine().is_some();

@@ -18,7 +18,7 @@ use collective_node::governance::{Action, Motion};
 use collective_node::keystore::Keystore;
 use collective_node::registration::{node_id, node_keys, register};
 
-const TRAINING: &[u8] = br#"{"recipe":"logistic","target":{"column":"vote","at_least":1}}"#;
+const TRAINING: &[u8] = br#"{"recipe":"logistic","target":{"column":"vote","atLeast":1}}"#;
 
 /// What the node has at stake for one run, in the token's smallest unit.
 const BOND: u64 = 500;
@@ -35,8 +35,14 @@ struct Handed {
 
 impl Handed {
     async fn founded() -> Self {
+        Self::founded_with(12).await
+    }
+
+    async fn founded_with(people: usize) -> Self {
         let mut world = CommitteeWorld::found(2, 3).await;
-        world.populate(0..12).await;
+        if people > 0 {
+            world.populate(0..people).await;
+        }
         let source = world.source.client();
         world.start_members(&source).await;
         let heavy = new_keys(&world.folder.path().join("heavy"));
@@ -271,6 +277,31 @@ async fn other_keys_than_members_saw_get_nothing_even_where_the_node_is_accepted
     let heavy = handed.heavy.clone();
     let words = "hands the data to node";
     handed.refuse_release(&heavy, job, words).await;
+}
+
+/// The collective's own node leaves such a job alone: it is not refused, as whoever waits for it would be told to give up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compute_node_passes_over_what_is_handed_to_another() {
+    let mut handed = Handed::founded_with(0).await;
+    let statistics = handed.world.manifest.clone();
+    handed.approved().await;
+    let (_node, client) = handed.world.start_node().await;
+    let job = handed.world.request().await;
+    handed.world.manifest = statistics;
+    // For this one the node looks at all jobs, in their order: nobody has contributed.
+    let other = handed.world.request().await;
+    let refused = async || {
+        let answer = client.job(other).await;
+        answer.is_ok_and(|answer| answer.refusal.is_some())
+            || handed.world.fact(other).await.state != JobState::Requested
+    };
+    handed
+        .world
+        .until("the other job is looked at", refused)
+        .await;
+    let answer = client.job(job).await.expect("an answer");
+    assert!(answer.refusal.is_none(), "{:?}", answer.refusal);
+    assert_eq!(handed.world.fact(job).await.state, JobState::Requested);
 }
 
 /// Acceptance makes a heavy node known to key holders. It is no compute node, and takes no job of one.
