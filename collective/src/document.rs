@@ -132,6 +132,15 @@ impl Document {
         line
     }
 
+    /// The value of a column's member, as it stands in the line; none where it has no such member.
+    pub fn value(&self, column: usize) -> Option<&[u8]> {
+        let (_, range) = self.members.iter().find(|(place, _)| *place == column)?;
+        let member = &self.bytes[range.clone()];
+        // No declared name has a colon.
+        let colon = member.iter().position(|byte| *byte == b':')?;
+        Some(&member[colon + 1..])
+    }
+
     /// Places of the columns that it has a member of.
     pub fn columns(&self) -> impl Iterator<Item = usize> {
         self.members.iter().map(|(column, _)| *column)
@@ -401,6 +410,8 @@ mod tests {
             b"{\"id\":9007199254740991,\"title\":\"aA\\n\xe2\x82\xac\"}\n"
         );
         assert_eq!(document.cut(&[]), b"{}\n");
+        assert_eq!(document.value(1), Some(&b"9007199254740991"[..]));
+        assert_eq!(document.value(3), None);
     }
 
     #[test]
