@@ -10,6 +10,7 @@ mod logistic;
 mod read;
 mod recipe;
 mod table;
+mod transformer;
 
 use std::process::ExitCode;
 
@@ -53,5 +54,6 @@ fn train(folders: &Folders) -> Result<(), Failure> {
     let arguments = input::arguments(&folders.input)?;
     match Recipe::parse(&arguments)? {
         Recipe::Logistic(asked) => logistic::run(&asked, folders),
+        Recipe::Transformer(asked) => transformer::run(&asked, &arguments, folders),
     }
 }

@@ -6,6 +6,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+pub mod chats;
+
 use serde_json::Value;
 use tempfile::TempDir;
 
