@@ -5,6 +5,7 @@
 
 mod failure;
 mod folder;
+mod generate;
 mod input;
 mod logistic;
 mod read;
@@ -34,12 +35,15 @@ enum Verb {
     Table(table::Arguments),
     /// Train the recipe that the arguments in the input folder name
     Train(Folders),
+    /// Write on from a prompt with weights that `train` made
+    Generate(generate::Arguments),
 }
 
 fn main() -> ExitCode {
     let done = match Command::parse().verb {
         Verb::Table(arguments) => table::run(arguments),
         Verb::Train(folders) => train(&folders),
+        Verb::Generate(arguments) => generate::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use serde_json::{Value, json};
-use support::{Job, chats, error};
+use support::{Job, chats, error, feed, worker};
 
 const OUTPUTS: [&str; 5] = [
     "model.safetensors",
@@ -256,4 +256,59 @@ fn hostile_trees_of_messages_end() {
         number(&metrics, "heldOutUnits") + number(&metrics, "trainingUnits"),
         5.0
     );
+}
+
+#[test]
+fn a_model_goes_on_from_a_prompt_as_its_seed_says() {
+    let job = trained();
+    let prompt = "assistant: the baker counts two clocks at noon. a sailor paints ";
+    std::fs::write(job.folder("prompt"), prompt).expect("written");
+    let generate = |seed: &str| {
+        let mut command = worker();
+        command
+            .args(["generate", "--tokens", "200", "--seed", seed, "--model"])
+            .arg(job.folder("output"));
+        feed(command.arg("--prompt").arg(job.folder("prompt")), b"")
+    };
+    let said = generate("1");
+    assert!(said.status.success(), "{}", error(&said));
+    let text = String::from_utf8_lossy(&said.stdout).into_owned();
+    println!("{prompt}|{text}");
+    let known = chats::WORDS.join(" ").replace(',', "");
+    let words: Vec<&str> = text
+        .split([' ', '.', '\n'])
+        .filter(|it| it.len() > 2)
+        .collect();
+    let right = words
+        .iter()
+        .filter(|word| known.split(' ').any(|it| it == **word));
+    assert!(2 * right.count() > words.len(), "{text}");
+    assert_eq!(said.stdout, generate("1").stdout);
+    assert_ne!(said.stdout, generate("2").stdout);
+
+    let shape = |layers: u32, heads: u32, context: u32| {
+        let shape = json!({"format": "collective/heavy/transformer/v1", "layers": layers, "heads": heads, "width": 64, "context": context});
+        shape.to_string().into_bytes()
+    };
+    for (name, bytes) in [
+        ("config.json", b"{}".to_vec()),
+        ("config.json", shape(3, 2, 32)),
+        ("config.json", shape(2, 0, 32)),
+        ("config.json", shape(2, 2, 33)),
+        ("config.json", shape(2, 2, u32::MAX)),
+        ("model.safetensors", b"no tensors".to_vec()),
+        ("model.safetensors", vec![]),
+    ] {
+        let path = job.folder("output").join(name);
+        let whole = std::fs::read(&path).expect("a file");
+        std::fs::write(&path, bytes).expect("written");
+        let refused = generate("1");
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(
+            error(&refused).contains("no model that `train` made"),
+            "{}",
+            error(&refused)
+        );
+        std::fs::write(&path, whole).expect("written");
+    }
 }
