@@ -116,6 +116,23 @@ bench-sql:
     . .ci/tools.sh && python=$(python_with sql/randhie/requirements.txt) && \
         cargo run --release -p collective-sql --example bench-sql -- "$python"
 
+# The worker of heavy nodes, beside the binary: tables of contributions, and recipes that are trained on them
+heavy *FLAGS:
+    cargo build --release -p collective-heavy {{ FLAGS }}
+
+# Tokens that it trains on in a second, against PyTorch where Python has it, and on a device where there is nvcc
+bench-heavy:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    target=${CARGO_TARGET_DIR:-target}
+    cargo build --release -p collective-heavy
+    if command -v nvcc >/dev/null; then
+        cargo build --release -p collective-heavy --features cuda --target-dir "$target/cuda"
+        python3 heavy/bench.py "$target/release/collective-heavy" "$target/cuda/release/collective-heavy"
+    else
+        python3 heavy/bench.py "$target/release/collective-heavy"
+    fi
+
 # Gas of every user story, from the committed snapshot
 gas:
     cat contracts/.gas-snapshot/*.json
