@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub mod account;
+pub mod endpoint;
 pub mod facts;
 mod logs;
 pub mod revert;

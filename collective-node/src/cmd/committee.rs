@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy::rpc::client::RpcClient;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use super::place::{ChainAt, NodeAt};
 use super::secret;
+use crate::chain::endpoint;
 use crate::convening::{Convening, Patience};
 use crate::keystore::Keystore;
 use crate::wire;
@@ -83,7 +83,7 @@ impl Convener {
     /// Asks with the node's transport key; what is sent to the chain, its account pays.
     async fn convening(&self) -> Result<Convening> {
         let keys = self.keys.open()?;
-        let client = RpcClient::new_http(self.chain.rpc().clone());
+        let client = endpoint::client(self.chain.rpc().clone());
         let retry = Patience::default().retry;
         Ok(Convening {
             chain: keys.chain(client, self.chain.deployment()?).await?,

@@ -13,6 +13,7 @@ use url::Url;
 use super::node::until_told_to_stop;
 use super::place;
 use super::show::show;
+use crate::chain::endpoint;
 use crate::demo::{FINALITY_LAG, JOURNAL, Ports, Setting, World, populate};
 
 use handout::{DEPLOYMENT, Handout};
@@ -219,7 +220,7 @@ fn clear(folder: &Path) -> Result<()> {
 
 impl Time {
     async fn run(self) -> Result<bool> {
-        let provider = ProviderBuilder::new().connect_http(self.rpc);
+        let provider = ProviderBuilder::new().connect_client(endpoint::client(self.rpc));
         let newest = provider.get_block(BlockId::latest()).await?;
         let newest = newest.context("the chain has no block")?.header.timestamp;
         let later = newest

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use alloy::primitives::{Address, utils::format_ether};
 use alloy::providers::Provider;
-use alloy::rpc::client::RpcClient;
 use anyhow::{Context, Result, ensure};
 use clap::{ArgGroup, Args};
 use devchain::DEV_CHAIN_ID;
@@ -12,7 +11,7 @@ use url::Url;
 
 use super::show::show;
 use super::{place, secret};
-use crate::chain::{Account, Deployment};
+use crate::chain::{Account, Deployment, endpoint};
 use crate::founding::{Founding, Plan, Singletons, Voting};
 use crate::keystore::write_new;
 
@@ -98,7 +97,7 @@ impl Init {
         );
         let account = secret::account(&self.key)?;
         let deployer = account.address();
-        let by = Account::new(account).provider(RpcClient::new_http(self.rpc.clone()));
+        let by = Account::new(account).provider(endpoint::client(self.rpc.clone()));
         let chain_id = by.get_chain_id().await;
         let chain_id = chain_id.with_context(|| format!("asking {}", self.rpc))?;
         let plan = self.plan(chain_id, deployer)?;

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy::rpc::client::RpcClient;
 use anyhow::{Context, Result};
 use clap::Args;
 use collective::id::NodeId;
@@ -14,6 +13,7 @@ use url::Url;
 
 use super::node::until_told_to_stop;
 use super::{place, secret};
+use crate::chain::endpoint;
 use crate::client::Client;
 use crate::keyholder;
 use crate::keystore::Keystore;
@@ -72,7 +72,7 @@ impl Keyholder {
         let url = |text: &str| -> Result<Url> {
             text.parse().with_context(|| format!("'{text}' is no URL"))
         };
-        let client = RpcClient::new_http(url(&config.rpc)?);
+        let client = endpoint::client(url(&config.rpc)?);
         let source = Client::new(url(&config.source)?)?;
         let passphrase = secret::passphrase(config.passphrase_file.as_deref())?;
         let keys = Keystore::open(&config.keys, passphrase)?;

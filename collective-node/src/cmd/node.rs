@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy::rpc::client::RpcClient;
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use collective::approval::Repository;
@@ -17,6 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
 
 use super::{place, secret};
+use crate::chain::endpoint;
 use crate::keystore::Keystore;
 use crate::node;
 use crate::places::{Gateway, Private};
@@ -211,7 +211,7 @@ async fn stay(config: &Path) -> Result<bool> {
         poll: POLL,
         batch_every: BATCH_EVERY,
     };
-    let client = RpcClient::new_http(rpc);
+    let client = endpoint::client(rpc);
     let node = node::Node::start(settings, Arc::new(keys), client, listener).await?;
     let wire = node.wire();
     let wire = wire.map_or(String::new(), |wire| format!(", for nodes https://{wire}"));

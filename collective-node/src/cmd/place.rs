@@ -2,14 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use alloy::rpc::client::RpcClient;
 use alloy::signers::local::PrivateKeySigner;
 use anyhow::{Context, Result};
 use clap::Args;
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use crate::chain::{Account, Chain, Deployment};
+use crate::chain::{Account, Chain, Deployment, endpoint};
 use crate::client::Client;
 
 /// Reads the TOML configuration of a role.
@@ -71,12 +70,12 @@ impl ChainAt {
     }
 
     pub async fn reader(&self) -> Result<Chain> {
-        let client = RpcClient::new_http(self.rpc.clone());
+        let client = endpoint::client(self.rpc.clone());
         Ok(Chain::reader(client, self.deployment()?).await?)
     }
 
     pub async fn signer(&self, key: PrivateKeySigner) -> Result<Chain> {
-        let client = RpcClient::new_http(self.rpc.clone());
+        let client = endpoint::client(self.rpc.clone());
         Ok(Chain::signer(client, self.deployment()?, &Account::new(key)).await?)
     }
 }
@@ -113,7 +112,7 @@ impl MaybeChainAt {
         let (Some(rpc), Some(deployment)) = (&self.rpc, self.deployment()?) else {
             return Ok(None);
         };
-        let client = RpcClient::new_http(rpc.clone());
+        let client = endpoint::client(rpc.clone());
         Ok(Some(
             Chain::signer(client, deployment, &Account::new(key)).await?,
         ))
@@ -124,7 +123,7 @@ impl MaybeChainAt {
         let (Some(rpc), Some(deployment)) = (&self.rpc, self.deployment()?) else {
             return Ok(None);
         };
-        let client = RpcClient::new_http(rpc.clone());
+        let client = endpoint::client(rpc.clone());
         Ok(Some(Chain::reader(client, deployment).await?))
     }
 }

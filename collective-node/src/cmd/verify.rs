@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use alloy::primitives::{Address, B256};
-use alloy::rpc::client::RpcClient;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
 use collective::contribution::{AnchorReceipt, DirectContribution};
@@ -15,7 +14,7 @@ use url::Url;
 use super::place::{self, ChainAt, NodeAt};
 use super::show::show;
 use crate::blobs::Blobs;
-use crate::chain::Chain;
+use crate::chain::{Chain, endpoint};
 use crate::client::Client;
 use crate::headers::Headers;
 use crate::verify;
@@ -189,7 +188,7 @@ impl Contribution {
         match self.rpc {
             None => told.rows.push(("look up on chain", on_chain)),
             Some(rpc) => {
-                let chain = Chain::reader(RpcClient::new_http(rpc), deployment).await?;
+                let chain = Chain::reader(endpoint::client(rpc), deployment).await?;
                 match &receipt {
                     AnchorReceipt::Batch(batch) => {
                         told.batch(&chain, batch.root, self.node).await?;

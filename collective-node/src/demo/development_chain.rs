@@ -11,6 +11,8 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use url::Url;
 
+use crate::chain::endpoint;
+
 /// Between two empty blocks, by which what was mined becomes final.
 const BLOCK_EVERY: Duration = Duration::from_millis(250);
 
@@ -66,7 +68,7 @@ impl DevelopmentChain {
     /// # Errors
     /// Where nobody answers, or a chain that cannot be told to mine.
     pub async fn at(url: Url) -> Result<Self> {
-        let client = RpcClient::new_http(url.clone()).with_poll_interval(POLL);
+        let client = endpoint::client(url.clone()).with_poll_interval(POLL);
         let chain = Self::kept_mining(client, url, FINALITY_LAG);
         chain
             .finalize()

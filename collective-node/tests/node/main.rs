@@ -55,6 +55,7 @@ mod sandbox_jail;
 mod sandbox_parent;
 mod sandbox_run;
 mod session;
+mod silent_endpoint;
 mod sql_branch;
 mod sql_parent;
 mod sql_story;

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use alloy::primitives::utils::format_ether;
 use alloy::providers::Provider;
-use alloy::rpc::client::RpcClient;
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use collective::id::NodeId;
 use serde_json::json;
 
+use crate::chain::endpoint;
 use crate::chain::facts::{ROLE_COMPUTE, ROLE_HEAVY, ROLE_KEYHOLDER};
 use crate::cmd::place::ChainAt;
 use crate::cmd::secret;
@@ -94,7 +94,7 @@ impl Register {
         let deployment = self.chain.deployment()?;
         let passphrase = secret::passphrase(self.passphrase_file.as_deref())?;
         let keys = Keystore::open(&self.keys, passphrase)?;
-        let client = RpcClient::new_http(self.chain.rpc().clone());
+        let client = endpoint::client(self.chain.rpc().clone());
         let chain = keys.chain(client, deployment).await?;
         let by = chain.provider();
         let account = keys.address();
