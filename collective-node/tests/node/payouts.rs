@@ -3,13 +3,13 @@
 //!
 //! Each seed begins where three jobs have run and none is settled. `SEED` says which comes first, `SEEDS` how many there are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use crate::quiet_world::{
     Dice, LAG, Moment, PRICE, QuietWorld, WINDOW, Way, number, populated, reaches,
 };
-use alloy::primitives::{Address, U256};
+use alloy::primitives::{Address, B256, U256};
 use collective_contracts::{DemoToken, JobEscrow, RewardDistributor};
 use collective_node::chain::facts::JobState;
 
@@ -78,8 +78,8 @@ async fn play(quiet: &mut QuietWorld, start: &mut Moment, dice: &mut Dice, count
     quiet.line.is(Way::Open);
     quiet.go_back(start).await;
     quiet.start().await.expect("the node starts");
-    let mut steps = 0;
-    while !is_over(quiet).await {
+    let (mut steps, mut known) = (0, Known::default());
+    while !is_over(quiet, &mut known).await {
         match dice.below(40) {
             0..=4 => {
                 let depth = (1 + dice.below(LAG)).min(quiet.head() - start.head);
@@ -114,7 +114,7 @@ async fn play(quiet: &mut QuietWorld, start: &mut Moment, dice: &mut Dice, count
         }
         quiet.tick();
         tokio::time::sleep(PAUSE).await;
-        adds_up(quiet).await;
+        is_all_paid(quiet, &mut known).await;
         count.checks += 1;
         steps += 1;
         assert!(steps < STEPS, "it does not end");
@@ -144,17 +144,43 @@ fn due() -> U256 {
     U256::from(JOBS * PRICE * 8 / 10 / PEOPLE as u64)
 }
 
+/// What was found of states of the chain, by their roots: who has what follows from the state alone, and most blocks change nothing.
+#[derive(Default)]
+struct Known {
+    /// Where the money added up, and whether everybody was paid.
+    paid: HashMap<B256, bool>,
+    /// Whether all jobs are settled.
+    settled: HashMap<B256, bool>,
+}
+
 /// All is settled, finally, and everybody was paid.
-async fn is_over(quiet: &QuietWorld) -> bool {
-    if balances(quiet).await.values().any(|paid| *paid != due()) {
-        return false;
+async fn is_over(quiet: &QuietWorld, known: &mut Known) -> bool {
+    is_all_paid(quiet, known).await && is_all_settled(quiet, known).await
+}
+
+/// Whether everybody was paid, on a newest block in which the money adds up.
+async fn is_all_paid(quiet: &QuietWorld, known: &mut Known) -> bool {
+    let state = quiet.state_root("latest");
+    if let Some(paid) = known.paid.get(&state) {
+        return *paid;
     }
+    let paid = adds_up(quiet).await;
+    let all = paid.values().all(|paid| *paid == due());
+    known.paid.insert(state, all);
+    all
+}
+
+async fn is_all_settled(quiet: &QuietWorld, known: &mut Known) -> bool {
+    let state = quiet.state_root("finalized");
+    if let Some(settled) = known.settled.get(&state) {
+        return *settled;
+    }
+    let mut all = true;
     for job in 1..=JOBS {
-        if quiet.final_fact(job).await.state != JobState::Settled {
-            return false;
-        }
+        all &= quiet.final_fact(job).await.state == JobState::Settled;
     }
-    true
+    known.settled.insert(state, all);
+    all
 }
 
 async fn balances(quiet: &QuietWorld) -> BTreeMap<Address, U256> {
@@ -169,7 +195,8 @@ async fn balances(quiet: &QuietWorld) -> BTreeMap<Address, U256> {
 }
 
 /// What settled jobs paid in is with the people, in the distributor, or the node's and the treasury's; the rest is still in escrow.
-async fn adds_up(quiet: &QuietWorld) {
+/// What the people have.
+async fn adds_up(quiet: &QuietWorld) -> BTreeMap<Address, U256> {
     let deployment = &quiet.world.deployment;
     let provider = quiet.reader.provider();
     let token = DemoToken::new(deployment.token, provider);
@@ -180,12 +207,12 @@ async fn adds_up(quiet: &QuietWorld) {
         settled += u64::from(quiet.fact(job).await.state == JobState::Settled);
     }
     let in_parts = |tenths: u64| U256::from(settled * PRICE * tenths / 20);
-    let paid = balances(quiet).await;
+    let balances = balances(quiet).await;
     assert!(
-        paid.values().all(|paid| *paid <= due()),
-        "paid twice: {paid:?}"
+        balances.values().all(|paid| *paid <= due()),
+        "paid twice: {balances:?}"
     );
-    let paid: U256 = paid.values().sum();
+    let paid: U256 = balances.values().sum();
     let left = token.balanceOf(deployment.rewards).call().await;
     assert_eq!(paid + left.expect("a balance"), in_parts(16));
     let pool = distributor.pool(deployment.collective, deployment.token);
@@ -196,4 +223,5 @@ async fn adds_up(quiet: &QuietWorld) {
     assert_eq!(node.call().await.expect("a credit"), in_parts(3));
     let treasury = escrow.credit(deployment.token, deployment.collective);
     assert_eq!(treasury.call().await.expect("a credit"), in_parts(1));
+    balances
 }

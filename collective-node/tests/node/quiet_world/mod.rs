@@ -8,11 +8,11 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use alloy::network::Ethereum;
-use alloy::primitives::U256;
+use alloy::primitives::{B256, U256};
 use alloy::providers::PendingTransactionBuilder;
 use alloy::rpc::client::RpcClient;
 use alloy::rpc::json_rpc::{RequestPacket, ResponsePacket};
-use alloy::rpc::types::{Filter, Log};
+use alloy::rpc::types::{Block, Filter, Log};
 use alloy::sol_types::SolEvent;
 use alloy::transports::{TransportError, TransportErrorKind, TransportFut};
 use bytes::Bytes;
@@ -477,6 +477,13 @@ impl QuietWorld {
         newest.block_number.expect("it is mined")
     }
 
+    /// The root of the state after a block, which is named by a tag.
+    pub fn state_root(&self, tag: &str) -> B256 {
+        let block = self.ask("eth_getBlockByNumber", &format!(r#"["{tag}"]"#));
+        let block: Block = serde_json::from_str(block.get()).expect("a block");
+        block.header.state_root
+    }
+
     /// The job as the newest block has it.
     pub async fn fact(&self, job: u64) -> JobFact {
         let newest = self.reader.latest().await.expect("a block");
@@ -507,7 +514,7 @@ impl QuietWorld {
     }
 
     /// Manifests of the batches on the chain as it is.
-    pub async fn batches(&self) -> Vec<alloy::primitives::B256> {
+    pub async fn batches(&self) -> Vec<B256> {
         let logs = self.logs::<ContributionRegistry::BatchCommitted>().await;
         let manifest = |log: &Log| {
             ContributionRegistry::BatchCommitted::decode_log(&log.inner)
@@ -584,11 +591,11 @@ impl QuietWorld {
         self.ask("evm_setNextBlockTimestamp", &format!("[{time}]"));
     }
 
-    fn ask(&self, method: &str, params: &str) {
+    fn ask(&self, method: &str, params: &str) -> Box<RawValue> {
         let params = RawValue::from_string(params.into()).expect("JSON");
         self.chain
             .request(method, Some(&params))
-            .expect("a control call");
+            .expect("an answer")
     }
 }
 
