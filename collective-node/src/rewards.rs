@@ -85,6 +85,8 @@ pub struct Known {
     claims: Mutex<Option<Arc<Claims>>>,
     /// Who earned in which epoch.
     epochs: Mutex<Epochs>,
+    /// What all that settled came to by a finalized block, where nothing of it waits.
+    earned: Mutex<Option<(B256, RewardLedger)>>,
 }
 
 impl Rewards {
@@ -136,12 +138,13 @@ impl Rewards {
         let window_runs = !pool.pendingRoot.is_zero() && time < pool.activeFrom;
         let sequence = pool.sequence + 1;
         let epoch = self.view.borrow().committee.epoch;
-        let Some(root) = self.root(sequence, epoch).await? else {
-            return Ok(());
-        };
-        if root.total <= newest || window_runs {
+        let ledger = self.recompute().await?;
+        if ledger.total().expect("a sum that was credited") <= newest || window_runs {
             return Ok(());
         }
+        let Some(root) = self.root_of(&ledger, sequence, epoch).await? else {
+            return Ok(());
+        };
         self.check_growth(&root).await?;
         let signatures = committee.sign_rewards(&root).await.map_err(Box::new)?;
         let call = distributor.propose(
@@ -164,8 +167,17 @@ impl Rewards {
     /// # Errors
     /// [`RewardError`].
     pub async fn root(&self, sequence: u64, epoch: u64) -> Result<Option<RewardRoot>, RewardError> {
-        let deployment = self.chain.deployment();
         let ledger = self.recompute().await?;
+        self.root_of(&ledger, sequence, epoch).await
+    }
+
+    async fn root_of(
+        &self,
+        ledger: &RewardLedger,
+        sequence: u64,
+        epoch: u64,
+    ) -> Result<Option<RewardRoot>, RewardError> {
+        let deployment = self.chain.deployment();
         let Some(tree) = ledger.tree() else {
             return Ok(None);
         };
@@ -214,32 +226,43 @@ impl Rewards {
             return Ok(ledger);
         }
         // It was proposed by another node, or its blob is lost.
-        let earned = self.earned().await?;
+        let view = self.view.borrow().clone();
+        let earned = self.earned(&view).await?;
         let found = earned.up_to(self.chain.deployment().collective, root)?;
         let ledger = found.map(|(_, ledger)| ledger);
         ledger.ok_or(RewardError::NoLedger(root.0))
     }
 
-    /// Everything that finally settled jobs and epochs ever earned.
+    /// Everything that finally settled jobs and epochs ever earned. It is worked out once for a finalized block.
     ///
     /// # Errors
     /// [`RewardError`].
     pub async fn recompute(&self) -> Result<RewardLedger, RewardError> {
-        let earned = self.earned().await?;
+        let view = self.view.borrow().clone();
+        let mut known = self.known.earned.lock().await;
+        if let Some((at, ledger)) = &*known
+            && *at == view.finalized.hash
+        {
+            return Ok(ledger.clone());
+        }
+        let earned = self.earned(&view).await?;
         // One job whose inputs are lost must not keep everybody else from being paid: leaves only grow, so it can be made
         // good later.
         for (what, missing) in &earned.waiting {
             tracing::error!(%what, missing, "what was settled is left out of the rewards");
         }
-        earned.ledger(self.chain.deployment().collective)
+        let ledger = earned.ledger(self.chain.deployment().collective)?;
+        // What waits may come without another block.
+        let is_whole = earned.waiting.is_empty();
+        *known = is_whole.then(|| (view.finalized.hash, ledger.clone()));
+        Ok(ledger)
     }
 
-    async fn earned(&self) -> Result<Earned, RewardError> {
-        let view = self.view.borrow().clone();
+    async fn earned(&self, view: &View) -> Result<Earned, RewardError> {
         let sources = Sources {
             chain: &self.chain,
             blobs: &self.blobs,
-            view: &view,
+            view,
             inputs: Inputs::Own(self),
         };
         sources.earned(&mut *self.known.epochs.lock().await).await
