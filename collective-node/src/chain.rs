@@ -4,6 +4,7 @@
 //! against the block's own header, whose hash is recomputed. So an endpoint cannot lie about a block;
 //! that the block is on the chain, final or the newest, is its word, until several are asked.
 
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use alloy::contract::{CallBuilder, CallDecoder};
@@ -23,10 +24,12 @@ pub mod account;
 pub mod endpoint;
 pub mod facts;
 mod logs;
+mod proven;
 pub mod revert;
 
 pub use account::Account;
 pub use logs::Logs;
+use proven::Proven;
 
 /// Storage words in one `eth_getProof`: a proof of one word is about 3 KiB, and endpoints cap answers.
 const WORDS_PER_PROOF: usize = 256;
@@ -172,6 +175,7 @@ fn without_address(text: &str) -> String {
 pub struct Chain {
     provider: DynProvider,
     deployment: Deployment,
+    proven: Arc<Mutex<Proven>>,
 }
 
 impl Chain {
@@ -207,6 +211,7 @@ impl Chain {
         Ok(Self {
             provider,
             deployment,
+            proven: Arc::default(),
         })
     }
 
@@ -328,7 +333,7 @@ impl Chain {
         ))
     }
 
-    /// Storage words of a contract at a block, each proven, absent ones as zero.
+    /// Storage words of a contract at a block, each proven, absent ones as zero. What was proven a moment ago is not asked for again.
     ///
     /// # Errors
     /// [`ChainError::FalseProof`] when one word's proof does not hold.
@@ -338,13 +343,21 @@ impl Chain {
         contract: Address,
         slots: &[B256],
     ) -> Result<Vec<U256>, ChainError> {
+        if let Some(words) = self.kept().words(block.hash, contract, slots) {
+            return Ok(words);
+        }
         let at = BlockId::Hash(block.hash.into());
         let (_, state_root) = self.header(at).await?;
         let mut words = Vec::with_capacity(slots.len());
         for slots in slots.chunks(WORDS_PER_PROOF) {
             words.extend(self.proven(block, state_root, contract, slots).await?);
         }
+        self.kept().keep(block.hash, contract, slots, &words);
         Ok(words)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Proven> {
+        self.proven.lock().expect("nobody panics here")
     }
 
     /// One request's words. An endpoint that mines while it answers gives a proof of another block now
