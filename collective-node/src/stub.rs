@@ -16,6 +16,7 @@ use alloy::primitives::B256;
 use bytes::Bytes;
 use collective::contribution::{
     Commitment, LEAF_BYTES, PayloadOutline, block_count, block_range, blocks, leaf_count,
+    leaf_range,
 };
 use collective::id::{BlobId, sha256};
 
@@ -35,6 +36,16 @@ pub struct Stub {
     blob: OpenBlob,
     /// Bytes of the payload.
     length: u64,
+}
+
+/// One leaf of a payload, and what it is compared by.
+pub struct Drawn {
+    /// Which leaf.
+    pub index: u64,
+    /// Where its bytes lie in the sealed file.
+    pub range: Range<u64>,
+    /// Its siblings from below.
+    pub path: Vec<B256>,
 }
 
 impl Stub {
@@ -66,17 +77,21 @@ impl Stub {
         })
     }
 
-    /// The siblings of leaf `index` of the payload from below, of whose hashes those of one block are read.
+    /// What to ask for of leaf `index` of the payload, of whose hashes those of one block are read.
     ///
     /// # Errors
     /// [`BlobError`]; [`BlobError::Garbled`] where these are not the payload's, and past the last leaf.
-    pub async fn path(&self, index: u64) -> Result<Vec<B256>, BlobError> {
-        let block = block_range(self.length, index);
-        let leaves = self
-            .leaves(block.ok_or(BlobError::Garbled(self.id))?)
-            .await?;
-        let path = self.outline.path(index, &leaves);
-        path.ok_or(BlobError::Garbled(self.id))
+    pub async fn drawn(&self, index: u64) -> Result<Drawn, BlobError> {
+        let garbled = || BlobError::Garbled(self.id);
+        let range = leaf_range(self.length, index).ok_or_else(garbled)?;
+        let block = block_range(self.length, index).ok_or_else(garbled)?;
+        let path = self.outline.path(index, &self.leaves(block).await?);
+        let header = self.header.len() as u64;
+        Ok(Drawn {
+            index,
+            range: header + range.start..header + range.end,
+            path: path.ok_or_else(garbled)?,
+        })
     }
 
     /// Reads all hashes, a block at a time.
@@ -271,13 +286,13 @@ pub(crate) mod tests {
         stub.check().await.expect("all of it is right");
         let last = leaf_count(KEPT) - 1;
         for index in [0, 1, 1023, 1024, 3071, last] {
-            let range = collective::contribution::leaf_range(KEPT, index).expect("a leaf");
-            let bytes = &file[header + range.start as usize..header + range.end as usize];
-            let path = stub.path(index).await.expect("its path");
+            let Drawn { index, range, path } = stub.drawn(index).await.expect("its path");
+            assert_eq!(range.start, header as u64 + 1024 * index);
+            let bytes = &file[range.start as usize..range.end as usize];
             let judged = collective::liveness::judge(&commitment, index, bytes, &path);
             assert_eq!(judged, collective::liveness::Outcome::Held, "leaf {index}");
         }
-        let past = stub.path(last + 1).await;
+        let past = stub.drawn(last + 1).await;
         assert!(matches!(past, Err(BlobError::Garbled(_))));
 
         // Four hashes of blocks, then those of the leaves: one of the second block turns over.
@@ -292,8 +307,8 @@ pub(crate) mod tests {
         };
         bend(header + 32 * (4 + 1500));
         for (index, is_right) in [(1023, true), (1024, false), (2047, false), (2048, true)] {
-            let path = stub.path(index).await;
-            assert_eq!(path.is_ok(), is_right, "leaf {index}");
+            let drawn = stub.drawn(index).await;
+            assert_eq!(drawn.is_ok(), is_right, "leaf {index}");
         }
         assert!(matches!(stub.check().await, Err(BlobError::Garbled(_))));
         for at in [header - 3, header, header + 32 * 4 - 1] {
@@ -327,6 +342,6 @@ pub(crate) mod tests {
         let stub = Stub::open(&blobs, id.expect("kept"), &commitment).await;
         let stub = stub.expect("it is there");
         stub.check().await.expect("all of it is right");
-        stub.path(3000).await.expect("its path");
+        stub.drawn(3000).await.expect("its path");
     }
 }

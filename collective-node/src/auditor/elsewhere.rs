@@ -3,15 +3,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use collective::contribution::{Commitment, PlaceUrl, SignedContribution, leaf_range};
+use collective::contribution::{Commitment, PlaceUrl, SignedContribution};
 use collective::liveness::{Outcome, judge};
 use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, timeout_at};
 
 use super::Auditor;
-use crate::blobs::BlobError;
 use crate::places::AT_ONE_HOST;
-use crate::stub::Stub;
+use crate::stub::{Drawn, Stub};
 
 /// Hosts that are asked at the same time: enough that some slow ones hold nobody up.
 const HOSTS_AT_ONCE: usize = 64;
@@ -61,33 +60,26 @@ impl Auditor {
         came
     }
 
-    /// What became of the draws of a contribution that its contributor keeps, as far as this node could ask.
+    /// What became of the draws of a contribution that its contributor keeps, as far as this node could ask. What it lost itself is
+    /// no fault of whoever keeps the file.
     async fn ask_contributor(&self, asked: Asked) -> Vec<Answer> {
-        let leaf = asked.entry.contribution.leaf();
-        let kept = self.stub(&asked.entry).await;
-        let is_in_ipfs = asked.place.as_ref();
-        let is_in_ipfs = is_in_ipfs.is_some_and(|place| self.places.is_in_ipfs(place));
-        let mut answers = Vec::with_capacity(asked.draws.len());
-        for (place, index) in &asked.draws {
-            let outcome = match (&kept, &asked.place) {
-                (Ok(stub), Some(url)) => {
-                    let commitment = &asked.entry.commitment;
-                    let drawn = self.drawn(commitment, stub, url, *index).await;
-                    drawn.map_err(|error| error.to_string())
-                }
-                (Err(error), _) => Err(error.clone()),
-                (_, None) => {
-                    tracing::warn!(%leaf, "where its contributor keeps it was lost with a ledger");
-                    Ok(Some(Outcome::Error))
-                }
-            };
-            let outcome = outcome.unwrap_or_else(|error| {
-                tracing::error!(%leaf, error, "what is kept of a contribution cannot be read: its place is not asked");
-                None
-            });
+        let Asked {
+            entry,
+            place: url,
+            draws,
+        } = asked;
+        let leaf = entry.contribution.leaf();
+        let Some(url) = url else {
+            tracing::warn!(%leaf, "where its contributor keeps it was lost with a ledger: they are not asked, and have to say it by `contributions place`");
+            return vec![];
+        };
+        let is_in_ipfs = self.places.is_in_ipfs(&url);
+        let mut answers = Vec::with_capacity(draws.len());
+        for (place, drawn) in self.drawn(&entry, draws).await {
+            let outcome = self.ask_place(&entry.commitment, &url, drawn).await;
             tracing::info!(%leaf, ?outcome, "asked a contributor's place");
             answers.extend(outcome.map(|outcome| Answer {
-                place: *place,
+                place,
                 outcome,
                 is_in_ipfs,
             }));
@@ -95,24 +87,46 @@ impl Auditor {
         answers
     }
 
-    /// Asks for one leaf of a payload and no more: what it is compared with is here. Where that cannot be read nobody is asked.
+    /// What to ask for at each draw, where the hashes around it can be read. All before anybody is asked: whoever waits for a turn has
+    /// nothing open.
     async fn drawn(
         &self,
-        commitment: &Commitment,
-        stub: &Stub,
-        place: &PlaceUrl,
-        index: u64,
-    ) -> Result<Option<Outcome>, BlobError> {
-        let path = stub.path(index).await?;
-        let Some(leaf) = leaf_range(commitment.length, index) else {
-            return Ok(Some(Outcome::Wrong));
+        entry: &SignedContribution,
+        draws: Vec<(usize, u64)>,
+    ) -> Vec<(usize, Drawn)> {
+        let leaf = entry.contribution.leaf();
+        let lost = |error: String| {
+            tracing::error!(%leaf, error, "what is kept of a contribution cannot be read: its place is not asked; restore it, or have its contributor say the place again");
         };
-        let header = stub.header.len() as u64;
-        let asked = header + leaf.start..header + leaf.end;
-        Ok(match self.places.read(place, asked).await {
+        let stub = match self.stub(entry).await {
+            Ok(stub) => stub,
+            Err(error) => {
+                lost(error);
+                return vec![];
+            }
+        };
+        let mut all = Vec::with_capacity(draws.len());
+        for (place, index) in draws {
+            match stub.drawn(index).await {
+                Ok(drawn) => all.push((place, drawn)),
+                Err(error) => lost(error.to_string()),
+            }
+        }
+        all
+    }
+
+    /// Asks for one leaf of a payload and no more; `None` where the node could not.
+    async fn ask_place(
+        &self,
+        commitment: &Commitment,
+        place: &PlaceUrl,
+        drawn: Drawn,
+    ) -> Option<Outcome> {
+        let Drawn { index, range, path } = drawn;
+        match self.places.read(place, range).await {
             Ok(bytes) => Some(judge(commitment, index, &bytes, &path)),
             Err(error) => error.outcome(),
-        })
+        }
     }
 
     /// What the node has of a file that its contributor keeps.

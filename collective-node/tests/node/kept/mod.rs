@@ -427,10 +427,10 @@ impl Kept {
         }
     }
 
-    /// How often the node asked a place for what was drawn.
+    /// How often the node asked a place for what was drawn, or said that it could not.
     fn times_asked(&self) -> usize {
         let log = std::fs::read_to_string(self.log()).expect("a log");
-        log.matches("asked a contributor's place").count()
+        log.matches("asked a contributor's place").count() + log.matches("not asked").count()
     }
 
     pub fn audits(&self) -> Vec<Audited> {
