@@ -137,7 +137,7 @@ pub enum LedgerError {
 pub struct Held {
     /// The signed leaf and its openings.
     pub entry: SignedContribution,
-    /// What the node has of its file: all of it; where its contributor keeps that, what [`crate::contributor::stub`] makes; of one that
+    /// What the node has of its file: all of it; where its contributor keeps that, a [`crate::stub::Stub`]; of one that
     /// was dropped before the ledger was lost, its header, as the name is not known any more.
     pub file: BlobId,
 }
