@@ -4,14 +4,17 @@ use std::error::Error;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
+use collective::contribution::BLOCK_BYTES;
+use collective::limits::MAX_HEADER_BYTES;
 use reqwest::header::{CONTENT_ENCODING, CONTENT_RANGE};
 use reqwest::{Response, StatusCode};
 
 use super::PlaceError;
 use super::public::{NOT_PUBLIC, NotPublic};
 
-/// Bytes before the range that are read past where a server gives the whole file: the largest is an escrowed upload's.
-const MAX_SKIPPED: u64 = crate::intake::MAX_UPLOAD_BYTES as u64;
+/// Where a range ends at most that is taken from a server which gives the whole file: at the end of the first block of a file with the
+/// longest header, and the byte after it. A look asks for the byte behind the file, so what it took every audit takes.
+const MAX_END: u64 = BLOCK_BYTES + MAX_HEADER_BYTES as u64 + 1;
 
 /// The part of the file that a response has.
 pub(super) async fn part(response: Response, range: Range<u64>) -> Result<Bytes, PlaceError> {
@@ -33,7 +36,7 @@ pub(super) async fn part(response: Response, range: Range<u64>) -> Result<Bytes,
             }
         }
         // The whole file, of a server that knows no ranges.
-        StatusCode::OK if range.start <= MAX_SKIPPED => range.start,
+        StatusCode::OK if range.end <= MAX_END => range.start,
         StatusCode::OK => return Err(PlaceError::Garbled("it knows no ranges")),
         // The file ends before.
         StatusCode::RANGE_NOT_SATISFIABLE => return Ok(Bytes::new()),
@@ -89,6 +92,32 @@ pub(super) fn why(error: &reqwest::Error) -> PlaceError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn of_a_server_without_ranges_an_audit_takes_what_the_look_took() {
+        let header = MAX_HEADER_BYTES as u64;
+        let whole = |length: u64| {
+            let file: Vec<u8> = (0..length).map(|at| (at / 1024) as u8).collect();
+            move |range: Range<u64>| {
+                let response = axum::http::Response::new(file.clone());
+                async move { part(response.into(), range).await }
+            }
+        };
+        for (length, is_taken) in [(MAX_END - 1, true), (MAX_END, false)] {
+            let ask = whole(length);
+            // As a look asks: the first block, and then the rest with one byte more.
+            let first = ask(header..(header + BLOCK_BYTES).min(length)).await;
+            assert!(first.is_ok());
+            let looked = ask(header + BLOCK_BYTES - 7..length + 1).await;
+            assert_eq!(looked.is_ok(), is_taken, "{length}");
+        }
+        let ask = whole(MAX_END - 1);
+        for leaf in [0, 1, 1022, 1023] {
+            let start = header + 1024 * leaf;
+            let came = ask(start..start + 1024).await.expect("taken");
+            assert_eq!(came, vec![(start / 1024) as u8; 1024], "leaf {leaf}");
+        }
+    }
 
     #[test]
     fn only_a_range_is_a_range() {
