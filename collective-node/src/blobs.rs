@@ -1,5 +1,5 @@
-//! Immutable bytes named by their SHA-256, checked on the way in and on the way out. The one thing that is ever removed is the
-//! file of a withdrawn contribution (`withdrawal`).
+//! Immutable bytes named by their SHA-256, checked on the way in and on the way out. All that is ever removed is the file of a
+//! withdrawn contribution (`withdrawal`), and what the node had of a contributor's file once it has that made anew (`intake`).
 //!
 //! The place is not trusted: what comes back under a wrong name is refused. Nothing here is secret;
 //! whatever must be is sealed before it gets here.

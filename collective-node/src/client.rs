@@ -21,16 +21,15 @@ use crate::http::{
     JobAnswer, MAX_BLOB_BYTES, MemberAnswer, Problem, RecoveryAnswer, Relayed, RelayedClaims,
     RelayedRecovery, RelayedRevocation, RevocationAnswer, StandingAnswer, StatusAnswer, Uses,
 };
-use crate::intake::{Acknowledgement, ConnectedUpload, LOOK_LIMIT, LOOK_WAIT, Moved};
+use crate::intake::{Acknowledgement, ConnectedUpload, LOOK_REQUEST, Moved};
 use crate::ledger::Audited;
 
 /// How long one request may take: an upload is at most a MiB, a relayed transaction a few blocks.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// For a node that looks at a whole file at its place first, and for its answer.
-const LOOKED_AT: Duration = LOOK_LIMIT
-    .saturating_add(LOOK_WAIT)
-    .saturating_add(Duration::from_secs(20));
+/// For a node that looks at a whole file at its place first: what it takes for that, and the way there and back, so that it is the
+/// node that says what took too long.
+const LOOKED_AT: Duration = LOOK_REQUEST.saturating_add(Duration::from_secs(10));
 
 /// Bytes of a blob that is fetched: the largest is a sealed output, and sealing adds less than a hundredth.
 const MAX_FETCHED_BYTES: usize = MAX_OUTPUT_BYTES as usize / 100 * 101;

@@ -3,6 +3,7 @@
 //! `Upload = u32 length ‖ JSON SignedContribution ‖ age file` (SPEC "Upload"). What is acknowledged
 //! is on the disk. The plaintext is never seen here. What is larger than a MiB comes in parts (`resumable`).
 
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +35,7 @@ use crate::follower::View;
 use crate::keystore::Keystore;
 use crate::ledger::{Held, Kept, Ledger, LedgerError};
 use crate::places::{PlaceError, Places};
-use crate::stub::{Stub, StubDraft};
+use crate::stub::{Stub, StubDraft, stub_length};
 use crate::uploads::{MAX_IDLE_SECONDS, Uploads};
 
 pub use resumable::{Appended, Progress};
@@ -55,12 +56,17 @@ pub const MAX_CONNECTED_BYTES: usize =
 /// Bytes of a payload's outline: a hash for each MiB.
 const MAX_OUTLINE_BYTES: usize = (MAX_PAYLOAD_BYTES / BLOCK_BYTES) as usize * 32;
 
-/// For a place to give a whole payload before the node takes it in, or takes over its new place: with [`LOOK_WAIT`] what one request
-/// may take (`http::serve`), with room for its answer. 64 MiB at 3.6 Mbit/s; a GiB at 57.
+/// For a place to give a whole payload before the node takes it in, or takes over its new place: 64 MiB at 3.6 Mbit/s; a GiB at 57.
 pub const LOOK_LIMIT: Duration = Duration::from_secs(150);
 
 /// For waiting until the node may ask, beyond what the place leaves of [`LOOK_LIMIT`].
 pub const LOOK_WAIT: Duration = Duration::from_secs(20);
+
+/// For a request that has the node look at a place: 20 s for what is sent, [`MAX_CONNECTED_BYTES`] at 50 kbit/s, then the look, then
+/// 50 s to keep the hashes, of a GiB 32 MiB, in a bucket at 6 Mbit/s. Where others are kept first that takes longer, and goes on.
+pub const LOOK_REQUEST: Duration = LOOK_LIMIT
+    .saturating_add(LOOK_WAIT)
+    .saturating_add(Duration::from_secs(20 + 50));
 
 /// An upload whose payload stays where its contributor keeps it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -311,19 +317,37 @@ impl Intake {
             return Err(IntakeRefusal::EscrowOnly);
         }
         let outline = self.may_connect(&upload)?;
+        let contribution = &upload.entry.contribution;
+        if let Some(used) = self.ledger.used(contribution).await? {
+            return self.acknowledge(contribution, used);
+        }
+        // Only now: a place is asked once for each contribution, and not for each try to use a nonce again.
+        let places = self.for_a_stranger()?;
+        let ConnectedUpload { entry, header, .. } = &upload;
+        let url = &upload.place.place.url;
+        let stub = self.look(&places, url, entry, header, &outline).await?;
+        let intake = self.clone();
+        to_its_end(async move {
+            // So many drafts are on the disk as strangers are served, and no more.
+            let _turn = places;
+            intake.keep_connected(upload, stub).await
+        })
+        .await
+    }
+
+    /// Keeps what was looked at, if it may still be contributed.
+    async fn keep_connected(
+        &self,
+        upload: ConnectedUpload,
+        stub: StubDraft,
+    ) -> Result<Acknowledgement, IntakeRefusal> {
+        let _alone = self.uploads.taking_in().await;
+        // All that took its time: the charter, the key or the account's controller may be others by now, and the nonce in use.
+        self.may_connect(&upload)?;
         let contribution = upload.entry.contribution.clone();
         let kept = match self.ledger.used(&contribution).await? {
             Some(used) => used,
-            // Only now: a place is asked once for each contribution, and not for each try to use a nonce again.
             None => {
-                let ConnectedUpload { entry, header, .. } = &upload;
-                let place = &upload.place.place.url;
-                let mut stub = StubDraft::begin(&self.blobs, header, &outline)?;
-                let length = header.len();
-                self.look(place, entry, length, &outline, |it| stub.append(it))
-                    .await?;
-                // That took its time: the charter, the key or the account's controller may be others by now.
-                self.may_connect(&upload)?;
                 let file = stub.keep(&self.blobs).await?;
                 let (entry, place) = (upload.entry, upload.place.place);
                 let held = Held { entry, file };
@@ -374,28 +398,58 @@ impl Intake {
         }
     }
 
-    /// Takes over where a contributor keeps a file from now on, once the file is there.
+    /// Takes over where a contributor keeps a file from now on, once the file is there. What the node has of it is made anew on the way,
+    /// so that nothing which was lost of that stays lost.
     ///
     /// # Errors
     /// The first check that fails; the old place then holds on.
     pub async fn move_to(&self, place: SignedPlace) -> Result<Moved, IntakeRefusal> {
         let leaf = place.place.leaf;
         let found = self.ledger.contribution(leaf).await?;
-        let (held, _) = found.ok_or(IntakeRefusal::Unknown(leaf))?;
-        self.may_move(&place, &held.entry).await?;
+        let (Held { entry, file }, _) = found.ok_or(IntakeRefusal::Unknown(leaf))?;
+        self.may_move(&place, &entry).await?;
+        let places = self.for_a_stranger()?;
         let Stub {
             header, outline, ..
-        } = Stub::open(&self.blobs, held.file, &held.entry.commitment).await?;
-        let (url, length) = (&place.place.url, header.len());
-        self.look(url, &held.entry, length, &outline, |_| Ok(()))
-            .await?;
-        // That took its time: another key may speak for the account by now, or the contribution be withdrawn.
-        self.may_move(&place, &held.entry).await?;
+        } = Stub::open(&self.blobs, file, &entry.commitment).await?;
+        let url = &place.place.url;
+        let stub = self.look(&places, url, &entry, &header, &outline).await?;
+        let intake = self.clone();
+        to_its_end(async move {
+            let _turn = places;
+            intake.keep_moved(place, &entry, stub).await
+        })
+        .await
+    }
+
+    /// Keeps what was looked at, if the place may still be another, and nothing that it takes the place of.
+    async fn keep_moved(
+        &self,
+        place: SignedPlace,
+        entry: &SignedContribution,
+        stub: StubDraft,
+    ) -> Result<Moved, IntakeRefusal> {
+        let _alone = self.uploads.taking_in().await;
+        // All that took its time: another key may speak for the account by now, or the contribution be withdrawn.
+        self.may_move(&place, entry).await?;
+        let leaf = place.place.leaf;
         let old = IntakeRefusal::OldPlace(place.place.number);
-        match self.ledger.move_to(place.place).await? {
-            Kept::New => Ok(Moved { leaf }),
-            _ => Err(old),
+        let before = self.ledger.file(leaf).await?;
+        let file = stub.keep(&self.blobs).await?;
+        let (moved, unused) = match self.ledger.move_to(place.place, file).await? {
+            Kept::New => (Ok(Moved { leaf }), before.filter(|it| *it != file)),
+            // It was withdrawn a moment ago: what has a name there is dropped, or will be.
+            _ => {
+                let is_named = before == Some(file) && !self.ledger.is_dropped(file).await?;
+                (Err(old), (!is_named).then_some(file))
+            }
+        };
+        if let Some(unused) = unused
+            && let Err(error) = self.blobs.remove(unused).await
+        {
+            tracing::warn!(%leaf, %error, "what was kept of a contributor's file before stays, and nothing names it");
         }
+        moved
     }
 
     async fn may_move(
@@ -442,24 +496,31 @@ impl Intake {
         self.view.borrow().rotations.get(&contributor).copied()
     }
 
-    /// Whether the payload of this outline is at a place, behind a header of so many bytes. The first wrong MiB ends it; of each that is
-    /// right `seen` is given the hashes of its leaves.
+    /// Places for one look, which ends in time.
+    fn for_a_stranger(&self) -> Result<Places, IntakeRefusal> {
+        let in_all = LOOK_LIMIT + LOOK_WAIT;
+        Ok(self.places.for_a_stranger(LOOK_LIMIT, in_all)?)
+    }
+
+    /// What the node has to keep of a file whose payload of this outline is at a place, behind this header. The first wrong MiB ends it.
     async fn look(
         &self,
+        places: &Places,
         place: &PlaceUrl,
         entry: &SignedContribution,
-        header: usize,
+        header: &[u8],
         outline: &PayloadOutline,
-        mut seen: impl FnMut(&[B256]) -> Result<(), BlobError>,
-    ) -> Result<(), IntakeRefusal> {
-        let in_all = LOOK_LIMIT + LOOK_WAIT;
-        let places = self.places.for_a_stranger(LOOK_LIMIT, in_all)?;
+    ) -> Result<StubDraft, IntakeRefusal> {
+        let length = entry.commitment.length;
+        self.uploads.has_room_for(stub_length(header, length))?;
         places.can_reach(place).await?;
-        for block in blocks(entry.commitment.length) {
-            let (_, leaves) = fetch_block(&places, place, entry, header, outline, block).await?;
-            seen(&leaves)?;
+        let mut stub = StubDraft::begin(&self.blobs, header, outline).await?;
+        for block in blocks(length) {
+            let behind = header.len();
+            let (_, leaves) = fetch_block(places, place, entry, behind, outline, block).await?;
+            stub.append(&leaves).await?;
         }
-        Ok(())
+        Ok(stub)
     }
 
     /// Bytes of a payload of this source: what the operator says, or else what one request takes or the source's longest plaintext
@@ -540,6 +601,14 @@ impl Intake {
             false => checked,
         }
     }
+}
+
+/// Whoever waits for it: sent again, a request that was cut off finds done what it began.
+async fn to_its_end<T: Send + 'static>(
+    keeping: impl Future<Output = Result<T, IntakeRefusal>> + Send + 'static,
+) -> Result<T, IntakeRefusal> {
+    let ended = tokio::spawn(keeping).await;
+    ended.map_err(|error| BlobError::disk(io::Error::other(error)))?
 }
 
 /// A MiB of the payload that a contributor keeps behind a header of so many bytes, or what there is of it where it ends, with the
@@ -694,4 +763,25 @@ pub fn parse_entry(upload: &[u8]) -> Result<(SignedContribution, &[u8]), IntakeR
     let entry = serde_json::from_slice(entry)
         .map_err(|error| IntakeRefusal::Malformed(error.to_string()))?;
     Ok((entry, file))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_being_kept_is_kept_whoever_waits_for_it() {
+        let ((go, may_go), (kept, is_kept)) = (oneshot::channel(), oneshot::channel());
+        let keeping = to_its_end(async move {
+            may_go.await.expect("told");
+            kept.send(()).expect("somebody looks");
+            Ok(())
+        });
+        assert!(keeping.now_or_never().is_none(), "nobody waits any more");
+        go.send(()).expect("it goes on");
+        is_kept.await.expect("done to its end");
+    }
 }

@@ -171,7 +171,7 @@ pub struct BatchRow {
 enum Change {
     Keep(Box<Held>),
     KeepConnected(Box<Held>, Option<Place>),
-    Move(Place),
+    Move(Place, BlobId),
     Batch {
         manifest: BlobId,
         root: B256,
@@ -620,7 +620,7 @@ async fn apply(to: &mut SqliteConnection, change: &Change) -> Result<Kept, sqlx:
         Change::KeepConnected(held, place) => {
             return places::keep(to, held, place.as_ref()).await;
         }
-        Change::Move(place) => return places::move_to(to, place).await,
+        Change::Move(place, file) => return places::move_to(to, place, *file).await,
         Change::Batch {
             manifest,
             root,

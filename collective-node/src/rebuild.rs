@@ -299,7 +299,7 @@ mod tests {
         let ledger = ledger.expect("a ledger");
         let (sealed, header) = file();
         let anchored = entry(&sealed, header);
-        let kept = drafted(&blobs, &sealed, header).keep(&blobs).await;
+        let kept = drafted(&blobs, &sealed, header).await.keep(&blobs).await;
         let kept = kept.expect("kept");
         // Whoever knows the header may leave this: one hash is another, of a KiB that was not drawn yet.
         let mut bent = blobs.get(kept).await.expect("kept").to_vec();

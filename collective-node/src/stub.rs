@@ -3,11 +3,10 @@
 //!
 //! Key holders need the header. With the outline a MiB that comes from a place is compared, and with the hashes around a KiB that
 //! KiB alone, so a day's audit fetches no more. All of it follows from the file and is compared with the commitment whenever it is
-//! read, so nobody reads more of it than they need. What is lost or garbled is restored from a copy, as a stored file is: until
-//! then the node cannot ask for that part, which is no fault of whoever keeps the file.
+//! read, so nobody reads more of it than they need. What is lost or garbled is restored from a copy, as a stored file is, or made
+//! again when its contributor says the place again: until then the node cannot ask for that part, which is no fault of whoever
+//! keeps the file. The first nodes kept header and outline alone, which is as if all hashes of leaves were lost.
 
-use std::fs::File;
-use std::io::{self, Write};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +18,8 @@ use collective::contribution::{
     leaf_range,
 };
 use collective::id::{BlobId, sha256};
+use tokio::fs::File;
+use tokio::io::AsyncWriteExt;
 
 use crate::blobs::{BlobError, BlobHasher, Blobs, OpenBlob, remove_file};
 use crate::headers;
@@ -52,7 +53,8 @@ impl Stub {
     /// Reads header and outline.
     ///
     /// # Errors
-    /// [`BlobError`]; [`BlobError::Garbled`] where they are not those that the commitment names, or the hashes are more or fewer.
+    /// [`BlobError`]; [`BlobError::Garbled`] where they are not those that the commitment names, or the hashes are more or fewer, unless
+    /// there are none at all.
     pub async fn open(
         blobs: &Blobs,
         id: BlobId,
@@ -64,7 +66,7 @@ impl Stub {
         let header = header.filter(|it| sha256(it) == commitment.header);
         let header = header.ok_or_else(garbled)?;
         let outline = header.len() as u64..leaves_at(&header, length);
-        if blob.length() != outline.end + HASH * leaf_count(length) {
+        if ![outline.end, stub_length(&header, length)].contains(&blob.length()) {
             return Err(garbled());
         }
         let outline = PayloadOutline::parse(&blob.read(outline).await?, commitment);
@@ -113,10 +115,18 @@ impl Stub {
         let first = block.start / LEAF_BYTES as u64;
         let end = first + leaf_count(block.end - block.start);
         let at = leaves_at(&self.header, self.length);
+        if self.blob.length() == at {
+            return Err(BlobError::Garbled(self.id));
+        }
         let hashes = self.blob.read(at + HASH * first..at + HASH * end).await?;
         let hashes = hashes.chunks_exact(HASH as usize);
         Ok(hashes.map(B256::from_slice).collect())
     }
+}
+
+/// Bytes of what is kept of a file with this header and a payload of `length` bytes.
+pub fn stub_length(header: &[u8], length: u64) -> u64 {
+    leaves_at(header, length) + HASH * leaf_count(length)
 }
 
 /// Where the hashes of the leaves begin.
@@ -140,7 +150,7 @@ impl StubDraft {
     ///
     /// # Errors
     /// [`BlobError::Store`].
-    pub fn begin(
+    pub async fn begin(
         blobs: &Blobs,
         header: &[u8],
         outline: &PayloadOutline,
@@ -148,13 +158,14 @@ impl StubDraft {
         let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
         // Where a power cut left one the next start drops it, as no upload has this name.
         let path = blobs.unfinished()?.join(format!("{number}.stub"));
+        let file = std::fs::File::create_new(&path).map_err(BlobError::disk)?;
         let mut draft = Self {
-            file: File::create_new(&path).map_err(BlobError::disk)?,
+            file: File::from_std(file),
             path,
             hasher: BlobHasher::default(),
         };
-        draft.write(header)?;
-        draft.write(&outline.to_bytes())?;
+        draft.write(header).await?;
+        draft.write(&outline.to_bytes()).await?;
         Ok(draft)
     }
 
@@ -162,13 +173,15 @@ impl StubDraft {
     ///
     /// # Errors
     /// [`BlobError::Store`].
-    pub fn append(&mut self, leaves: &[B256]) -> Result<(), BlobError> {
-        self.write(leaves.concat().as_slice())
+    pub async fn append(&mut self, leaves: &[B256]) -> Result<(), BlobError> {
+        self.write(leaves.concat().as_slice()).await
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
         self.hasher.update(bytes);
-        self.file.write_all(bytes).map_err(BlobError::disk)
+        self.file.write_all(bytes).await.map_err(BlobError::disk)?;
+        // Only this says what became of it.
+        self.file.flush().await.map_err(BlobError::disk)
     }
 
     /// Keeps it as a blob. It is on the disk then.
@@ -177,10 +190,7 @@ impl StubDraft {
     /// [`BlobError::Store`], [`BlobError::Bucket`].
     pub async fn keep(self, blobs: &Blobs) -> Result<BlobId, BlobError> {
         // By itself: the kernel tells once that it lost something, and somebody else may wait for the disk right now.
-        let file = self.file.try_clone().map_err(BlobError::disk)?;
-        let synced = tokio::task::spawn_blocking(move || file.sync_all()).await;
-        let synced = synced.map_err(io::Error::other).flatten();
-        synced.map_err(BlobError::disk)?;
+        self.file.sync_all().await.map_err(BlobError::disk)?;
         let id = self.hasher.clone().finish();
         blobs.adopt(&self.path, id).await?;
         Ok(id)
@@ -248,16 +258,18 @@ pub(crate) mod tests {
     }
 
     /// Writes the stub of a file as it comes, a block after the other.
-    pub(crate) fn drafted(blobs: &Blobs, file: &[u8], header: usize) -> StubDraft {
+    pub(crate) async fn drafted(blobs: &Blobs, file: &[u8], header: usize) -> StubDraft {
         let (header, payload) = file.split_at(header);
         let mut tree = PayloadTree::new();
         tree.update(payload);
         let outline = tree.outline();
-        let mut draft = StubDraft::begin(blobs, header, &outline).expect("begun");
+        let draft = StubDraft::begin(blobs, header, &outline).await;
+        let mut draft = draft.expect("begun");
         for block in blocks(payload.len() as u64) {
             let bytes = &payload[block.start as usize..block.end as usize];
             let leaves = outline.leaves(block.start / LEAF_BYTES as u64, bytes);
-            draft.append(&leaves.expect("its leaves")).expect("written");
+            let appended = draft.append(&leaves.expect("its leaves")).await;
+            appended.expect("written");
         }
         draft
     }
@@ -273,12 +285,12 @@ pub(crate) mod tests {
         let blobs = Blobs::folder(folder.path()).expect("a store");
         let (file, header) = file();
         let commitment = entry(&file, header).commitment;
-        drop(drafted(&blobs, &file, header));
+        drop(drafted(&blobs, &file, header).await);
         assert_eq!(unfinished(&blobs), 0, "dropped before it was kept");
-        let id = drafted(&blobs, &file, header).keep(&blobs).await;
+        let id = drafted(&blobs, &file, header).await.keep(&blobs).await;
         let id = id.expect("kept");
         assert_eq!(unfinished(&blobs), 0);
-        let again = drafted(&blobs, &file, header).keep(&blobs).await;
+        let again = drafted(&blobs, &file, header).await.keep(&blobs).await;
         assert_eq!(again.expect("kept"), id);
 
         let open = || Stub::open(&blobs, id, &commitment);
@@ -321,6 +333,15 @@ pub(crate) mod tests {
         }
         std::fs::write(&path, [&bytes[..], &[0; 32]].concat()).expect("extended");
         assert!(matches!(open().await, Err(BlobError::Garbled(_))));
+        // As the first nodes kept it: a job fetches the file by it, and an audit asks nobody.
+        std::fs::write(&path, &bytes[..header + 32 * 4]).expect("cut");
+        let early = open().await.expect("header and outline");
+        assert_eq!(early.header, file[..header]);
+        for index in [0, last] {
+            let drawn = early.drawn(index).await;
+            assert!(matches!(drawn, Err(BlobError::Garbled(_))), "leaf {index}");
+        }
+        assert!(matches!(early.check().await, Err(BlobError::Garbled(_))));
         std::fs::write(&path, &bytes).expect("mended");
         open().await.expect("as it was");
         let mut other = commitment.clone();
@@ -336,12 +357,45 @@ pub(crate) mod tests {
         let blobs = Blobs::bucket(service, folder.path(), NodeId(B256::ZERO)).await;
         let blobs = blobs.expect("a store");
         let (file, header) = file();
-        let id = drafted(&blobs, &file, header).keep(&blobs).await;
+        let id = drafted(&blobs, &file, header).await.keep(&blobs).await;
         assert_eq!(unfinished(&blobs), 0);
         let commitment = entry(&file, header).commitment;
         let stub = Stub::open(&blobs, id.expect("kept"), &commitment).await;
         let stub = stub.expect("it is there");
         stub.check().await.expect("all of it is right");
         stub.drawn(3000).await.expect("its path");
+    }
+
+    #[tokio::test]
+    async fn a_stub_that_is_larger_than_a_part_goes_to_a_bucket() {
+        const BLOCKS: u64 = 257;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let service = Service::new(Arc::new(InMemory::new()), "");
+        let blobs = Blobs::bucket(service, folder.path(), NodeId(B256::ZERO)).await;
+        let blobs = blobs.expect("a store");
+        let mut tree = PayloadTree::new();
+        let block = vec![0; BLOCK_BYTES as usize];
+        (0..BLOCKS).for_each(|_| tree.update(&block));
+        let outline = tree.outline();
+        let (file, header) = file();
+        let mut commitment = entry(&file, header).commitment;
+        (commitment.length, commitment.payload) = (BLOCKS * BLOCK_BYTES, outline.root());
+        let header = &file[..header];
+        let length = stub_length(header, commitment.length);
+        assert!(length > 8 << 20, "more than a part of an object");
+
+        let draft = StubDraft::begin(&blobs, header, &outline).await;
+        let mut draft = draft.expect("begun");
+        for first in (0..BLOCKS).map(|block| 1024 * block) {
+            let leaves = outline.leaves(first, &block).expect("its leaves");
+            draft.append(&leaves).await.expect("written");
+        }
+        let id = draft.keep(&blobs).await.expect("kept");
+        assert_eq!(unfinished(&blobs), 0);
+        let stub = Stub::open(&blobs, id, &commitment).await;
+        let stub = stub.expect("it is there");
+        assert_eq!(stub.blob.length(), length);
+        stub.check().await.expect("all of it is right");
+        stub.drawn(1024 * BLOCKS - 1).await.expect("its path");
     }
 }

@@ -124,6 +124,15 @@ impl Uploads {
         self.taking_in.clone().lock_owned().await
     }
 
+    /// Whether the disk has room for so many bytes beside what all that are under way will come to.
+    ///
+    /// # Errors
+    /// [`NoPlace`].
+    pub fn has_room_for(&self, bytes: u64) -> Result<(), NoPlace> {
+        let folder = self.blobs.unfinished().map_err(NoPlace::Blob)?;
+        has_room(&self.state(), &folder, bytes)
+    }
+
     /// Opens an upload whose entry and header were checked; one that is open stays as it is. It is on the disk then.
     ///
     /// # Errors
@@ -266,13 +275,20 @@ fn has_place(
     if open.values().filter(own).count() >= MAX_EACH {
         return Err(NoPlace::OfContributor);
     }
+    if open.len() >= MAX_ALL {
+        return Err(NoPlace::Anywhere);
+    }
+    has_room(open, folder, bytes)
+}
+
+fn has_room(open: &HashMap<Leaf, Arc<Upload>>, folder: &Path, bytes: u64) -> Result<(), NoPlace> {
     let disk = rustix::fs::statvfs(folder).map_err(|error| NoPlace::disk(error.into()))?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     let expected = open.values().map(|upload| upload.expected()).sum::<u64>();
-    if open.len() >= MAX_ALL || free < expected + bytes + MIN_FREE_BYTES {
-        return Err(NoPlace::Anywhere);
+    match free < expected + bytes + MIN_FREE_BYTES {
+        true => Err(NoPlace::Anywhere),
+        false => Ok(()),
     }
-    Ok(())
 }
 
 impl Upload {
@@ -573,6 +589,9 @@ mod tests {
         let uploads = Uploads::open(blobs).expect("a folder");
         let too_large = begin(&uploads, &entry(9, 1, 1 << 60)).await;
         assert!(matches!(too_large, Err(NoPlace::Anywhere)));
+        let too_large = uploads.has_room_for(1 << 60);
+        assert!(matches!(too_large, Err(NoPlace::Anywhere)));
+        uploads.has_room_for(1).expect("room");
         for place in 0..MAX_ALL {
             let (contributor, nonce) = (place / MAX_EACH, place % MAX_EACH);
             let one = entry(contributor as u8, nonce as u64, 1);

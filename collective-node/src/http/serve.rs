@@ -20,6 +20,7 @@ use tokio::time::{sleep, timeout};
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
 use super::Problem;
+use crate::intake::LOOK_REQUEST;
 
 /// A pause after a connection could not be taken, most likely for want of a file descriptor: the next try may find one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -49,8 +50,8 @@ impl Default for Limits {
             head: Duration::from_secs(30),
             // A mobile network that says nothing for longer is gone.
             body: Duration::from_secs(15),
-            // The largest program at 2 Mbit/s takes 134 s; a relayed claim waits up to 120 s for its block.
-            request: Duration::from_secs(180),
+            // All else takes less: the largest program at 2 Mbit/s 134 s; a relayed claim waits up to 120 s for its block.
+            request: LOOK_REQUEST,
             // Whoever reads an answer one byte at a time is done with it by then.
             connection: Duration::from_secs(600),
         }

@@ -56,11 +56,7 @@ impl Intake {
             self.acknowledge(&entry.contribution, used)?;
         }
         let begun = self.uploads.begin(entry, part.slice(..before), header);
-        let upload = begun.await.map_err(|refusal| match refusal {
-            NoPlace::OfContributor => IntakeRefusal::TooManyUploads,
-            NoPlace::Anywhere => IntakeRefusal::NoRoom,
-            NoPlace::Blob(error) => error.into(),
-        })?;
+        let upload = begun.await?;
         match self.stand(&upload).await {
             // It ended in the meantime: sent again it begins anew.
             Err(IntakeRefusal::NoUpload(_)) => Err(IntakeRefusal::Interrupted),
@@ -245,6 +241,16 @@ impl Intake {
             return Err(BlobError::disk(error).into());
         }
         Ok(turn)
+    }
+}
+
+impl From<NoPlace> for IntakeRefusal {
+    fn from(refusal: NoPlace) -> Self {
+        match refusal {
+            NoPlace::OfContributor => Self::TooManyUploads,
+            NoPlace::Anywhere => Self::NoRoom,
+            NoPlace::Blob(error) => error.into(),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use alloy::primitives::B256;
 use collective::contribution::{Place, PlaceUrl};
-use collective::id::Leaf;
+use collective::id::{BlobId, Leaf};
 use sqlx::Row;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
@@ -25,13 +25,13 @@ impl Ledger {
         self.change(change).await
     }
 
-    /// Notes where a contributor keeps a file from now on. [`Kept::Replay`] where the place has no higher number than the one that is
+    /// Notes where a contributor keeps a file from now on, and what the node has of it. [`Kept::Replay`] where the place has no higher number than the one that is
     /// known, or where the file of this leaf is not kept by its contributor.
     ///
     /// # Errors
     /// [`LedgerError`].
-    pub async fn move_to(&self, place: Place) -> Result<Kept, LedgerError> {
-        self.change(Change::Move(place)).await
+    pub async fn move_to(&self, place: Place, file: BlobId) -> Result<Kept, LedgerError> {
+        self.change(Change::Move(place, file)).await
     }
 
     /// Every contribution whose file its contributor keeps, with its place unless that was lost.
@@ -87,18 +87,27 @@ pub(super) async fn keep(
     Ok(kept)
 }
 
-pub(super) async fn move_to(to: &mut SqliteConnection, place: &Place) -> Result<Kept, sqlx::Error> {
+pub(super) async fn move_to(
+    to: &mut SqliteConnection,
+    place: &Place,
+    file: BlobId,
+) -> Result<Kept, sqlx::Error> {
     let moved =
         sqlx::query("UPDATE places SET number = ?2, url = ?3 WHERE leaf = ?1 AND number < ?2 AND leaf NOT IN (SELECT leaf FROM withdrawn)")
             .bind(&place.leaf.0[..])
             .bind(number(place.number))
             .bind(place.url.as_str())
-            .execute(to)
+            .execute(&mut *to)
             .await?;
-    Ok(match moved.rows_affected() {
-        0 => Kept::Replay,
-        _ => Kept::New,
-    })
+    if moved.rows_affected() == 0 {
+        return Ok(Kept::Replay);
+    }
+    sqlx::query("UPDATE held SET file = ?2 WHERE leaf = ?1")
+        .bind(&place.leaf.0[..])
+        .bind(&file.0[..])
+        .execute(to)
+        .await?;
+    Ok(Kept::New)
 }
 
 /// Compared byte by byte, so all of them are ordered; SQLite's integers are signed.
