@@ -9,7 +9,6 @@ use alloy::primitives::B256;
 use bytes::Bytes;
 use collective::contribution::{Batch, PayloadOutline, PayloadTree, SignedContribution};
 use collective::id::{BlobId, sha256};
-use collective::liveness::Custody;
 use futures_util::{Stream, StreamExt, TryStreamExt};
 use thiserror::Error;
 
@@ -87,14 +86,15 @@ pub async fn rebuild(
     Ok(found)
 }
 
-/// Notes what has its file among all blobs; says how many, and what may be kept by its contributor.
+/// Notes what has its file among all blobs; says how many, and what may be kept by its contributor: first all of which the hashes are
+/// whole, then those of which some are lost, which serve until their contributor says the place again.
 async fn files(
     all: impl Stream<Item = Result<(BlobId, OpenBlob, Bytes), BlobError>>,
     ledger: &Ledger,
     blobs: &Blobs,
     lacking: &mut HashMap<B256, &SignedContribution>,
 ) -> Result<(usize, Vec<Held>), RebuildError> {
-    let (mut found, mut connected) = (0, vec![]);
+    let (mut found, mut connected, mut bent) = (0, vec![], vec![]);
     let mut unreadable = Unreadable::default();
     let mut all = pin!(all);
     while let Some(read) = all.next().await {
@@ -105,20 +105,21 @@ async fn files(
             continue;
         };
         let header = header.len() as u64;
-        let custody = given(custody(blobs, file, blob, header, entry).await);
-        if let Err(error) = &custody {
+        let what = given(what(blobs, file, blob, header, entry).await);
+        if let Err(error) = &what {
             tracing::error!(blob = %file, %error, "a blob cannot be read");
         }
         let held = Held {
             entry: entry.clone(),
             file,
         };
-        match unreadable.pass(custody)?.flatten().flatten() {
-            Some(Custody::Escrow) => {
+        match unreadable.pass(what)?.flatten().flatten() {
+            Some(Found::File) => {
                 lacking.remove(&held.entry.commitment.header);
                 found += usize::from(ledger.keep(held).await? == Kept::New);
             }
-            Some(Custody::Connected) => connected.push(held),
+            Some(Found::Stub) => connected.push(held),
+            Some(Found::BentStub) => bent.push(held),
             None => {}
         }
     }
@@ -126,6 +127,7 @@ async fn files(
     if !lacking.is_empty() {
         unreadable.none()?;
     }
+    connected.extend(bent);
     Ok((found, connected))
 }
 
@@ -182,29 +184,39 @@ async fn tombstones(
     Ok(found)
 }
 
-/// Whether this is the file of a contribution whose header, of so many bytes, it begins with, or what the node has of a file that
-/// its contributor keeps.
-async fn custody(
+/// What a blob is of a contribution.
+enum Found {
+    /// Its file.
+    File,
+    /// What the node has of a file that its contributor keeps.
+    Stub,
+    /// The same, without some hash of a leaf: the disk's work, an early node's, or of whoever left a blob that begins like it.
+    BentStub,
+}
+
+/// What this is of a contribution whose header, of so many bytes, it begins with.
+async fn what(
     blobs: &Blobs,
     file: BlobId,
     blob: OpenBlob,
     header: u64,
     entry: &SignedContribution,
-) -> Result<Option<Custody>, BlobError> {
+) -> Result<Option<Found>, BlobError> {
     let commitment = &entry.commitment;
     // The hashes of a payload of 64 bytes are as long as that.
     if blob.length() == header + commitment.length
         && outline(blob.clone(), header).await?.root() == commitment.payload
     {
-        return Ok(Some(Custody::Escrow));
+        return Ok(Some(Found::File));
     }
-    let stub = given(Stub::open(blobs, file, commitment).await)?;
-    // All of it, and not only what is read of it each time: anybody may have left a blob that begins like it.
-    let is_whole = match stub {
-        Some(stub) => given(stub.check().await)?.is_some(),
-        None => false,
+    let Some(stub) = given(Stub::open(blobs, file, commitment).await)? else {
+        return Ok(None);
     };
-    Ok(is_whole.then_some(Custody::Connected))
+    // All of it, and not only what is read of it each time.
+    Ok(Some(match given(stub.check().await)? {
+        Some(()) => Found::Stub,
+        None => Found::BentStub,
+    }))
 }
 
 /// What the payload behind a header of so many bytes comes to; the file is read once, and checked.
@@ -304,12 +316,21 @@ mod tests {
         // Whoever knows the header may leave this: one hash is another, of a KiB that was not drawn yet.
         let mut bent = blobs.get(kept).await.expect("kept").to_vec();
         *bent.last_mut().expect("a hash") ^= 1;
-        blobs.put(bent.into()).await.expect("kept");
-        let mut lacking = HashMap::from([(anchored.commitment.header, &anchored)]);
-        let all = scan(&blobs).await.expect("a list");
-        let made = files(all, &ledger, &blobs, &mut lacking).await;
-        let (found, connected) = made.expect("all can be read");
-        let connected: Vec<_> = connected.iter().map(|held| held.file).collect();
-        assert_eq!((found, connected), (0, vec![kept]));
+        let mut other = bent.clone();
+        other[header] ^= 1;
+        let bent = blobs.put(bent.into()).await.expect("kept");
+        blobs.put(other.into()).await.expect("kept");
+        let connected = async || {
+            let mut lacking = HashMap::from([(anchored.commitment.header, &anchored)]);
+            let all = scan(&blobs).await.expect("a list");
+            let made = files(all, &ledger, &blobs, &mut lacking).await;
+            let (found, connected) = made.expect("all can be read");
+            assert_eq!(found, 0);
+            connected.iter().map(|held| held.file).collect::<Vec<_>>()
+        };
+        assert_eq!(connected().await, [kept, bent]);
+        // It serves where nothing better is.
+        blobs.remove(kept).await.expect("removed");
+        assert_eq!(connected().await, [bent]);
     }
 }

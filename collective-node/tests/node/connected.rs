@@ -11,6 +11,7 @@ use crate::kept;
 use crate::kept::{Answer, Kept, TOKEN};
 use alloy::primitives::Address;
 use collective::contribution::{LEAF_BYTES, Place, SignedPlace};
+use collective::id::BlobId;
 use collective::liveness::Results;
 use collective_node::client::Client;
 use collective_node::contributor::{outline, place, prepare, split_file};
@@ -180,19 +181,18 @@ async fn what_a_contributor_keeps_is_audited_moved_and_read_by_a_job() {
     kept.next_day(true).await;
     assert_eq!(kept.standing(&leaf).0, "held");
 
-    // A lost ledger takes the place along, and nothing else.
+    // A lost ledger takes the place along, and nothing else; what was kept by an early node is found, too, and made whole.
     kept.node = None;
+    let early = keeps_it_as_the_first_nodes_did(&kept, header);
     for name in ["ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm"] {
         let _ = std::fs::remove_file(kept.world.path(&format!("node/{name}")));
     }
     kept.start_node();
     kept.next_day(false).await;
     assert_eq!(kept.standing(&leaf), ("unasked".into(), false));
-    let key = kept.world.key("contributor-0");
-    let url = server.url("other");
-    kept.world.json(&format!(
-        "contributions place {leaf} --place {url} --key {key}"
-    ));
+    says_the_place(&kept, &leaf, "other");
+    stub(&kept, header);
+    assert!(!early.exists(), "nothing names it any more");
     kept.next_day(false).await;
     assert_eq!(kept.standing(&leaf).0, "held");
 
@@ -202,19 +202,14 @@ async fn what_a_contributor_keeps_is_audited_moved_and_read_by_a_job() {
     kept.has_kept_the_secret();
 }
 
-/// A hash that the node keeps of a file turns over: it does not ask, says so, and goes on once that is restored. Had it asked, the
-/// answer would count.
+/// A hash that the node keeps of a file turns over: it does not ask, says so, and goes on once its contributor says the place again.
+/// Had it asked, the answer would count.
 async fn what_the_node_lost_of_its_own_is_nobodys_fault(
     kept: &mut Kept,
     leaf: &str,
     header: &[u8],
 ) {
-    let stub = blobs(kept).into_iter().find(|file| {
-        let blob = std::fs::read(file).expect("a blob");
-        // The payload is one KiB at most: its root, and the hash of its only leaf.
-        blob.len() == header.len() + 2 * 32 && blob.starts_with(header)
-    });
-    let stub = stub.expect("what the node keeps of it");
+    let stub = stub(kept, header);
     let bytes = std::fs::read(&stub).expect("a blob");
     let mut bent = bytes.clone();
     *bent.last_mut().expect("a byte") ^= 1;
@@ -223,10 +218,41 @@ async fn what_the_node_lost_of_its_own_is_nobodys_fault(
     kept.next_day(false).await;
     assert_eq!(kept.standing(leaf), ("unasked".into(), false));
     assert!(kept.said("its place is not asked"));
-    std::fs::write(&stub, bytes).expect("restored");
     kept.server.set("record", Answer::File(kept.file.clone()));
+    says_the_place(kept, leaf, "record");
+    assert_eq!(std::fs::read(&stub).expect("a blob"), bytes, "made again");
     kept.next_day(true).await;
     assert_eq!(kept.standing(leaf), ("held".into(), true));
+}
+
+/// What the first nodes kept, which has no hashes of leaves, in the place of what the node keeps.
+fn keeps_it_as_the_first_nodes_did(kept: &Kept, header: &[u8]) -> PathBuf {
+    let stub = stub(kept, header);
+    let mut bytes = std::fs::read(&stub).expect("a blob");
+    bytes.truncate(header.len() + 32);
+    let name = BlobId::of(&bytes).to_string();
+    let folder = kept.world.path("node/blobs");
+    let early = PathBuf::from(folder).join(&name[2..4]).join(&name[4..]);
+    std::fs::create_dir_all(early.parent().expect("a folder")).expect("a folder");
+    std::fs::write(&early, bytes).expect("written");
+    std::fs::remove_file(stub).expect("removed");
+    early
+}
+
+/// What the node keeps of the file with this header, whose payload is one KiB at most: its root, and the hash of its only leaf.
+fn stub(kept: &Kept, header: &[u8]) -> PathBuf {
+    let stub = blobs(kept).into_iter().find(|file| {
+        let blob = std::fs::read(file).expect("a blob");
+        blob.len() == header.len() + 2 * 32 && blob.starts_with(header)
+    });
+    stub.expect("what the node keeps of it")
+}
+
+fn says_the_place(kept: &Kept, leaf: &str, path: &str) {
+    let (url, key) = (kept.server.url(path), kept.world.key("contributor-0"));
+    kept.world.json(&format!(
+        "contributions place {leaf} --place {url} --key {key}"
+    ));
 }
 
 /// A job whose file never comes ends with its request, and the requester is told.
