@@ -171,7 +171,7 @@ pub async fn input_set(
     let charter = view.charter_at(allow.number);
     let scope = Scope {
         selector: &manifest.dataset,
-        purpose: manifest.purpose,
+        purposes: manifest.purposes(),
         allow_block: allow.number,
         deny_time: deny.time,
         admission,

@@ -10,7 +10,7 @@ use crate::approval::Selector;
 use crate::contribution::SignedContribution;
 use crate::id::{ContributorId, Leaf};
 use crate::merkle::MerkleTree;
-use crate::terms::Purpose;
+use crate::terms::Purposes;
 
 /// A contribution that a block anchored, with its signature and its header checked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,7 +83,7 @@ pub struct Scope<'a> {
     /// What the manifest asks for.
     pub selector: &'a Selector,
     /// What it is for.
-    pub purpose: Purpose,
+    pub purposes: Purposes,
     /// Batches count up to this block.
     pub allow_block: u64,
     /// Terms expire by the time of the block at which denials are read (Unix seconds).
@@ -114,7 +114,7 @@ impl Scope<'_> {
                 .selector
                 .until
                 .is_none_or(|until| anchored.time < until)
-            && terms.allow(self.purpose, self.deny_time)
+            && terms.allow(self.purposes, self.deny_time)
             && !self
                 .revocations
                 .contains(contribution.contributor, contribution.nonce)
@@ -198,6 +198,7 @@ impl InputSet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::terms::Purpose;
     use crate::test_story::{anchored, contributor, selector};
 
     struct Facts {
@@ -226,7 +227,7 @@ mod tests {
     fn count(facts: &Facts, anchored: &[Anchored]) -> u32 {
         let scope = Scope {
             selector: &facts.selector,
-            purpose: facts.purpose,
+            purposes: facts.purpose.into(),
             allow_block: facts.allow_block,
             deny_time: facts.deny_time,
             admission: facts.admission,
@@ -304,7 +305,7 @@ mod tests {
         let facts = facts();
         let scope = Scope {
             selector: &facts.selector,
-            purpose: facts.purpose,
+            purposes: facts.purpose.into(),
             allow_block: facts.allow_block,
             deny_time: facts.deny_time,
             admission: facts.admission,

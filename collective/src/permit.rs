@@ -414,7 +414,7 @@ pub fn grant(case: &Case<'_>) -> Result<Grant, Refusal> {
 
     let scope = Scope {
         selector: &manifest.dataset,
-        purpose: manifest.purpose,
+        purposes: manifest.purposes(),
         allow_block: case.allow.block.number,
         deny_time: case.deny.block.time,
         admission: case.allow.admission,
@@ -431,7 +431,7 @@ pub fn grant(case: &Case<'_>) -> Result<Grant, Refusal> {
     let now = case.latest.block.time;
     let taken_back = input.members().iter().any(|member| {
         let contribution = &member.entry.contribution;
-        !member.entry.terms.allow(manifest.purpose, now)
+        !member.entry.terms.allow(manifest.purposes(), now)
             || case
                 .latest
                 .revocations
@@ -785,12 +785,13 @@ mod tests {
 
     #[test]
     fn data_is_handed_to_the_named_node_under_the_named_keys_and_to_nobody_else() {
+        let both = [Purpose::Training, Purpose::Transfer];
         let later = B256::repeat_byte(0x77);
         let manifest = test_story::handed_over();
         let story = |manifest: &Manifest| {
             let mut story = Story::under(manifest);
             for anchored in &mut story.anchored {
-                anchored.entry.terms.purposes = [Purpose::Training].into_iter().collect();
+                anchored.entry.terms.purposes = both.into_iter().collect();
             }
             story
         };
@@ -831,13 +832,15 @@ mod tests {
             differing(&|terms| terms.return_seconds += 1),
             Refusal::TermsDiffer
         );
-        // Whoever allowed statistics alone is left out.
-        let mut statistics = story(&manifest);
-        for anchored in &mut statistics.anchored {
-            anchored.entry.terms.purposes = [Purpose::Statistics].into_iter().collect();
+        // Whoever did not allow both the purpose and that the record goes elsewhere is left out.
+        for allowed in [Purpose::Statistics, Purpose::Training, Purpose::Transfer] {
+            let mut other = story(&manifest);
+            for anchored in &mut other.anchored {
+                anchored.entry.terms.purposes = allowed.into();
+            }
+            let refusal = grant(&other.case()).expect_err("one purpose alone");
+            assert_eq!(refusal, Refusal::NothingToRead);
         }
-        let refusal = grant(&statistics.case()).expect_err("another purpose");
-        assert_eq!(refusal, Refusal::NothingToRead);
     }
 
     #[test]

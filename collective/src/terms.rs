@@ -15,7 +15,7 @@ use crate::id::TermsDigest;
 pub enum Purpose {
     /// Aggregates over many contributors leave the node.
     Statistics,
-    /// A model fitted to the records leaves the node; the vote may hand the records to a heavy node to fit it there.
+    /// A model fitted to the records leaves the node.
     Training,
     /// The records themselves go, sealed, to a requester's own node.
     Transfer,
@@ -66,9 +66,26 @@ impl FromStr for Purpose {
 pub struct Purposes(u8);
 
 impl Purposes {
-    /// Whether the set holds `purpose`.
-    pub fn contains(self, purpose: Purpose) -> bool {
-        self.0 & purpose.bit() != 0
+    /// Whether the set holds all of these.
+    pub fn contains(self, wanted: impl Into<Self>) -> bool {
+        let wanted = wanted.into();
+        self.0 & wanted.0 == wanted.0
+    }
+}
+
+/// As in a sentence: `training and transfer`.
+impl fmt::Display for Purposes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = Purpose::ALL.into_iter();
+        let names = all.filter(|purpose| self.contains(*purpose));
+        let names: Vec<String> = names.map(|purpose| purpose.to_string()).collect();
+        f.write_str(&names.join(" and "))
+    }
+}
+
+impl From<Purpose> for Purposes {
+    fn from(purpose: Purpose) -> Self {
+        Self(purpose.bit())
     }
 }
 
@@ -126,9 +143,9 @@ impl Terms {
         TermsDigest(terms.eip712_hash_struct())
     }
 
-    /// Whether `purpose` is allowed in a block of time `block_time` (Unix seconds).
-    pub fn allow(&self, purpose: Purpose, block_time: u64) -> bool {
-        self.purposes.contains(purpose) && !self.have_ended(block_time)
+    /// Whether all of these purposes are allowed in a block of time `block_time` (Unix seconds).
+    pub fn allow(&self, wanted: impl Into<Purposes>, block_time: u64) -> bool {
+        self.purposes.contains(wanted) && !self.have_ended(block_time)
     }
 
     /// Whether nothing is allowed any more in a block of time `block_time` (Unix seconds).

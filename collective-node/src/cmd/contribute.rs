@@ -89,8 +89,8 @@ pub struct Contribute {
     /// Name of the record's source in the charter.
     #[arg(long)]
     source: String,
-    /// What the record may be used for: statistics, training, transfer. For training, too, the members may vote to hand the records to the
-    /// requester's own machine.
+    /// What the record may be used for: statistics, training, transfer. It goes to a requester's own machine only where transfer is
+    /// among them, whatever else it is used for there.
     #[arg(long, value_delimiter = ',', required = true)]
     purposes: Vec<Purpose>,
     /// Unix seconds from which on nothing is allowed any more; a year from now if not given.

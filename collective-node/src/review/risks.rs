@@ -28,7 +28,8 @@ pub enum Risk {
     LeavesTheCollective,
     /// A hand-off.
     #[error(
-        "the data itself is handed to heavy node {node}, a requester's own machine: its operator can read and keep all of it, and what          the collective decides later takes nothing back; what binds them is a bond of {bond} for each run and their word"
+        "the data itself is handed to heavy node {node}, a requester's own machine: its operator can read and keep all of it, and what \
+         the collective decides later takes nothing back; what binds them is a bond of {bond} for each run and their word"
     )]
     HandsOver {
         /// To whom.

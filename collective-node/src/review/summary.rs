@@ -45,7 +45,8 @@ fn reads(manifest: &Manifest) -> String {
     format!(
         "the columns {columns} of the records of source {}, {window}; one record a contributor, and only of those whose terms \
          allow {}",
-        selector.source, manifest.purpose
+        selector.source,
+        manifest.purposes()
     )
 }
 

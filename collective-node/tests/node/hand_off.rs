@@ -26,7 +26,7 @@ const DAY: u64 = 24 * 60 * 60;
 /// From the release to the receipt.
 const GIVEN: u64 = 3 * DAY;
 
-/// Two of three members, twelve people of whom four allow training, and a heavy node that is registered and has two bonds.
+/// Two of three members, twelve people who allow transfer, four of them training, too, and a heavy node that is registered and has two bonds.
 struct Handed {
     world: CommitteeWorld,
     heavy: Arc<Keystore>,
@@ -41,7 +41,8 @@ impl Handed {
     async fn founded_with(people: usize) -> Self {
         let mut world = CommitteeWorld::found(2, 3).await;
         if people > 0 {
-            world.populate(0..people).await;
+            // All of these allow transfer.
+            world.populate((0..people).map(|person| 7 * person)).await;
         }
         let source = world.source.client();
         world.start_members(&source).await;
@@ -191,7 +192,7 @@ async fn only_the_named_node_gets_anything_and_only_in_its_time() {
     let (total, locked) = handed.bond().await;
     assert_eq!((total, locked), (U256::from(2 * BOND), U256::from(BOND)));
 
-    // It reads those alone who allow training.
+    // It reads those alone who allow training, too.
     let granted = handed.world.granted(&handed.world.fact(job).await).await;
     assert_eq!(granted.input().count(), 4);
     let heavy = handed.heavy.clone();

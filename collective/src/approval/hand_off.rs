@@ -8,7 +8,7 @@ use thiserror::Error;
 use super::Manifest;
 use crate::id::{KeysHash, NodeId};
 use crate::limits::MAX_RETURN_SECONDS;
-use crate::terms::Purpose;
+use crate::terms::{Purpose, Purposes};
 
 /// To whom the data goes, until when, and what for. What that node once opened it keeps: the bond and the receipt are all that binds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +62,11 @@ pub enum HandOffRefusal {
         "a hand-off is for training or transfer, not for {0}: statistics are made where the data is"
     )]
     Purpose(Purpose),
+    /// A node or keys that none has.
+    #[error(
+        "a hand-off names the node and the keys that it has now; `node register --role heavy` says both"
+    )]
+    Nobody,
     /// No time, or more than the contract gives.
     #[error("a hand-off has 1 to {MAX_RETURN_SECONDS} seconds, not {0}")]
     Seconds(u32),
@@ -81,6 +86,12 @@ pub enum HandOffRefusal {
 }
 
 impl Manifest {
+    /// What a contributor has to allow to be read: the purpose, and where the records are handed over, that they go.
+    pub fn purposes(&self) -> Purposes {
+        let transfer = self.hand_off.as_ref().map(|_| Purpose::Transfer);
+        [self.purpose].into_iter().chain(transfer).collect()
+    }
+
     /// Whether the hand-off and the rest of the manifest fit.
     pub(super) fn check_hand_off(&self) -> Result<(), HandOffRefusal> {
         let hand_off = match (&self.hand_off, self.program.needs_heavy_node()) {
@@ -91,6 +102,9 @@ impl Manifest {
         };
         if self.purpose == Purpose::Statistics {
             return Err(HandOffRefusal::Purpose(self.purpose));
+        }
+        if hand_off.node.0.is_zero() || hand_off.keys.0.is_zero() {
+            return Err(HandOffRefusal::Nobody);
         }
         let (run, given) = (self.limits.seconds, hand_off.seconds);
         if given == 0 || given > MAX_RETURN_SECONDS {
@@ -108,6 +122,8 @@ impl Manifest {
 
 #[cfg(test)]
 mod tests {
+    use alloy_primitives::B256;
+
     use super::*;
     use crate::approval::ManifestRefusal;
     use crate::test_story::{self, handed_over};
@@ -133,6 +149,13 @@ mod tests {
         }
         let refusal = refused(&|manifest, _| manifest.purpose = Purpose::Statistics);
         assert_eq!(refusal, HandOffRefusal::Purpose(Purpose::Statistics));
+        for nobody in [
+            |hand_off: &mut HandOff| hand_off.node.0 = B256::ZERO,
+            |hand_off: &mut HandOff| hand_off.keys.0 = B256::ZERO,
+        ] {
+            let refusal = refused(&|_, hand_off| nobody(hand_off));
+            assert_eq!(refusal, HandOffRefusal::Nobody);
+        }
         for seconds in [0, MAX_RETURN_SECONDS + 1] {
             let refusal = refused(&|_, hand_off| hand_off.seconds = seconds);
             assert_eq!(refusal, HandOffRefusal::Seconds(seconds));

@@ -468,7 +468,7 @@ fn derive<'a>(anchored: impl IntoIterator<Item = &'a Anchored>) -> InputSet {
     };
     let scope = Scope {
         selector: &selector,
-        purpose: Purpose::Statistics,
+        purposes: Purpose::Statistics.into(),
         allow_block: 100,
         deny_time: 1_000,
         admission: Admission::Open,
