@@ -151,6 +151,14 @@ pub async fn receipt(
         );
     }
 
+    if let Some(hand_off) = &manifest.hand_off {
+        note(
+            "the data went to the node and the keys that members saw",
+            (fact.lease.node, fact.lease.keys) == (hand_off.node, hand_off.keys),
+            format!("node {}, keys {}", fact.lease.node, fact.lease.keys),
+        );
+    }
+
     let input = derive(chain, blobs, headers, &manifest, &fact, &allow, &deny).await?;
     let (root, count) = input.map_or((Default::default(), 0), |set| (set.root(), set.count()));
     note(
