@@ -253,7 +253,7 @@ impl Rewards {
         }
         let ledger = earned.ledger(self.chain.deployment().collective)?;
         // What waits may come without another block.
-        let is_whole = earned.waiting.is_empty();
+        let is_whole = earned.waiting.is_empty() && self.known.epochs.lock().await.is_whole();
         *known = is_whole.then(|| (view.finalized.hash, ledger.clone()));
         Ok(ledger)
     }

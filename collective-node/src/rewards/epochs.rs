@@ -70,6 +70,11 @@ impl Epochs {
         Ok(())
     }
 
+    /// Whether nothing that was posted waits for results.
+    pub(super) fn is_whole(&self) -> bool {
+        self.missing.is_none()
+    }
+
     /// Epochs that can be settled, for all that is known here: their results are, and their disputes are over.
     pub(super) fn due(&self) -> Vec<u64> {
         self.unsettled.iter().copied().collect()
