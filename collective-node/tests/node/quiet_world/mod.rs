@@ -35,6 +35,8 @@ use collective_node::node::{Node, NodeConfig, StartError, blobs};
 use collective_node::programs::deploy::Settings;
 use devchain::{Clock, Config, DevChain, DevTransport};
 use serde_json::value::RawValue;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection};
 use tokio::net::TcpListener;
 use tower::Service;
 
@@ -70,6 +72,20 @@ pub struct Moment {
     newest: u64,
     /// The newest block then: none before it can be cut out.
     pub head: u64,
+}
+
+/// Whether nobody has this ledger open: SQLite leaves the write-ahead log for its only connection alone.
+async fn is_closed(ledger: &Path) -> bool {
+    let options = SqliteConnectOptions::new()
+        .filename(ledger)
+        .busy_timeout(Duration::ZERO);
+    let Ok(mut connection) = options.connect().await else {
+        return false;
+    };
+    let mode = sqlx::query_scalar("PRAGMA journal_mode = DELETE");
+    let mode: Result<String, _> = mode.fetch_one(&mut connection).await;
+    connection.close().await.expect("closed");
+    mode.is_ok_and(|mode| mode == "delete")
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -230,8 +246,12 @@ impl QuietWorld {
     /// Stops the node at once, as a crash would.
     pub async fn crash(&mut self) {
         self.node = None;
-        // The ledger's writer ends with its last handle.
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        let ledger = self.world.data.join("ledger.sqlite");
+        let began = Instant::now();
+        while ledger.exists() && !is_closed(&ledger).await {
+            assert!(began.elapsed() < PATIENCE, "the ledger stays open");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// Notes where chain and node are; the node must not run.
