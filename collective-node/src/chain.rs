@@ -405,7 +405,7 @@ impl Chain {
         let failed = |why: String| ChainError::NotMined { hash, why };
         let receipt = pending.with_timeout(Some(RECEIPT_PATIENCE)).get_receipt();
         let receipt = tokio::select! {
-            receipt = receipt => receipt.map_err(|error| failed(error.to_string()))?,
+            receipt = receipt => receipt.map_err(|error| failed(without_address(&error.to_string())))?,
             () = forgotten(&provider, hash) => {
                 return Err(failed("the endpoint knows it no more, as after a reorganisation".into()));
             }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use alloy::consensus::Transaction;
 use alloy::network::{Ethereum, EthereumWallet, Network};
-use alloy::primitives::{Address, B256, Bytes, U64};
+use alloy::primitives::{Address, B256, Bytes, TxHash, U64};
 use alloy::providers::fillers::{FillProvider, NonceFiller, NonceManager, TxFiller};
 use alloy::providers::{
     DynProvider, EthCall, PendingTransactionBuilder, Provider, ProviderBuilder, RootProvider,
@@ -149,8 +149,13 @@ impl<F: TxFiller, P: Provider> Provider for InTurn<F, P> {
         let mut tries = 1;
         loop {
             let signed = self.inner.fill(request.clone()).await?;
-            let nonce = signed.as_envelope().map(|signed| signed.nonce());
+            let envelope = signed.as_envelope();
+            let (nonce, hash) = envelope.map(|it| (it.nonce(), *it.tx_hash())).unzip();
             let sent = self.inner.send_transaction_internal(signed).await;
+            let sent = match sent {
+                Err(error) => self.arrived(hash, error).await,
+                sent => sent,
+            };
             let is_taken = sent.as_ref().err().is_some_and(says_that_nonce_is_taken);
             if let Some(nonce) = nonce.filter(|_| sent.is_ok() || is_taken) {
                 let by = sent.as_ref().ok().map(|sent| *sent.tx_hash());
@@ -160,6 +165,25 @@ impl<F: TxFiller, P: Provider> Provider for InTurn<F, P> {
                 return sent;
             }
             tries += 1;
+        }
+    }
+}
+
+impl<F: TxFiller, P: Provider> InTurn<F, P> {
+    /// A transaction whose sending failed may be at the endpoint all the same, where only the answer was lost: whoever sent it
+    /// would send it twice.
+    async fn arrived(
+        &self,
+        hash: Option<TxHash>,
+        error: TransportError,
+    ) -> TransportResult<PendingTransactionBuilder<Ethereum>> {
+        let lost = hash.filter(|_| error.is_transport_error());
+        let Some(hash) = lost else {
+            return Err(error);
+        };
+        match self.inner.get_transaction_by_hash(hash).await {
+            Ok(Some(_)) => Ok(PendingTransactionBuilder::new(self.root().clone(), hash)),
+            _ => Err(error),
         }
     }
 }

@@ -10,9 +10,10 @@ use alloy::transports::{TransportError, TransportErrorKind, TransportFut};
 use tower::Service;
 use url::Url;
 
-/// How long a question may take, until all of its answer is here. geth ends what it writes after 30 s (`DefaultHTTPTimeouts`); as
-/// much again is for the way. Who needs longer for a stretch of logs is asked for fewer blocks.
-pub const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+/// How long a question may take, until all of its answer is here. geth ends what it writes after 30 s (`DefaultHTTPTimeouts`); half
+/// as much again is for the way. Whoever asks a key holder waits for a minute, and is told of a silent endpoint before that. Who needs
+/// longer for a stretch of logs is asked for fewer blocks.
+pub const ANSWER_LIMIT: Duration = Duration::from_secs(45);
 
 /// A client of the endpoint at `url`, whose questions fail after [`ANSWER_LIMIT`].
 pub fn client(url: Url) -> RpcClient {

@@ -47,6 +47,11 @@ impl Chain {
 }
 
 impl Logs<'_> {
+    /// An eighth more: what was too much is asked for again after five questions at the earliest, not after each.
+    fn grown(&self) -> u64 {
+        (self.blocks + self.blocks / 8 + 1).min(self.most)
+    }
+
     /// The next ones, and the last of the blocks that they are all of; `None` at the end. Endpoints cap answers by their bytes, too, and
     /// each says so in its own words: after any error fewer blocks are asked for, down to one.
     ///
@@ -59,7 +64,7 @@ impl Logs<'_> {
             match self.chain.provider.get_logs(&asked).await {
                 Ok(logs) => {
                     self.from = last + 1;
-                    self.blocks = (self.blocks * 2).min(self.most);
+                    self.blocks = self.grown();
                     return Ok(Some((logs, last)));
                 }
                 Err(error) if last == self.from => return Err(error.into()),
