@@ -109,6 +109,7 @@ impl Facts {
 
     /// The case of `node`, which asks.
     pub fn case(&self, fact: &JobFact, node: NodeId) -> Case<'_> {
+        let charter = self.view.charter_at(fact.lease.allow_block.0);
         Case {
             manifest: &self.manifest,
             chain_id: self.chain_id,
@@ -120,10 +121,8 @@ impl Facts {
             finalized: self.view.finalized,
             silence: self.view.silence(),
             anchored: self.view.anchored(),
-            list: self
-                .view
-                .charter_at(fact.lease.allow_block.0)
-                .and_then(|charter| charter.admission.as_ref()),
+            list: charter.and_then(|charter| charter.admission.as_ref()),
+            sources: charter.map_or(&[], |charter| &charter.sources),
         }
     }
 

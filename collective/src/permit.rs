@@ -14,7 +14,7 @@ use crate::id::{BlobId, KeysHash, ManifestDigest, NodeId};
 use crate::input::{Anchored, InputSet, Revocations, Scope};
 use crate::limits::{MAX_ALLOW_AGE, MAX_CHAIN_SILENCE, MAX_DENY_AGE, MAX_FINALITY_LAG};
 use crate::receipt::{BlockRef, Release};
-use crate::source::{Source, SourceRefusal};
+use crate::source::{Column, Source, SourceRefusal};
 
 pub use code::{Binary, Code, CodeRefusal};
 
@@ -157,6 +157,8 @@ pub struct Case<'a> {
     pub anchored: &'a [Anchored],
     /// The admission list behind the root, where there is one.
     pub list: Option<&'a AdmissionList>,
+    /// What the charter in force at `allowBlock` declares.
+    pub sources: &'a [Source],
 }
 
 /// What a holder releases and signs: one input set, to one node, for one attempt of one job.
@@ -327,6 +329,22 @@ pub enum Refusal {
         "the vote hands the data to node {0} under the keys that it had then, and to nobody else"
     )]
     HandedToAnother(NodeId),
+    /// A heavy node opens sealed files, and those are whole.
+    #[error(
+        "a hand-off gives whole files, and the manifest names {named} of the {declared} columns in them: propose one that names all, so that \
+         members see what goes"
+    )]
+    PartOfFiles {
+        /// Columns that the manifest names.
+        named: usize,
+        /// Columns in the records of its source.
+        declared: usize,
+    },
+    /// What is in the files is not known.
+    #[error(
+        "the charter declares no source as the manifest of this hand-off names it: propose one over what is declared now"
+    )]
+    Undeclared,
     /// A newer block forbids what `denyBlock` did not.
     #[error("a denial is newer than denyBlock: take a new lease")]
     NewerDenial,
@@ -382,6 +400,8 @@ impl Refusal {
             | Self::GroupTooSmall { .. }
             | Self::AnotherDeclaration { .. }
             | Self::Columns(_)
+            | Self::PartOfFiles { .. }
+            | Self::Undeclared
             | Self::Distinct
             | Self::QueryOfDocuments => Fault::Requester,
             Self::Code(CodeRefusal::NoRuntime(_)) => Fault::Operator,
@@ -592,11 +612,32 @@ fn check_node(case: &Case<'_>) -> Result<(), Refusal> {
 }
 
 fn check_hand_off(case: &Case<'_>, manifest: &Manifest) -> Result<(), Refusal> {
-    match &manifest.hand_off {
-        Some(named) if (named.node, named.keys) != (case.lease.node, case.lease.keys) => {
-            Err(Refusal::HandedToAnother(named.node))
-        }
-        _ => Ok(()),
+    let Some(hand_off) = &manifest.hand_off else {
+        return Ok(());
+    };
+    if (hand_off.node, hand_off.keys) != (case.lease.node, case.lease.keys) {
+        return Err(Refusal::HandedToAnother(hand_off.node));
+    }
+    let declaration = manifest.dataset.declaration;
+    let mut sources = case.sources.iter();
+    let source = sources.find(|source| source.digest() == declaration);
+    check_whole_files(manifest, source.ok_or(Refusal::Undeclared)?)
+}
+
+/// Whether a hand-off names all that is in the files: a heavy node opens them whole.
+///
+/// # Errors
+/// [`Refusal::PartOfFiles`].
+pub fn check_whole_files(manifest: &Manifest, source: &Source) -> Result<(), Refusal> {
+    if manifest.hand_off.is_none() {
+        return Ok(());
+    }
+    let columns = &manifest.dataset.columns;
+    let is_named = |column: &&Column| columns.contains(&column.name);
+    let declared = source.columns.len();
+    match source.columns.iter().filter(is_named).count() {
+        named if named == declared => Ok(()),
+        named => Err(Refusal::PartOfFiles { named, declared }),
     }
 }
 
@@ -832,6 +873,16 @@ mod tests {
             differing(&|terms| terms.return_seconds += 1),
             Refusal::TermsDiffer
         );
+        // What is handed over are whole files.
+        let mut part = manifest.clone();
+        part.dataset.columns[1] = part.dataset.columns[0].clone();
+        let refusal = grant(&story(&part).case()).expect_err("one column of two");
+        let (named, declared) = (1, 2);
+        assert_eq!(refusal, Refusal::PartOfFiles { named, declared });
+        let mut other = story(&manifest);
+        other.source.columns.swap(0, 1);
+        let refusal = grant(&other.case()).expect_err("declared otherwise");
+        assert_eq!(refusal, Refusal::Undeclared);
         // Whoever did not allow both the purpose and that the record goes elsewhere is left out.
         for allowed in [Purpose::Statistics, Purpose::Training, Purpose::Transfer] {
             let mut other = story(&manifest);

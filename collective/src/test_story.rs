@@ -138,6 +138,7 @@ pub fn handed_over() -> Manifest {
         origin: None,
     };
     manifest.purpose = Purpose::Training;
+    manifest.dataset.columns = vec!["age".into(), "side".into()];
     manifest.hand_off = Some(HandOff {
         node: NODE,
         keys: KEYS,
@@ -244,6 +245,7 @@ impl Story {
             silence: self.silence,
             anchored: &self.anchored,
             list: Some(&self.list),
+            sources: std::slice::from_ref(&self.source),
         }
     }
 }

@@ -5,6 +5,7 @@ use collective::approval::{
     Evidence, Manifest, OutputKind, OutputRule, Program, Recipient, Return, SplitRule,
 };
 use collective::id::{ManifestDigest, NodeId};
+use collective::permit::check_whole_files;
 use collective::source::{ColumnType, Source};
 use collective::terms::Purpose;
 use serde::{Serialize, Serializer};
@@ -164,7 +165,7 @@ pub fn of_manifest(
     let leaves = manifest.purpose == Purpose::Transfer
         || matches!(manifest.recipient, Recipient::Node { .. });
     risks.extend(leaves.then_some(Risk::LeavesTheCollective));
-    risks.extend(of_hand_off(manifest));
+    risks.extend(of_hand_off(manifest, source));
     if rule.kind == OutputKind::Records {
         risks.push(Risk::SendsRecords);
     } else {
@@ -197,7 +198,7 @@ pub fn of_manifest(
     risks
 }
 
-fn of_hand_off(manifest: &Manifest) -> Vec<Risk> {
+fn of_hand_off(manifest: &Manifest, source: Option<&Source>) -> Vec<Risk> {
     let Some(hand_off) = &manifest.hand_off else {
         return vec![];
     };
@@ -206,6 +207,8 @@ fn of_hand_off(manifest: &Manifest) -> Vec<Risk> {
     risks.extend(bond.is_zero().then_some(Risk::NoBond));
     let says_so = hand_off.returns.contains(&Return::Deletion);
     risks.extend((!says_so).then_some(Risk::NoDeletion));
+    let part = source.and_then(|source| check_whole_files(manifest, source).err());
+    risks.extend(part.map(|refusal| Risk::WouldNotRun(refusal.to_string())));
     risks
 }
 
@@ -332,7 +335,7 @@ mod tests {
             risks.retain(|risk| {
                 matches!(
                     risk,
-                    Risk::HandsOver { .. } | Risk::NoBond | Risk::NoDeletion
+                    Risk::HandsOver { .. } | Risk::NoBond | Risk::NoDeletion | Risk::WouldNotRun(_)
                 )
             });
             risks
@@ -360,6 +363,9 @@ mod tests {
             returns: vec![Return::Deletion, Return::Model],
         });
         assert_eq!(told(&manifest), [Risk::HandsOver { node, bond }]);
+        manifest.dataset.columns.pop();
+        let part = told(&manifest);
+        assert!(matches!(&part[1..], [Risk::WouldNotRun(_)]), "{part:?}");
     }
 
     #[test]
