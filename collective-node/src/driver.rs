@@ -288,7 +288,11 @@ impl<S: Site> Driver<S> {
                 self.release(job, &fact, &settled).await?;
                 Ok(Left::Something)
             }
-            JobState::Released if mine => self.complete(job, &fact, &settled, latest).await,
+            JobState::Released if latest.time > fact.receipt_deadline() => {
+                self.abandon(job, mine).await?;
+                Ok(Left::Something)
+            }
+            JobState::Released if mine => self.complete(job, &fact, &settled).await,
             JobState::Completed if latest.time > fact.completed_at + DISPUTE_SECONDS => {
                 self.settle(job).await?;
                 Ok(Left::Something)
@@ -320,6 +324,17 @@ impl<S: Site> Driver<S> {
         }
         // The parent: many endpoints estimate a transaction as if it were in the newest block.
         let deny = self.chain.at_height(latest.number - 1).await?;
+        // Said before anything is fetched for it, which may never come.
+        if latest.time > fact.requested_at + REQUEST_SECONDS {
+            let reason = "the request has expired: its price can be had back with `job refund`";
+            self.refuse(job, Fault::Requester, reason.into()).await?;
+            return Ok(Left::NothingWith([latest, latest]));
+        }
+        // What is no manifest is for the grant to refuse.
+        let manifest = self.blobs.get(BlobId(fact.lease.manifest.0)).await?;
+        if Manifest::parse(&manifest).is_ok_and(|manifest| !self.site.serves(&manifest)) {
+            return Ok(Left::Something);
+        }
         let mut asked = *fact;
         asked.lease.node = self.node;
         asked.lease.allow_block = (allow.number, allow.hash);
@@ -329,16 +344,6 @@ impl<S: Site> Driver<S> {
         asked.lease.keys = facts.deny.registered;
         asked.lease.epoch = facts.allow.epoch;
         let refused = Left::NothingWith([latest, facts.latest.block]);
-        // What is no manifest is for the grant to refuse.
-        if Manifest::parse(&facts.manifest).is_ok_and(|manifest| !self.site.serves(&manifest)) {
-            return Ok(refused);
-        }
-        // Said before anything is fetched for it, which may never come.
-        if latest.time > fact.requested_at + REQUEST_SECONDS {
-            let reason = "the request has expired: its price can be had back with `job refund`";
-            self.refuse(job, Fault::Requester, reason.into()).await?;
-            return Ok(refused);
-        }
         match self.permit(&facts.case(&asked, self.node), &facts).await {
             Ok(permit) => {
                 let refusal = match self.site.unserved(&permit).await? {
@@ -460,25 +465,28 @@ impl<S: Site> Driver<S> {
         Ok(())
     }
 
-    /// Released, and that is final: has it run, unless a run of this attempt is kept; then hands the
-    /// receipt in. Past the receipt's deadline there is nothing left to run for.
+    /// Past the receipt's deadline there is nothing left to run for, whoever's the job was: the bond goes to the treasury.
+    async fn abandon(&self, job: u64, mine: bool) -> Result<(), DriveError> {
+        let escrow = JobEscrow::new(self.chain.deployment().escrow, self.chain.provider());
+        self.chain.submit(escrow.abandon(U256::from(job))).await?;
+        match mine {
+            true => tracing::error!(job, "a receipt came too late: the bond is lost"),
+            false => tracing::warn!(job, "no receipt came: its node has lost the bond"),
+        }
+        Ok(())
+    }
+
+    /// Released, and that is final: has it run, unless a run of this attempt is kept; then hands the receipt in.
     async fn complete(
         &self,
         job: u64,
         fact: &JobFact,
         settled: &JobFact,
-        latest: BlockRef,
     ) -> Result<Left, DriveError> {
         let is_final = settled.state == JobState::Released
             && settled.lease == fact.lease
             && settled.input_root == fact.input_root;
         if !is_final {
-            return Ok(Left::Something);
-        }
-        let escrow = JobEscrow::new(self.chain.deployment().escrow, self.chain.provider());
-        if latest.time > fact.receipt_deadline() {
-            self.chain.submit(escrow.abandon(U256::from(job))).await?;
-            tracing::error!(job, "a receipt came too late: the bond is lost");
             return Ok(Left::Something);
         }
         let Some(record) = self.ledger.run(job, fact.lease.attempt).await? else {
@@ -488,6 +496,7 @@ impl<S: Site> Driver<S> {
         let record: RunRecord = serde_json::from_str(&record)
             .map_err(|error| LedgerError::Corrupt(error.to_string()))?;
         let signature = CallData::copy_from_slice(&record.signature.as_bytes());
+        let escrow = JobEscrow::new(self.chain.deployment().escrow, self.chain.provider());
         let call = escrow.complete(U256::from(job), on_chain(&record.receipt), signature);
         self.chain.submit(call).await?;
         tracing::info!(job, outcome = ?record.receipt.outcome, "handed the receipt in");
@@ -644,7 +653,7 @@ pub(crate) fn is_under_way(fact: &JobFact, collective: Address, now: u64) -> boo
     let ours = fact.lease.collective == collective;
     match fact.state {
         JobState::Leased => ours && now <= fact.lease.deadline + RELEASE_GRACE_SECONDS,
-        JobState::Released => ours,
+        JobState::Released => ours && now <= fact.receipt_deadline(),
         _ => false,
     }
 }

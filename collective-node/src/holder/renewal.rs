@@ -320,7 +320,12 @@ impl Holder {
         let finalized = self.view.borrow().finalized;
         for job in 1..=self.chain.jobs().await? {
             let fact = self.chain.job(&finalized, job).await?;
-            let under_way = matches!(fact.state, JobState::Leased | JobState::Released);
+            // What nobody can hand a receipt in for any more needs no key, and may wait for ever for whoever says so.
+            let under_way = match fact.state {
+                JobState::Leased => true,
+                JobState::Released => finalized.time <= fact.receipt_deadline(),
+                _ => false,
+            };
             if under_way && concerned(&fact) {
                 return Ok(true);
             }

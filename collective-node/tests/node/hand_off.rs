@@ -9,13 +9,17 @@ use alloy::primitives::{B256, U256};
 use alloy::providers::Provider;
 use alloy::rpc::types::TransactionRequest;
 use collective::approval::{HandOff, Manifest, Program, Return};
+use collective::contribution::Batch;
 use collective::id::{BlobId, KeysHash, NodeId};
 use collective::terms::Purpose;
 use collective_contracts::{DemoToken, JobEscrow, NodeRegistry};
 use collective_node::chain::Chain;
 use collective_node::chain::facts::{JobState, ROLE_HEAVY};
+use collective_node::contributor::split_file;
+use collective_node::demo::election;
 use collective_node::governance::{Action, Motion};
 use collective_node::keystore::Keystore;
+use collective_node::node::blobs;
 use collective_node::registration::{node_id, node_keys, register};
 
 const TRAINING: &[u8] = br#"{"recipe":"logistic","target":{"column":"vote","atLeast":1}}"#;
@@ -42,7 +46,7 @@ impl Handed {
         let mut world = CommitteeWorld::found(2, 3).await;
         if people > 0 {
             // All of these allow transfer.
-            world.populate((0..people).map(|person| 7 * person)).await;
+            contribute(&world, (0..people).map(|person| 7 * person)).await;
         }
         let source = world.source.client();
         world.start_members(&source).await;
@@ -85,6 +89,8 @@ impl Handed {
             origin: None,
         };
         manifest.arguments = String::new();
+        let columns = election::source().columns;
+        manifest.dataset.columns = columns.into_iter().map(|column| column.name).collect();
         manifest.purpose = Purpose::Training;
         manifest.payment.bond = U256::from(BOND);
         manifest.max_runs = 9;
@@ -109,7 +115,7 @@ impl Handed {
         self.world.world.decide(&motion).await.expect("a decision");
         let bytes = manifest.to_bytes();
         self.world.source.put_blob(&bytes);
-        let store = collective_node::node::blobs(&self.world.world.data).expect("a store");
+        let store = blobs(&self.world.world.data).expect("a store");
         store.put(bytes.into()).await.expect("a kept blob");
         self.world.manifest = manifest;
         self.world.settle_in().await;
@@ -169,6 +175,22 @@ impl Handed {
     }
 }
 
+/// As [`CommitteeWorld::populate`], and the node, when it is started, has their files.
+async fn contribute(world: &CommitteeWorld, rows: impl Iterator<Item = usize>) {
+    let store = blobs(&world.world.data).expect("a store");
+    let mut entries = vec![];
+    for row in rows {
+        let (entry, file) = world.contribution(row, 0);
+        let (header, _) = split_file(&file).expect("a header");
+        world.source.put_header(entry.contribution.leaf(), header);
+        store.put(file.into()).await.expect("kept");
+        entries.push(entry);
+    }
+    let batch = Batch::new(entries.clone()).expect("entries");
+    store.put(batch.manifest().into()).await.expect("kept");
+    world.anchor(entries, true).await;
+}
+
 async fn mined<E: std::fmt::Debug>(
     sent: Result<alloy::providers::PendingTransactionBuilder<alloy::network::Ethereum>, E>,
 ) {
@@ -180,6 +202,7 @@ async fn only_the_named_node_gets_anything_and_only_in_its_time() {
     let mut handed = Handed::founded().await;
     handed.approved().await;
     let compute = handed.world.world.keys.clone();
+    let compute_id = handed.world.world.node_id;
 
     // The compute node is accepted, too, and gets no lease.
     let job = handed.world.request().await;
@@ -236,16 +259,24 @@ async fn only_the_named_node_gets_anything_and_only_in_its_time() {
     let words = "the time for its receipt is over";
     handed.refuse_partials(&heavy, job, &asked, words).await;
 
-    // Nothing came back: the bond goes to the treasury, whoever says so first.
+    // Nothing came back: the collective's own node says so, and the bond goes to the treasury.
     let before = handed.treasury().await;
-    let by = handed.world.world.provider(&handed.world.world.deployer);
-    let escrow = JobEscrow::new(handed.world.world.deployment.escrow, by);
-    mined(escrow.abandon(U256::from(job)).send().await).await;
-    assert_eq!(handed.world.fact(job).await.state, JobState::Abandoned);
-    assert_eq!(handed.bond().await, (U256::from(BOND), U256::from(BOND)));
+    handed.world.world.node_id = compute_id;
+    handed.world.world.keys = compute;
+    let (_node, _) = handed.world.start_node().await;
+    let are_abandoned = async || {
+        let (one, other) = (handed.world.fact(job), handed.world.fact(second));
+        let states = [one.await.state, other.await.state];
+        states == [JobState::Abandoned; 2]
+    };
+    handed
+        .world
+        .until("both jobs are abandoned", are_abandoned)
+        .await;
+    assert_eq!(handed.bond().await, (U256::ZERO, U256::ZERO));
     let share = handed.world.manifest.payment.price * U256::from(5) / U256::from(100);
     let gained = handed.treasury().await - before;
-    assert_eq!(gained, share + U256::from(BOND));
+    assert_eq!(gained, U256::from(2) * (share + U256::from(BOND)));
 }
 
 /// Bytes of an answer before what is sealed (SPEC "Partials on the wire").
@@ -277,6 +308,22 @@ async fn other_keys_than_members_saw_get_nothing_even_where_the_node_is_accepted
     let job = handed.world.leased().await;
     let heavy = handed.heavy.clone();
     let words = "hands the data to node";
+    handed.refuse_release(&heavy, job, words).await;
+}
+
+/// Files are opened whole: a vote for a part of what is in them gives nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hand_off_that_names_a_part_of_the_columns_gets_nothing() {
+    let mut handed = Handed::founded().await;
+    let node = node_id(&handed.heavy);
+    let accept = Action::accept_node(&handed.world.world.deployment, node, handed.keys);
+    let mut part = handed.manifest(node, handed.keys);
+    part.dataset.columns.truncate(2);
+    handed.approve(part, Some(accept)).await;
+    handed.act_as_heavy();
+    let job = handed.world.leased().await;
+    let heavy = handed.heavy.clone();
+    let words = "gives whole files";
     handed.refuse_release(&heavy, job, words).await;
 }
 
