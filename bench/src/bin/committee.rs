@@ -297,7 +297,7 @@ fn input(header: &ContributionHeader) -> InputSet {
     };
     let scope = Scope {
         selector: &selector,
-        purpose: Purpose::Statistics,
+        purposes: Purpose::Statistics.into(),
         allow_block: 1,
         deny_time: 1,
         admission: Admission::Open,
