@@ -515,7 +515,7 @@ impl Clone {
         let limits = Limits {
             time,
             output: room,
-            folder: Some((&self.folder, MAX_REPOSITORY_BYTES)),
+            folders: &[(&self.folder, MAX_REPOSITORY_BYTES)],
             kernel: Some(GIT_LIMITS),
         };
         run(command, input, limits).map_err(|error| match error {
@@ -555,7 +555,7 @@ pub fn remote_of_here() -> Result<String, GitError> {
     let limits = Limits {
         time: LOCAL_TIME,
         output: MAX_ANSWER_BYTES,
-        folder: None,
+        folders: &[],
         kernel: Some(GIT_LIMITS),
     };
     let verb = "remote get-url origin".to_owned();

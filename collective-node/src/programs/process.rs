@@ -1,10 +1,10 @@
 //! Other programs that are run: git and compilers. Each has an end in time, and so has what it prints and writes, and with it
 //! ends whatever it started.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -35,8 +35,8 @@ pub struct Limits<'a> {
     pub time: Duration,
     /// Bytes of standard output.
     pub output: usize,
-    /// A folder that it writes to, and the bytes that this may hold.
-    pub folder: Option<(&'a Path, u64)>,
+    /// Folders that it writes to, and the bytes that each may hold.
+    pub folders: &'a [(&'a Path, u64)],
     /// What the kernel holds each of its processes to.
     pub kernel: Option<KernelLimits>,
 }
@@ -91,6 +91,44 @@ pub enum ProcessError {
 /// # Errors
 /// [`ProcessError`]; a program that fails has ended.
 pub fn run(command: &mut Command, input: &[u8], limits: Limits<'_>) -> Result<Ended, ProcessError> {
+    let input = input.to_owned();
+    let feed = move |mut pipe: ChildStdin| pipe.write_all(&input);
+    let read = |pipe| reader(pipe, limits.output + 1);
+    // Whether all was fed is not asked: what a program does not read is nobody's loss.
+    let (ended, _) = run_by(command, feed, read, limits)?;
+    match ended.output.len() > limits.output {
+        true => Err(ProcessError::Output(limits.output)),
+        false => Ok(ended),
+    }
+}
+
+/// The same of a program that is fed while it runs, and of which each line is told as it comes: also what the feeder came to. A line
+/// over `limits.output` bytes is told in parts; none is kept.
+///
+/// # Errors
+/// As [`run`].
+pub fn follow<T: Send + 'static>(
+    command: &mut Command,
+    feed: impl FnOnce(ChildStdin) -> io::Result<T> + Send + 'static,
+    told: impl FnMut(&[u8]) + Send + 'static,
+    limits: Limits<'_>,
+) -> Result<(Ended, io::Result<T>), ProcessError> {
+    let read = |pipe| lines(pipe, limits.output, told);
+    let (ended, fed) = run_by(command, feed, read, limits)?;
+    let unfinished = |why| io::Error::other(format!("the feeder did not come to its end: {why}"));
+    // The program is dead, so whoever still writes to it is told at once.
+    let fed = fed.recv_timeout(LAST_WORDS);
+    Ok((ended, fed.unwrap_or_else(|why| Err(unfinished(why)))))
+}
+
+type Answers<T> = Receiver<io::Result<T>>;
+
+fn run_by<T: Send + 'static>(
+    command: &mut Command,
+    feed: impl FnOnce(ChildStdin) -> io::Result<T> + Send + 'static,
+    read: impl FnOnce(Option<ChildStdout>) -> Answers<Vec<u8>>,
+    limits: Limits<'_>,
+) -> Result<(Ended, Answers<T>), ProcessError> {
     let command = command
         .process_group(0)
         .stdin(Stdio::piped())
@@ -99,33 +137,24 @@ pub fn run(command: &mut Command, input: &[u8], limits: Limits<'_>) -> Result<En
     sys::hold(command, limits.kernel.map_or_else(Vec::new, resources));
     let mut child = command.spawn().map_err(ProcessError::Start)?;
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let input = input.to_owned();
-    // Not waited for: what a program does not read is nobody's loss.
-    thread::spawn(move || stdin.map(|mut pipe| pipe.write_all(&input)));
-    let output = reader(stdout, limits.output + 1);
+    let fed = feeder(stdin, feed);
+    let output = read(stdout);
     let complaint = reader(stderr, MAX_COMPLAINT_BYTES);
     let watched = watch(&child, limits);
     // However it ended, and before it is waited for: afterwards the number may be another group's.
     let killed = sys::kill_group(&child);
     let status = child.wait().map_err(ProcessError::Pipe)?;
-    // A process that dies closes its pipes: from here on nothing writes to the folder any more.
+    // A process that dies closes its pipes: from here on nothing writes to the folders any more.
     let (output, complaint) = (arrived(&output), arrived(&complaint));
     watched?;
     killed.map_err(ProcessError::Pipe)?;
-    if let Some((folder, most)) = limits.folder
-        && size(folder) > most
-    {
-        return Err(ProcessError::Folder(most));
-    }
-    let output = output?;
-    if output.len() > limits.output {
-        return Err(ProcessError::Output(limits.output));
-    }
-    Ok(Ended {
+    measure(limits)?;
+    let ended = Ended {
         status,
-        output,
+        output: output?,
         complaint: printable(&complaint?),
-    })
+    };
+    Ok((ended, fed))
 }
 
 /// Waits until a program has ended or is at a limit.
@@ -136,17 +165,21 @@ fn watch(child: &Child, limits: Limits<'_>) -> Result<(), ProcessError> {
         if began.elapsed() > limits.time {
             return Err(ProcessError::Late(limits.time));
         }
-        if let Some((folder, most)) = limits.folder
-            && surveyed.elapsed() > SURVEY
-        {
+        if surveyed.elapsed() > SURVEY {
             surveyed = Instant::now();
-            if size(folder) > most {
-                return Err(ProcessError::Folder(most));
-            }
+            measure(limits)?;
         }
         thread::sleep(GLANCE);
     }
     Ok(())
+}
+
+fn measure(limits: Limits<'_>) -> Result<(), ProcessError> {
+    let over = |(folder, most): &&(&Path, u64)| size(folder) > *most;
+    match limits.folders.iter().find(over) {
+        Some((_, most)) => Err(ProcessError::Folder(*most)),
+        None => Ok(()),
+    }
 }
 
 fn resources(limits: KernelLimits) -> Vec<(libc::__rlimit_resource_t, u64)> {
@@ -158,15 +191,27 @@ fn resources(limits: KernelLimits) -> Vec<(libc::__rlimit_resource_t, u64)> {
     ]
 }
 
+/// Has a thread feed a program.
+fn feeder<T: Send + 'static>(
+    pipe: Option<ChildStdin>,
+    feed: impl FnOnce(ChildStdin) -> io::Result<T> + Send + 'static,
+) -> Answers<T> {
+    let (to, feeder) = channel();
+    let feed = move || feed(pipe.ok_or(io::ErrorKind::BrokenPipe)?);
+    // Nobody listens where it is not asked, or a limit was reached.
+    thread::spawn(move || to.send(feed()));
+    feeder
+}
+
 /// What a reader has read, once its pipe is closed.
-fn arrived(reader: &Receiver<io::Result<Vec<u8>>>) -> Result<Vec<u8>, ProcessError> {
+fn arrived(reader: &Answers<Vec<u8>>) -> Result<Vec<u8>, ProcessError> {
     let read = reader.recv_timeout(LAST_WORDS);
     read.map_err(|_| ProcessError::Held)?
         .map_err(ProcessError::Pipe)
 }
 
 /// Reads up to a limit and lets the rest go by, so that the writer is not held up.
-fn reader(pipe: Option<impl Read + Send + 'static>, limit: usize) -> Receiver<io::Result<Vec<u8>>> {
+fn reader(pipe: Option<impl Read + Send + 'static>, limit: usize) -> Answers<Vec<u8>> {
     let (to, reader) = channel();
     let read = move || {
         let mut pipe = pipe.ok_or(io::ErrorKind::BrokenPipe)?;
@@ -176,6 +221,29 @@ fn reader(pipe: Option<impl Read + Send + 'static>, limit: usize) -> Receiver<io
         Ok(bytes)
     };
     // Nobody listens any more once a limit was reached.
+    thread::spawn(move || to.send(read()));
+    reader
+}
+
+/// Tells line by line what comes, until the pipe is closed.
+fn lines(
+    pipe: Option<ChildStdout>,
+    longest: usize,
+    mut told: impl FnMut(&[u8]) + Send + 'static,
+) -> Answers<Vec<u8>> {
+    let (to, reader) = channel();
+    let read = move || {
+        let mut pipe = BufReader::new(pipe.ok_or(io::ErrorKind::BrokenPipe)?);
+        let mut line = Vec::new();
+        loop {
+            let mut some = pipe.by_ref().take(longest as u64);
+            if some.read_until(b'\n', &mut line)? == 0 {
+                return Ok(vec![]);
+            }
+            told(&line);
+            line.clear();
+        }
+    };
     thread::spawn(move || to.send(read()));
     reader
 }
@@ -228,7 +296,7 @@ mod tests {
     const LIMITS: Limits<'_> = Limits {
         time: Duration::from_secs(20),
         output: 4,
-        folder: None,
+        folders: &[],
         kernel: None,
     };
 
@@ -287,6 +355,35 @@ mod tests {
     }
 
     #[test]
+    fn what_is_followed_is_told_by_lines_and_fed_to_the_end() {
+        let (to, told) = channel();
+        let told_to = move |line: &[u8]| to.send(line.to_vec()).expect("somebody listens");
+        let feed = |mut pipe: ChildStdin| {
+            pipe.write_all(b"a\nbcdef\ng")?;
+            Ok(7)
+        };
+        let mut cat = Command::new("/bin/cat");
+        let (ended, fed) = follow(&mut cat, feed, told_to, LIMITS).expect("it ends");
+        assert!(ended.status.success() && ended.output.is_empty());
+        assert_eq!(fed.expect("all of it"), 7);
+        let told: Vec<Vec<u8>> = told.iter().collect();
+        assert_eq!(told, [&b"a\n"[..], b"bcde", b"f\n", b"g"]);
+
+        let endless = |mut pipe: ChildStdin| {
+            loop {
+                pipe.write_all(&[0; 1 << 16])?;
+            }
+        };
+        let mut deaf = Command::new("/bin/true");
+        let (ended, fed) = follow::<()>(&mut deaf, endless, |_| (), LIMITS).expect("it ends");
+        assert!(ended.status.success());
+        assert_eq!(
+            fed.expect_err("nobody reads").kind(),
+            io::ErrorKind::BrokenPipe
+        );
+    }
+
+    #[test]
     fn what_ends_is_read_and_what_does_not_is_stopped() {
         let ended = shell("cat; printf 'no\\033[2J' >&2; exit 3", LIMITS).expect("it ends");
         assert_eq!(
@@ -305,7 +402,7 @@ mod tests {
         let written = shell(
             &script,
             Limits {
-                folder: Some((folder.path(), 1_999)),
+                folders: &[(folder.path(), 1_999)],
                 ..LIMITS
             },
         );
@@ -317,7 +414,7 @@ mod tests {
             shell(
                 &script,
                 Limits {
-                    folder: Some((folder.path(), 2_000)),
+                    folders: &[(folder.path(), 2_000)],
                     ..LIMITS
                 }
             )

@@ -318,7 +318,7 @@ fn fenced(command: &mut Command, tools: &[PathBuf], work: &Path) -> Result<Ended
     let limits = Limits {
         time: COMPILE_TIME,
         output: PRINTED_BYTES,
-        folder: Some((work, COMPILE_BYTES)),
+        folders: &[(work, COMPILE_BYTES)],
         kernel: Some(KernelLimits {
             memory: COMPILE_MEMORY,
             seconds: COMPILE_TIME.as_secs(),
@@ -342,7 +342,7 @@ fn answer(command: &mut Command) -> Result<String, BuildError> {
     let limits = Limits {
         time: COMPILE_TIME,
         output: ANSWER_BYTES,
-        folder: None,
+        folders: &[],
         kernel: None,
     };
     let ended =
