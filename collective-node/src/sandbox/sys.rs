@@ -64,16 +64,63 @@ fn set_limits(resource: libc::__rlimit_resource_t, soft: u64, hard: u64) -> io::
     check(unsafe { libc::setrlimit(resource, &raw const limit) }.into())
 }
 
-/// Has a command start with these resource limits, soft and hard, and end with the thread that starts it.
+/// Has a command start with these resource limits, soft and hard, and end with the thread that starts it. A limit that is lower
+/// already stays: only root could raise it.
 pub(crate) fn hold(command: &mut Command, limits: Vec<(libc::__rlimit_resource_t, u64)>) {
     let shut = move || {
         die_with_parent()?;
         limits
             .iter()
-            .try_for_each(|(resource, value)| set_limit(*resource, *value))
+            .try_for_each(|(resource, value)| lower_limit(*resource, *value))
     };
     // SAFETY: between fork and exec it makes system calls only, allocates nothing and takes no lock.
     unsafe { command.pre_exec(shut) };
+}
+
+fn lower_limit(resource: libc::__rlimit_resource_t, value: u64) -> io::Result<()> {
+    let mut now = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the pointer is to a live struct that the kernel fills.
+    check(unsafe { libc::getrlimit(resource, &raw mut now) }.into())?;
+    set_limit(resource, value.min(now.rlim_max))
+}
+
+/// Has a command start with none of this process's descriptors but the first three and `kept`, and be what the kernel ends first
+/// where memory runs out.
+pub(crate) fn set_apart(command: &mut Command, kept: Vec<File>) {
+    let shut = move || {
+        // Here, where no other command is being started: a descriptor that this process let go for a moment would be in all of them.
+        inherit_only(&kept)?;
+        be_ended_first()
+    };
+    // SAFETY: between fork and exec it makes system calls only, allocates nothing and takes no lock.
+    unsafe { command.pre_exec(shut) };
+}
+
+fn inherit_only(kept: &[File]) -> io::Result<()> {
+    let (all, on_exec) = (libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
+    // SAFETY: takes integers; descriptors stay open until a program is executed.
+    check(unsafe { libc::syscall(libc::SYS_close_range, 3, all, on_exec) })?;
+    kept.iter().try_for_each(|file| {
+        // SAFETY: an open descriptor and integers.
+        check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFD, 0) }.into())
+    })
+}
+
+fn be_ended_first() -> io::Result<()> {
+    /// The highest there is (man 5 proc_pid_oom_score_adj).
+    const SCORE: &[u8] = b"1000";
+    // SAFETY: live strings, of which the first ends with a zero and the other has the length that is said; what is opened is closed.
+    unsafe {
+        let flags = libc::O_WRONLY | libc::O_CLOEXEC;
+        let file = libc::open(c"/proc/self/oom_score_adj".as_ptr(), flags);
+        check(file.into())?;
+        let written = libc::write(file, SCORE.as_ptr().cast(), SCORE.len());
+        libc::close(file);
+        check(libc::c_long::try_from(written).unwrap_or(-1))
+    }
 }
 
 /// Whether a process has ended. It stays to be waited for, so that until then its number and its group's name no other.
@@ -366,5 +413,37 @@ mod tests {
         // SAFETY: mapped just now, for good, and read only.
         assert_eq!(unsafe { mapped.as_ref() }, b"machine code");
         assert!(map(&file, 0).is_err(), "nothing to map");
+    }
+
+    #[test]
+    fn what_is_set_apart_inherits_what_is_kept_for_it_and_goes_first() {
+        let careless = tempfile::tempfile().expect("a file");
+        // SAFETY: an open descriptor and integers.
+        check(unsafe { libc::fcntl(careless.as_raw_fd(), libc::F_SETFD, 0) }.into()).expect("set");
+        let shell = || {
+            let script =
+                "cat /proc/self/oom_score_adj; for one in /proc/self/fd/*; do echo $one; done";
+            let mut command = Command::new("/bin/sh");
+            command.args(["-c", script]);
+            command
+        };
+        let seen = |command: &mut Command| {
+            let output = command.output().expect("a shell").stdout;
+            String::from_utf8(output).expect("text")
+        };
+        let descriptors = |seen: &str| seen.matches("/fd/").count();
+        // The three, what the shell reads the folder with, and what it should not have.
+        let open = seen(&mut shell());
+        assert!(descriptors(&open) > 4, "{open}");
+        let kept = tempfile::tempfile().expect("a file");
+        let path = format!("/proc/self/fd/{}\n", kept.as_raw_fd());
+        let mut command = shell();
+        set_apart(&mut command, vec![kept]);
+        let apart = seen(&mut command);
+        assert_eq!(descriptors(&apart), 5, "{apart}");
+        assert!(
+            apart.starts_with("1000\n") && apart.contains(&path),
+            "{apart}"
+        );
     }
 }
