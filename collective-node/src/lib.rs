@@ -18,6 +18,7 @@ pub mod follower;
 pub mod founding;
 pub mod governance;
 pub mod headers;
+pub mod heavy;
 pub mod holder;
 pub mod http;
 pub mod intake;
