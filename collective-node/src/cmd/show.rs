@@ -56,6 +56,12 @@ pub fn byte_bar() -> ProgressBar {
     ProgressBar::no_length().with_style(style.expect("the template names known fields"))
 }
 
+/// Shows on a terminal how many steps of how many are done. Writes nothing into a pipe.
+pub fn step_bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:30} {pos} of {len} steps, {msg}, {eta} left");
+    ProgressBar::no_length().with_style(style.expect("the template names known fields"))
+}
+
 /// A stranger's text without what moves a terminal's cursor, has no width or turns the direction of reading: such letters are
 /// shown as escapes. Line breaks and tabs stay.
 pub fn printable(text: &str) -> String {

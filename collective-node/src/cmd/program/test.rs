@@ -1,7 +1,9 @@
 //! `collective program test`.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -10,12 +12,18 @@ use collective::bundle::Bundle;
 use collective::permit::{Binary, Code};
 use collective::query::Query;
 use collective::source::Source;
+use collective::terms::Purpose;
+use collective::training::Training;
+use indicatif::ProgressBar;
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::bundle::of_folder;
 use crate::cmd::manifest;
-use crate::cmd::show::printable;
+use crate::cmd::show::{printable, step_bar};
+use crate::heavy::jail::Folders;
+use crate::heavy::left::Left;
+use crate::heavy::training::{Granted, Progress, Table, Trainer, TrainingError};
 use crate::programs::folder::{DESCRIPTION, Folder};
 use crate::programs::recipe;
 use crate::sandbox::{Cache, Failure, Layers, Limits, MAX_COMPONENT_BYTES, Run, Sandbox, Task};
@@ -29,6 +37,12 @@ const LIMITS: Limits = Limits {
     output_bytes: 1 << 20,
 };
 
+/// What every training leaves: an object of numbers.
+const METRICS: &str = "metrics.json";
+
+/// Bytes of it that are shown: some figures have a few hundred.
+const MAX_METRICS_BYTES: u64 = 64 << 10;
+
 /// First bytes of every WebAssembly file.
 const WASM: &[u8] = b"\0asm";
 
@@ -38,13 +52,14 @@ const WASM: &[u8] = b"\0asm";
 /// needs --source and --records; a folder or a bundle is then a program in Python or JavaScript, which needs the runtime
 /// that it is to be approved with. A query takes the worker that `just sql` makes. The output goes to standard output, as a
 /// requester would get it; its log, what it used, and the text of its error, which ends its log, go to standard error. The seed is
-/// all zeroes.
+/// all zeroes. A training needs the worker that `just heavy` makes, and bubblewrap; its metrics go to standard output.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   collective program test survey-means
   collective program test jobs/logit-python --runtime python-runtime.wasm \\
       --source survey.json --records mock.csv --arguments age,vote
   collective program test ages.sql --source survey.json --records mock.csv --manifest ages.json
+  collective program test survey-model --output trained
   collective program test mean.wasm --source survey.json --records mock.csv --manifest mean.json")]
 pub struct Test {
     /// A program's folder, a folder of sources, a bundle of them, a component, or a query in a file that ends in `.sql`.
@@ -71,6 +86,9 @@ pub struct Test {
     /// Folder for compiled programs and the key that guards them; without it every test compiles.
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
+    /// Folder to make for what a training leaves; without it only its metrics are shown.
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -81,7 +99,7 @@ struct Trial {
     task: Task,
     records: Vec<u8>,
     output: Option<OutputRule>,
-    /// What a query is to be approved for, where that is said.
+    /// What a query or a training is to be approved for, where that is said.
     engine: Option<String>,
 }
 
@@ -95,9 +113,16 @@ impl Test {
         let lines = trial.records.split_inclusive(|byte| *byte == b'\n');
         let lines = lines.map(|line| Zeroizing::new(line.to_vec()));
         let cache = self.cache.as_deref().map(cache).transpose()?;
+        if let Code::Training(training) = &trial.task.code {
+            return self.train(training, &trial, lines.collect());
+        }
+        ensure!(
+            self.output.is_none(),
+            "--output is for a training: any other program writes to standard output"
+        );
         let sandbox = Sandbox::of_this_binary(vec![], cache);
         if let (Code::Sql(_), Some(named)) = (&trial.task.code, &trial.engine) {
-            compare_engines(named, &sandbox.sql_engine()?);
+            compare_engines("query", "worker for SQL", named, &sandbox.sql_engine()?);
         }
         let minimum = trial.output.as_ref().map_or(0, |rule| rule.minimum_group);
         match try_out(&sandbox, &trial.task, lines.collect(), minimum) {
@@ -113,6 +138,60 @@ impl Test {
                 Ok(false)
             }
             Err(Failure::Operator(fault)) => Err(fault.into()),
+        }
+    }
+
+    /// What a heavy node does, with mock records: the table, then the trainer.
+    fn train(
+        &self,
+        training: &Training,
+        trial: &Trial,
+        records: Vec<Zeroizing<Vec<u8>>>,
+    ) -> Result<bool> {
+        let trainer = Trainer::beside(&std::env::current_exe()?)?;
+        if let Some(named) = &trial.engine {
+            compare_engines("training", "trainer", named, &trainer.name()?);
+        }
+        let folder = tempfile::tempdir()?;
+        let [input, state] = ["input", "state"].map(|name| folder.path().join(name));
+        let output = match &self.output {
+            Some(output) => output.clone(),
+            None => folder.path().join("output"),
+        };
+        for folder in [&input, &output, &state] {
+            fs::create_dir(folder).with_context(|| format!("making {}", folder.display()))?;
+        }
+        let folders = Folders {
+            input: &input,
+            output: &output,
+            state: Some(&state),
+        };
+        let granted = Granted {
+            time: Duration::from_secs(trial.task.limits.seconds.into()),
+            memory: trial.task.limits.memory_bytes,
+            output: trial.task.limits.output_bytes,
+        };
+        let table = Table {
+            source: &trial.task.source,
+            columns: &trial.task.columns,
+            purpose: Purpose::Training,
+        };
+        let bar = step_bar();
+        let told = bar.clone();
+        let trained = trainer
+            .make_input(table, records.into_iter(), training, &input)
+            .and_then(|_| trainer.train(folders, granted, move |step| show_step(&told, step)));
+        bar.finish_and_clear();
+        match trained {
+            Ok(left) => {
+                println!("{}", printable(&metrics(left)?));
+                Ok(true)
+            }
+            Err(TrainingError::Request(said)) => {
+                eprintln!("the training stopped: {}", printable(&said));
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -153,7 +232,7 @@ impl Test {
             task,
             records,
             output: Some(folder.output().clone()),
-            engine: described.engine.clone(),
+            engine: described.engine.clone().or(described.trainer.clone()),
         })
     }
 
@@ -267,6 +346,25 @@ impl Test {
     }
 }
 
+/// The figures of a training, as they were left.
+fn metrics(left: Vec<Left>) -> Result<String> {
+    let metrics = left.into_iter().find(|left| left.name == METRICS);
+    let metrics = metrics.with_context(|| format!("the training left no {METRICS}"))?;
+    let mut text = String::new();
+    let mut some = metrics.file.take(MAX_METRICS_BYTES);
+    some.read_to_string(&mut text)
+        .with_context(|| reading(Path::new(METRICS)))?;
+    Ok(text)
+}
+
+fn show_step(bar: &ProgressBar, progress: Progress) {
+    bar.set_length(progress.of);
+    bar.set_position(progress.step);
+    if let Some(loss) = progress.loss {
+        bar.set_message(format!("loss {loss:.3}"));
+    }
+}
+
 /// Says where program or interpreter are others than the manifest names: what is tried is then not what would run.
 fn compare(manifest: &Manifest, code: &Code) {
     let (id, runtime) = match code {
@@ -286,12 +384,10 @@ fn compare(manifest: &Manifest, code: &Code) {
     }
 }
 
-/// The same of the engine of a query.
-fn compare_engines(named: &str, here: &str) {
+/// The same of the worker that a query or a training is for.
+fn compare_engines(what: &str, engine: &str, named: &str, here: &str) {
     if named != here {
-        eprintln!(
-            "not what would run: the query is for {named}, the worker for SQL here is {here}"
-        );
+        eprintln!("not what would run: the {what} is for {named}, the {engine} here is {here}");
     }
 }
 
