@@ -61,6 +61,7 @@ mod sql_parent;
 mod sql_story;
 mod story;
 mod streaming;
+mod trainings;
 mod unproven;
 mod uses;
 mod wage;
