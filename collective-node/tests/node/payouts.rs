@@ -17,8 +17,9 @@ use collective_node::chain::facts::JobState;
 const JOBS: u64 = 3;
 /// People whose records they read.
 const PEOPLE: usize = 5;
-/// Steps after which a world is taken to hang: most end within 200.
+/// After which a world is taken to hang: most end within 200 steps and a second, and of a busy machine the node gets little.
 const STEPS: u32 = 1_000;
+const HANGS: Duration = Duration::from_secs(120);
 /// The node's pause and that between two blocks.
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -78,7 +79,7 @@ async fn play(quiet: &mut QuietWorld, start: &mut Moment, dice: &mut Dice, count
     quiet.line.is(Way::Open);
     quiet.go_back(start).await;
     quiet.start().await.expect("the node starts");
-    let (mut steps, mut known) = (0, Known::default());
+    let (mut steps, mut known, began) = (0, Known::default(), Instant::now());
     while !is_over(quiet, &mut known).await {
         match dice.below(40) {
             0..=4 => {
@@ -117,7 +118,8 @@ async fn play(quiet: &mut QuietWorld, start: &mut Moment, dice: &mut Dice, count
         is_all_paid(quiet, &mut known).await;
         count.checks += 1;
         steps += 1;
-        assert!(steps < STEPS, "it does not end");
+        let goes_on = steps < STEPS || began.elapsed() < HANGS;
+        assert!(goes_on, "it does not end");
     }
     count.longest = count.longest.max(steps);
 }
